@@ -1,0 +1,61 @@
+# SPDX-FileCopyrightText: 2026 the kvm.hotplug authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CACHE := $(CURDIR)/.cache
+VENV := $(CACHE)/venv
+PY := $(VENV)/bin/python
+NOX := $(PY) -m nox
+PYTEST := $(PY) -m pytest
+# Virtual environments hold their own path, so a moved checkout needs new ones.
+READY := $(VENV)/.ready$(subst /,-,$(CURDIR))
+COLLECTION := $(CACHE)/collections/ansible_collections/kvm/hotplug
+
+export PATH := $(VENV)/bin:$(PATH)
+export ANSIBLE_HOME := $(CACHE)/ansible
+export ANSIBLE_COLLECTIONS_PATH := $(CACHE)/collections
+export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
+
+.PHONY: help demo test lint sanity unit real bench matrix format clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(READY) ## Boot a guest here, plug and unplug its vCPUs by playbook, draw the result
+	@$(PY) tests/demo.py
+
+test: $(READY) ## Run lint, sanity, unit and real, whatever fails, and sum up
+	@$(PY) tests/suite.py lint sanity unit real
+
+lint: $(READY) ## Check style, types, licences, docs, the built artifact and the playbooks
+	@$(NOX)
+
+sanity: $(READY) ## Run ansible-test sanity with no ignore file
+	@$(NOX) --session sanity
+
+unit: $(READY) ## Run the tests that need no guest: units, properties, recorded conversations
+	@$(PYTEST) tests/unit
+
+real: $(READY) ## Run the tests against real QEMU and a real Linux guest
+	@$(PYTEST) tests/real
+
+bench: $(READY) ## Measure the modules against ansible.builtin.ping and raw QMP
+	@$(PY) tests/bench
+
+matrix: $(READY) ## Run the unit tests on each Python 3.9 to 3.13 found, with the oldest and newest ansible-core
+	@$(NOX) --session matrix
+
+format: $(READY) ## Rewrite the Python files in the project's style
+	@$(NOX) --session ruff -- --fix
+
+clean: ## Remove everything that make has made
+	rm -rf $(CACHE)
+
+$(READY): tests/bootstrap.sh requirements.txt tests/requirements.txt tests/unit/requirements.txt
+	rm -rf $(CACHE)/nox $(CACHE)/ansible-test
+	sh tests/bootstrap.sh $(VENV)
+	mkdir -p $(dir $(COLLECTION))
+	ln -sfn ../../../.. $(COLLECTION)
+	touch $@

