@@ -1,0 +1,287 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One guest: a QEMU process, its sockets, and a shell inside it."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import typing as t
+
+from . import LabError, binaries, eyes
+from .image import image
+
+SOCKETS = ("qmp", "eyes", "agent", "shell")
+SOCKET_PATH_MAX = 107
+PSERIES = "pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken"
+MACHINES = {"x86_64": ("q35", "qemu64", "ttyS0"), "ppc64": (PSERIES, "power9", "hvc0")}
+
+Nodes = t.Sequence[t.Mapping[str, t.Sequence[int]]]
+
+
+class ShellError(LabError):
+    """A command in the guest ended with a status that is not 0."""
+
+    def __init__(self, command: str, status: int, output: str) -> None:
+        super().__init__(f"in the guest, `{command}` ended with {status}: {output.strip()}")
+        self.status = status
+        self.output = output
+
+
+def numa_args(nodes: Nodes, memory: int) -> list[str]:
+    """Return QEMU's arguments for NUMA nodes, each described as `{"sockets": [0, 1]}` (or dies, cores, threads)."""
+    arguments: list[str] = []
+    for number in range(len(nodes)):
+        size = memory // len(nodes)
+        arguments += ["-object", f"memory-backend-ram,id=m{number},size={size}M"]
+        arguments += ["-numa", f"node,nodeid={number},memdev=m{number}"]
+    for number, node in enumerate(nodes):
+        for level, ids in node.items():
+            for one in ids:
+                arguments += ["-numa", f"cpu,node-id={number},{level.rstrip('s')}-id={one}"]
+    return arguments
+
+
+class Guest:
+    """A guest that is ended when the `with` block is left, and by the kernel when the thread that started it dies."""
+
+    def __init__(
+        self,
+        workdir: str | os.PathLike[str],
+        *,
+        smp: str,
+        numa: Nodes = (),
+        machine: str | None = None,
+        cpu: str | None = None,
+        qemu: binaries.Qemu | None = None,
+        memory: int = 256,
+        boot: bool = True,
+        paused: bool = False,
+        agent: bool = False,
+        append: str = "",
+        extra: t.Sequence[str] = (),
+        name: str = "lab",
+        uuid: str | None = None,
+        tcp_monitor: bool = False,
+        arch: str = "x86_64",
+    ) -> None:
+        self.workdir = pathlib.Path(workdir).absolute()
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        self.qemu = qemu or binaries.newest(arch)
+        self.log = self.workdir / "qemu.log"
+        self.console = self.workdir / "console.log"
+        self.tcp_monitor: str | None = None
+        self._short: pathlib.Path | None = None
+        folder = self.workdir
+        if len(os.fspath(folder / "agent.sock")) > SOCKET_PATH_MAX:
+            self._short = folder = pathlib.Path(tempfile.mkdtemp(prefix="lab-"))
+        self.qmp_socket, self.eyes_socket, self.agent_socket, self.shell_socket = (
+            os.fspath(folder / f"{purpose}.sock") for purpose in SOCKETS
+        )
+        self.speaks = boot and not paused
+        self._tcp = tcp_monitor
+        self._process: subprocess.Popen[bytes] | None = None
+        self._eyes: eyes.Monitor | None = None
+        self._shell: Shell | None = None
+        transport = "device" if machine and machine.startswith("microvm") else "pci"
+        usual_machine, usual_cpu, terminal = MACHINES[arch]
+        # Each vCPU's thread takes one of `maxcpus` TCG contexts for good, so that a guest aborts when those it booted
+        # with and all that were ever plugged are more; with a single thread for all, QEMU aborts at the first unplug.
+        self.command = [
+            *self.qemu.command,
+            *("-name", name, "-machine", machine or usual_machine, "-cpu", cpu or usual_cpu, "-smp", smp),
+            *("-m", f"{memory}M", *numa_args(numa, memory)),
+            *("-accel", "tcg,thread=multi", "-nodefaults", "-no-user-config", "-display", "none"),
+            *("-serial", f"file:{self.console}"),
+            *_chardev("qmp", self.qmp_socket),
+            *_chardev("eyes", self.eyes_socket),
+            *("-mon", "chardev=qmp,mode=control", "-mon", "chardev=eyes,mode=control"),
+            *("-device", f"virtio-serial-{transport}", *_chardev("shell", self.shell_socket)),
+            *("-device", "virtserialport,chardev=shell,name=lab.shell"),
+        ]
+        if uuid:
+            self.command += ["-uuid", uuid]
+        if agent:
+            self.command += _chardev("agent", self.agent_socket)
+            self.command += ["-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"]
+        if tcp_monitor:
+            self.command += ["-chardev", "socket,id=tcp,host=127.0.0.1,port=0,server=on,wait=off"]
+            self.command += ["-mon", "chardev=tcp,mode=control"]
+        if boot:
+            files = image(arch)
+            self.command += ["-kernel", os.fspath(files.kernel), "-initrd", os.fspath(files.initramfs)]
+            self.command += ["-append", f"console={terminal} {append}".strip()]
+        if paused:
+            self.command.append("-S")
+        self.command += extra
+
+    def __enter__(self) -> Guest:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """QEMU's process id."""
+        if not self._process:
+            raise LabError("this guest was not started")
+        return self._process.pid
+
+    @property
+    def eyes(self) -> eyes.Monitor:
+        """A monitor the code under test knows nothing of."""
+        if not self._eyes:
+            self._eyes = eyes.Monitor(self.eyes_socket)
+        return self._eyes
+
+    def start(self, detached: bool = False) -> None:
+        """Start QEMU and return when its monitors answer; a detached one outlives this process."""
+        tie = [] if detached else ["setpriv", "--pdeathsig", "KILL", "--"]
+        with open(self.log, "wb") as log:
+            self._process = subprocess.Popen(
+                [*tie, *self.command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.qemu.environment,
+                start_new_session=detached,
+            )
+        deadline = time.monotonic() + 30
+        while True:
+            self._check_alive()
+            try:
+                monitor = self.eyes
+                break
+            except (FileNotFoundError, ConnectionRefusedError):
+                if time.monotonic() > deadline:
+                    raise LabError("QEMU does not open its monitor") from None
+                time.sleep(0.02)
+        if self._tcp:
+            for chardev in monitor.execute("query-chardev"):
+                found = re.search(r"tcp:([\d.]+:\d+)", chardev["filename"])
+                if found:
+                    self.tcp_monitor = found.group(1)
+
+    def wait_ready(self, timeout: float = 60) -> float:
+        """Wait until the guest's shell answers and return the seconds that took."""
+        began = time.monotonic()
+        try:
+            self.shell("true", timeout=timeout)
+        except TimeoutError:
+            self._check_alive()
+            tail = self.console.read_text(encoding="utf-8", errors="replace")[-1500:]
+            raise LabError(f"the guest is not ready after {timeout} s; its console ends with\n{tail}") from None
+        return time.monotonic() - began
+
+    def shell(self, command: str, timeout: float = 30) -> str:
+        """Run a command in the guest and return its output; `ShellError` when its status is not 0."""
+        if not self._shell:
+            self._shell = Shell(self.shell_socket)
+        return self._shell.run(command, timeout)
+
+    def hang_up(self) -> None:
+        """Leave the guest's shell, which serves one at a time, to someone else."""
+        if self._shell:
+            self._shell.close()
+        self._shell = None
+
+    def stop(self, timeout: float = 10) -> None:
+        """End QEMU, politely at first."""
+        if self._process and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._forget()
+
+    def kill(self) -> None:
+        """End QEMU at once."""
+        if self._process:
+            self._process.kill()
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._process:
+            self._process.wait()
+        for connection in (self._eyes, self._shell):
+            if connection:
+                connection.close()
+        self._eyes = self._shell = None
+        if self._short:
+            shutil.rmtree(self._short, ignore_errors=True)
+
+    def _check_alive(self) -> None:
+        if self._process and self._process.poll() is not None:
+            raise LabError(
+                f"QEMU ended with {self._process.returncode}: {self.log.read_text(errors='replace').strip()}"
+            )
+
+
+def _chardev(name: str, path: str) -> list[str]:
+    return ["-chardev", f"socket,id={name},path={path},server=on,wait=off"]
+
+
+class Shell:
+    """The shell that the guest's init serves on a virtio port."""
+
+    def __init__(self, path: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(path)
+        self._buffer = b""
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
+    def run(self, command: str, timeout: float) -> str:
+        """Run one command; answers to earlier ones that were given up are skipped."""
+        deadline = time.monotonic() + timeout
+        token = secrets.token_hex(8)
+        line = "".join(char if char.isalnum() or char in " /=_-.;" else _escaped(char) for char in command)
+        self._socket.sendall(f"{token} {line}\n".encode())
+        header = re.compile(rb"\x01LAB " + token.encode() + rb" (\d+) (\d+)\n")
+        found = None
+        while not found:
+            self._receive(deadline)
+            found = header.search(self._buffer)
+        status, end = int(found.group(1)), found.end() + int(found.group(2))
+        while len(self._buffer) < end:
+            self._receive(deadline)
+        output = self._buffer[found.end() : end].decode(errors="replace")
+        self._buffer = self._buffer[end:]
+        if status:
+            raise ShellError(command, status, output)
+        return output
+
+    def _receive(self, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the guest's shell did not answer in time")
+        self._socket.settimeout(left)
+        try:
+            chunk = self._socket.recv(65536)
+        except socket.timeout:
+            raise TimeoutError("the guest's shell did not answer in time") from None
+        if not chunk:
+            raise ConnectionError("the guest is gone")
+        self._buffer += chunk
+
+
+def _escaped(char: str) -> str:
+    return "".join(f"\\0{byte:03o}" for byte in char.encode())
