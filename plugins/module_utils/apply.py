@@ -1,0 +1,119 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The only place that changes a guest: a plan's steps are carried out here, and in check mode they are not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    INTERNAL,
+    PLUG_UNACKNOWLEDGED,
+    UNPLUG_PENDING,
+    UNPLUG_REFUSED,
+    HotplugError,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.journal import UNDONE, Entry, Journal
+from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import DONE, Machine
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import PLUG, UNPLUG
+
+_REMEDIES = {
+    UNPLUG_REFUSED: "free it in the guest (tasks bound to it, see the guest's kernel log), then run the task again",
+    UNPLUG_PENDING: "",
+    PLUG_UNACKNOWLEDGED: "or use guest_online: ignore",
+}
+
+
+@dataclass(frozen=True)
+class How:
+    """How to carry a plan out; ``timeout`` in seconds, what the guest may take over one step."""
+
+    check_mode: bool = False
+    await_guest: bool = True
+    timeout: float = 60.0
+    rollback: bool = False
+
+
+async def carry_out(journal: Journal, machine: Machine | None, how: How) -> bool:
+    """Take the journal's steps in order and record there what became of each; False when they stay planned.
+
+    Raises ``HotplugError`` after the first step that failed, when those before it have been undone if
+    that was asked for; the journal then tells what was done, what not, and what is still pending.
+    """
+    if how.check_mode:
+        return False
+    try:
+        if machine is not None:
+            await _plug(journal.of(PLUG), machine, how)
+            if journal.first_failure is None:
+                await _unplug(journal.of(UNPLUG), machine, how)
+    except HotplugError as error:
+        journal.interrupt(error.code, error.msg)
+        journal.skip_the_rest()
+        raise
+    failure = journal.first_failure
+    if failure is None:
+        return True
+    journal.skip_the_rest()
+    if how.rollback and machine is not None:
+        await _undo(journal, machine, how)
+    raise _error(failure, journal)
+
+
+async def _plug(entries: list[Entry], machine: Machine, how: How) -> None:
+    """All at once: a guest takes many insertions in the time of few."""
+    if not entries:
+        return
+    for entry in entries:
+        entry.start()
+    answers = await machine.plug([entry.step.entity for entry in entries])
+    for entry in entries:
+        entry.end(answers[entry.step.entity.index])
+    # Those that had been there already were acknowledged, if ever, before this run could hear it.
+    fresh = [entry for entry in entries if entry.status == DONE and entry.took_effect]
+    if fresh and how.await_guest:
+        acknowledgements = await machine.await_insertion([entry.step.entity for entry in fresh], how.timeout)
+        for entry in fresh:
+            entry.end(acknowledgements[entry.step.entity.index])
+
+
+async def _unplug(entries: list[Entry], machine: Machine, how: How) -> None:
+    """One after another: guests were seen to wedge on a burst, and the first refusal ends it."""
+    for entry in entries:
+        entry.start()
+        entry.end(await machine.unplug(entry.step.entity, how.timeout))
+        if entry.failed:
+            return
+
+
+async def _undo(journal: Journal, machine: Machine, how: How) -> None:
+    for entry in reversed(journal.entries):
+        if not entry.took_effect:
+            continue
+        try:
+            if entry.step.kind == PLUG:
+                answer = await machine.unplug(entry.step.entity, how.timeout)
+            else:
+                answer = (await machine.plug([entry.step.entity]))[entry.step.entity.index]
+        except HotplugError as error:
+            entry.detail = _joined(entry.detail, f"undoing it failed: {error.msg}")
+            return
+        if answer.status == DONE:
+            entry.took_effect = False
+            entry.status = UNDONE
+        else:
+            entry.detail = _joined(entry.detail, f"undoing it failed: {answer.detail}")
+
+
+def _error(failure: Entry, journal: Journal) -> HotplugError:
+    verb = "plug" if failure.step.kind == PLUG else "unplug"
+    parts = [f"could not {verb} vCPU {failure.vcpus}: {failure.detail}", _REMEDIES.get(failure.code or "", "")]
+    undone = [entry for entry in journal.entries if entry.status == UNDONE]
+    if undone:
+        parts.append("what this run had done was undone, see steps")
+    return HotplugError(failure.code or INTERNAL, "; ".join(part for part in parts if part))
+
+
+def _joined(detail: str, more: str) -> str:
+    return f"{detail}; {more}" if detail else more

@@ -1,0 +1,112 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which vCPUs a count means: the choice that changes least, then keeps the lowest ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import COUNT_UNREACHABLE, HotplugError
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is chosen as a whole: an entity, or all entities of a core.
+
+    ``pinned`` units cannot be disabled, ``barred`` ones cannot be enabled; ``weight`` says how much
+    is already as an enabled unit would be, and grows with the reasons to keep it enabled.
+    """
+
+    vcpus: tuple[int, ...]
+    node: int | None
+    pinned: bool = False
+    barred: bool = False
+    weight: int = 0
+
+    @property
+    def rank(self) -> tuple[bool, int, int]:
+        return (not self.pinned, -self.weight, self.vcpus[0])
+
+
+def choose(units: Sequence[Unit], count: int, where: str) -> frozenset[int]:
+    """Return the ids of the best ``count`` vCPUs among ``units``, lowest ids first.
+
+    Raises ``HotplugError`` (count_unreachable) when no set of whole units has that many; ``where`` is
+    what the message calls the units' place: ``the guest``, ``node 1``.
+    """
+    _check_reachable(units, count, where)
+    chosen: list[int] = []
+    for unit in sorted((unit for unit in units if not unit.barred), key=lambda unit: unit.rank):
+        if len(chosen) + len(unit.vcpus) <= count:
+            chosen.extend(unit.vcpus)
+    return frozenset(chosen)
+
+
+def choose_spread(units: Sequence[Unit], count: int) -> frozenset[int]:
+    """Return the ids of the best ``count`` vCPUs, as evenly over the nodes as the machine allows.
+
+    Raises ``HotplugError`` like ``choose``.
+    """
+    _check_reachable(units, count, "the guest")
+    queues: dict[int | None, list[Unit]] = {}
+    taken: dict[int | None, list[Unit]] = {}
+    for unit in sorted((unit for unit in units if not unit.barred), key=lambda unit: unit.rank):
+        taken.setdefault(unit.node, [])
+        (taken[unit.node] if unit.pinned else queues.setdefault(unit.node, [])).append(unit)
+    left = count - sum(len(unit.vcpus) for chosen in taken.values() for unit in chosen)
+    while True:
+        open_nodes = [node for node, queue in queues.items() if queue and len(queue[0].vcpus) <= left]
+        if not open_nodes:
+            break
+        # Of equally filled nodes, the one that has such a unit already: a second run then changes nothing.
+        node = min(
+            open_nodes,
+            key=lambda node: (
+                sum(len(unit.vcpus) for unit in taken[node]),
+                -queues[node][0].weight,
+                -1 if node is None else node,
+            ),
+        )
+        unit = queues[node].pop(0)
+        taken[node].append(unit)
+        left -= len(unit.vcpus)
+    return frozenset(vcpu for chosen in taken.values() for unit in chosen for vcpu in unit.vcpus)
+
+
+def _check_reachable(units: Sequence[Unit], count: int, where: str) -> None:
+    pinned = [vcpu for unit in units if unit.pinned for vcpu in unit.vcpus]
+    highest = sum(len(unit.vcpus) for unit in units if not unit.barred)
+    if count < len(pinned):
+        raise HotplugError(
+            COUNT_UNREACHABLE,
+            f"{where} cannot go down to {count} vCPUs: {format_cpulist(pinned)} cannot be disabled; "
+            f"ask for {len(pinned)} or more",
+        )
+    if count > highest:
+        raise HotplugError(
+            COUNT_UNREACHABLE,
+            f"{where} cannot have {count} vCPUs: {highest} is the most; ask for fewer, or start the guest with more",
+        )
+    reachable = _reachable(units)
+    if count not in reachable:
+        near = [max(size for size in reachable if size < count), min(size for size in reachable if size > count)]
+        raise HotplugError(
+            COUNT_UNREACHABLE,
+            f"{where} cannot have exactly {count} vCPUs, for they come {_sizes(units)} at a time: "
+            f"ask for {near[0]} or {near[1]}",
+        )
+
+
+def _reachable(units: Iterable[Unit]) -> frozenset[int]:
+    """The counts that filling up whole units in the order of their rank can stop at."""
+    sizes = [0]
+    for unit in sorted((unit for unit in units if not unit.barred), key=lambda unit: unit.rank):
+        sizes.append(sizes[-1] + len(unit.vcpus))
+    return frozenset(sizes)
+
+
+def _sizes(units: Iterable[Unit]) -> str:
+    return " or ".join(str(size) for size in sorted({len(unit.vcpus) for unit in units}))

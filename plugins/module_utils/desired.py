@@ -1,0 +1,123 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the user wants of a guest's vCPUs, free of any knowledge of the guest: options in, a wish out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Callable, Union
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    CONFLICTING_REQUEST,
+    COUNT_UNREACHABLE,
+    UNKNOWN_NODE,
+    UNKNOWN_VCPU,
+    HotplugError,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import ENABLED
+
+
+@dataclass(frozen=True)
+class VcpuWish:
+    """These vCPUs enabled, those disabled; with ``exclusive`` no other vCPU enabled."""
+
+    enable: frozenset[int]
+    disable: frozenset[int]
+    exclusive: bool = False
+
+
+@dataclass(frozen=True)
+class NodeWish:
+    """For each named node how many vCPUs it shall have, or the state of all it can have."""
+
+    nodes: Mapping[int, int | str]
+
+
+@dataclass(frozen=True)
+class CountWish:
+    """So many vCPUs in all; ``spread`` evenly over the nodes, else the lowest ids first."""
+
+    count: int
+    spread: bool = False
+
+
+Wish = Union[VcpuWish, NodeWish, CountWish]
+
+
+def parse_wish(params: Mapping[str, Any]) -> Wish:
+    """Return the wish in the options ``vcpus``/``exclusive``, ``nodes`` or ``count``/``placement``.
+
+    Raises ``HotplugError`` for what no guest could satisfy: malformed or empty lists, contradictions.
+    """
+    if params.get("vcpus") is not None:
+        return _vcpu_wish(params["vcpus"], bool(params.get("exclusive")))
+    if params.get("nodes") is not None:
+        return _node_wish(params["nodes"])
+    if params.get("count") is not None:
+        return _count_wish(params["count"], params.get("placement") == "spread")
+    raise HotplugError(CONFLICTING_REQUEST, "nothing is wanted: give one of vcpus, nodes and count")
+
+
+def _vcpu_wish(items: Sequence[Mapping[str, Any]], exclusive: bool) -> VcpuWish:
+    if not items:
+        raise HotplugError(CONFLICTING_REQUEST, "vcpus is empty: name at least one vCPU, or leave the task out")
+    wanted: dict[int, object] = {}
+    _collect(wanted, items, "vcpus", "vCPU", UNKNOWN_VCPU, lambda item: item["state"] == ENABLED)
+    return VcpuWish(
+        enable=frozenset(vcpu for vcpu, on in wanted.items() if on),
+        disable=frozenset(vcpu for vcpu, on in wanted.items() if not on),
+        exclusive=exclusive,
+    )
+
+
+def _node_wish(items: Sequence[Mapping[str, Any]]) -> NodeWish:
+    if not items:
+        raise HotplugError(CONFLICTING_REQUEST, "nodes is empty: name at least one node, or leave the task out")
+    wanted: dict[int, int | str] = {}
+    _collect(wanted, items, "nodes", "node", UNKNOWN_NODE, _wanted_of_node)
+    return NodeWish(nodes=wanted)
+
+
+def _wanted_of_node(item: Mapping[str, Any]) -> int | str:
+    state, count = item.get("state"), item.get("count")
+    if (state is None) == (count is None):
+        raise HotplugError(CONFLICTING_REQUEST, f"nodes: give node {item['id']} either a state or a count")
+    if count is None:
+        return str(state)
+    if count < 0:
+        raise HotplugError(COUNT_UNREACHABLE, f"nodes: node {item['id']} cannot have {count} vCPUs: give 0 or more")
+    return int(count)
+
+
+def _count_wish(count: int, spread: bool) -> CountWish:
+    if count < 1:
+        raise HotplugError(
+            COUNT_UNREACHABLE, f"count is {count}, but a guest keeps at least one vCPU: give 1 or more, or shut it off"
+        )
+    return CountWish(count=count, spread=spread)
+
+
+def _collect(
+    wanted: dict[int, Any],
+    items: Sequence[Mapping[str, Any]],
+    option: str,
+    noun: str,
+    unknown: str,
+    wish_of: Callable[[Mapping[str, Any]], object],
+) -> None:
+    """Put each item's wish under every id it names; the same id with two different wishes is a contradiction."""
+    for item in items:
+        try:
+            ids = parse_cpulist(item["id"])
+        except ValueError as error:
+            raise HotplugError(unknown, f"{option}: {error}") from error
+        wish = wish_of(item)
+        disputed = [number for number in ids if number in wanted and wanted[number] != wish]
+        if disputed:
+            raise HotplugError(
+                CONFLICTING_REQUEST, f"{option}: {noun} {format_cpulist(disputed)} is wanted in two ways: name it once"
+            )
+        wanted.update(dict.fromkeys(ids, wish))

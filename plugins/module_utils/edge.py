@@ -1,0 +1,88 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The edge to Ansible: results become exit_json, and errors fail_json, here and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    CONFLICTING_REQUEST,
+    INTERNAL,
+    HotplugError,
+    MissingLibrary,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import Machine
+from ansible_collections.kvm.hotplug.plugins.module_utils.observe import OpenMachine, inspect
+from ansible_collections.kvm.hotplug.plugins.module_utils.options import parse_timeout
+from ansible_collections.kvm.hotplug.plugins.module_utils.report import convergence_report, info_report
+
+
+class GuestModule(AnsibleModule):  # type: ignore[misc]  # ansible-core has no types
+    """A module whose every failure has an ``error_code``, those of the argument spec included.
+
+    What is raised in its ``with`` block ends it with ``fail_json``: the one edge between errors and Ansible.
+    """
+
+    def fail_json(self, msg: str, **kwargs: Any) -> None:
+        super().fail_json(msg, **{"changed": False, "steps": [], "error_code": CONFLICTING_REQUEST, **kwargs})
+
+    def __enter__(self) -> GuestModule:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, Exception):
+            _fail(self, error, {})
+
+
+def run_vcpu(module: GuestModule) -> None:
+    """Do what ``kvm.hotplug.vcpu`` is asked for."""
+    from ansible_collections.kvm.hotplug.plugins.module_utils.engine import converge
+    from ansible_collections.kvm.hotplug.plugins.module_utils.request import parse_request
+
+    with module:
+        request = parse_request(module.params, module.check_mode)
+        result = asyncio.run(converge(_machine_opener(module), request))
+        for warning in result.warnings:
+            module.warn(warning)
+        report = convergence_report(result)
+        if result.error is not None:
+            _fail(module, result.error, report)
+        module.exit_json(**report)
+
+
+def run_vcpu_info(module: GuestModule) -> None:
+    """Do what ``kvm.hotplug.vcpu_info`` is asked for."""
+    with module:
+        seen = asyncio.run(inspect(_machine_opener(module)))
+        module.exit_json(changed=False, guests=[info_report(seen)])
+
+
+def _machine_opener(module: GuestModule) -> OpenMachine:
+    address = module.params["qmp_socket"]
+    timeout = parse_timeout(module.params)
+
+    async def open_machine() -> Machine:
+        from ansible_collections.kvm.hotplug.plugins.module_utils.machine.qmp import QmpMachine
+
+        machine = QmpMachine(address, timeout)
+        await machine.connect()
+        return machine
+
+    return open_machine
+
+
+def _fail(module: GuestModule, error: Exception, report: dict[str, Any]) -> None:
+    if isinstance(error, HotplugError):
+        report["error_code"] = error.code
+        msg = missing_required_lib(error.library, url=error.url) if isinstance(error, MissingLibrary) else error.msg
+    else:
+        msg = f"an error in kvm.hotplug itself, please report it: {type(error).__name__}: {error}"
+        report["error_code"] = INTERNAL
+        report["exception"] = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    module.fail_json(msg, **report)

@@ -1,0 +1,148 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One guest from options to report: observe, plan, apply, observe again. Knows neither Ansible nor QEMU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONNECTION_LOST, GUEST_NOT_READY, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import Machine
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG, LIVE, PLUG, GuestState
+from ansible_collections.kvm.hotplug.plugins.module_utils.observe import (
+    Observation,
+    OpenMachine,
+    inspect,
+    latest,
+    observe,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.plan import Plan, StillEjecting, make_plan
+from ansible_collections.kvm.hotplug.plugins.module_utils.request import Request
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.apply import How
+    from ansible_collections.kvm.hotplug.plugins.module_utils.journal import Journal
+
+
+@dataclass
+class Convergence:
+    """What came of a request; ``after`` is the predicted state in check mode.
+
+    ``journal`` is None when there was nothing to do. After a failure ``error`` is set, and what could not be
+    observed is None.
+    """
+
+    before: Observation | None = None
+    after: Observation | None = None
+    journal: Journal | None = None
+    changed: bool = False
+    warnings: list[str] = field(default_factory=list)
+    error: HotplugError | None = None
+
+
+async def converge(open_machine: OpenMachine, request: Request) -> Convergence:
+    """Bring a guest to the wish and return what came of it; a ``HotplugError`` is returned in it, not raised."""
+    result = Convergence()
+    try:
+        machine = await open_machine()
+        try:
+            await _converge(machine, request, result)
+        except HotplugError as error:
+            result.error = error
+            await _see_what_was_reached(machine, open_machine, result)
+        finally:
+            await machine.close()
+    except HotplugError as error:
+        result.error = error
+    return result
+
+
+async def _converge(machine: Machine, request: Request, result: Convergence) -> None:
+    result.before = await observe(machine)
+    result.after = result.before
+    plan, result.before = await _plan(machine, request, result.before)
+    result.after = result.before
+    if not plan.changes:
+        return
+    # Most runs of a playbook end above: what only a change needs is imported only then.
+    from ansible_collections.kvm.hotplug.plugins.module_utils.apply import carry_out
+    from ansible_collections.kvm.hotplug.plugins.module_utils.journal import Journal
+
+    how = _how(request, result.before.state, plan, result.warnings)
+    result.journal = Journal(plan.steps)
+    if await carry_out(result.journal, machine, how):
+        result.changed = result.journal.changed
+        result.after = latest(machine)
+    else:
+        result.changed = plan.changes
+        result.after = _predicted(result.before, plan)
+
+
+async def _plan(machine: Machine, request: Request, seen: Observation) -> tuple[Plan, Observation]:
+    """Plan; when the wish needs what the guest is just giving up, wait for the end of that first."""
+    try:
+        return make_plan(request.wish, seen.state, request.scope, request.whole_cores), seen
+    except StillEjecting as leaving:
+        await machine.settle(leaving.entities, request.timeout)
+        seen = await observe(machine)
+        return make_plan(request.wish, seen.state, request.scope, request.whole_cores), seen
+
+
+def _how(request: Request, state: GuestState, plan: Plan, warnings: list[str]) -> How:
+    """Decide what of the guest can be waited for; a guest that does not run acknowledges nothing."""
+    plugs = any(step.kind == PLUG for step in plan.steps)
+    live = state.live
+    answers = live is not None and live.running and live.acknowledges
+    if plugs and live is not None and not answers and request.guest_online != "ignore":
+        if not live.running and request.guest_online == "verify":
+            raise HotplugError(
+                GUEST_NOT_READY,
+                f"the guest is {state.facts.state}, so it cannot show that it uses new vCPUs: resume it, "
+                "or use guest_online: ensure or ignore",
+            )
+        if not live.running:
+            warnings.append(f"the guest is {state.facts.state}: it sees the new vCPUs when it runs")
+        elif request.guest_online == "verify":
+            warnings.append(
+                f"{state.facts.arch} guests do not acknowledge a plug: that the guest uses the new vCPUs is not proven"
+            )
+    from ansible_collections.kvm.hotplug.plugins.module_utils.apply import How
+
+    return How(
+        check_mode=request.check_mode,
+        await_guest=answers and request.guest_online != "ignore",
+        timeout=request.timeout,
+        rollback=request.rollback,
+    )
+
+
+def _predicted(seen: Observation, plan: Plan) -> Observation:
+    state = seen.state
+    if state.live is not None and LIVE in plan.reached:
+        state = replace(state, live=replace(state.live, enabled=plan.reached[LIVE]))
+    if state.config is not None and CONFIG in plan.reached:
+        state = replace(state, config=replace(state.config, enabled=plan.reached[CONFIG]))
+    return Observation(state)
+
+
+async def _see_what_was_reached(machine: Machine, open_machine: OpenMachine, result: Convergence) -> None:
+    """After a failure, look once more: the report says what is, not what was hoped for."""
+    journal = result.journal
+    if journal is None:
+        return
+    result.after = None
+    try:
+        if result.error is not None and result.error.code == CONNECTION_LOST:
+            await machine.close()
+            result.after = await inspect(open_machine)
+        else:
+            result.after = await observe(machine)
+    except HotplugError:
+        # The first error is the one to report; the state stays unknown.
+        return
+    finally:
+        if result.after is not None and result.after.state.live is not None:
+            journal.learn(result.after.state.live.enabled)
+        result.changed = journal.changed

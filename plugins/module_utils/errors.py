@@ -1,0 +1,59 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one error type of the collection: a code for machines, a sentence for people."""
+
+from __future__ import annotations
+
+import re
+
+GUEST_NOT_FOUND = "guest_not_found"
+GUEST_NOT_RUNNING = "guest_not_running"
+MONITOR_UNREACHABLE = "monitor_unreachable"
+MONITOR_BUSY = "monitor_busy"
+AGENT_UNAVAILABLE = "agent_unavailable"
+AGENT_ERROR = "agent_error"
+UNKNOWN_VCPU = "unknown_vcpu"
+UNKNOWN_NODE = "unknown_node"
+PARTIAL_ENTITY = "partial_entity"
+COUNT_UNREACHABLE = "count_unreachable"
+CONFLICTING_REQUEST = "conflicting_request"
+NOT_HOTPLUGGABLE = "not_hotpluggable"
+HOTPLUG_UNSUPPORTED = "hotplug_unsupported"
+GUEST_NOT_READY = "guest_not_ready"
+UNPLUG_REFUSED = "unplug_refused"
+UNPLUG_PENDING = "unplug_pending"
+PLUG_UNACKNOWLEDGED = "plug_unacknowledged"
+CONFIG_INVALID = "config_invalid"
+CONFIG_LOCKED = "config_locked"
+BACKEND_MISSING = "backend_missing"
+MIGRATION_IN_PROGRESS = "migration_in_progress"
+CONNECTION_LOST = "connection_lost"
+INTERNAL = "internal"
+
+
+class HotplugError(Exception):
+    """A failure the user can act on.
+
+    ``code`` is one of this file's constants, ``msg`` says what happened, why, and what to do.
+    """
+
+    def __init__(self, code: str, msg: str) -> None:
+        super().__init__(msg)
+        self.code = code
+        self.msg = msg
+
+
+class MissingLibrary(HotplugError):
+    """A Python library that an adapter needs cannot be imported; the edge words it for the user's interpreter."""
+
+    def __init__(self, library: str, url: str) -> None:
+        super().__init__(BACKEND_MISSING, f"the Python library {library} is missing: install it ({url})")
+        self.library = library
+        self.url = url
+
+
+def quoted(text: object, limit: int = 200) -> str:
+    """A stranger's words made safe to print: one line, no control characters, at most ``limit`` characters."""
+    line = re.sub(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\ufffd]+", " ", str(text)).strip()
+    return line if len(line) <= limit else line[: limit - 3] + "..."

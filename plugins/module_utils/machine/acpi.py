@@ -1,0 +1,135 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a guest says of CPU hotplug: ACPI _OST codes and unplug events, kept as the last word on each slot."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+INSERTED = "inserted"
+NOT_INSERTED = "not inserted"
+EJECTING = "ejecting"
+EJECTED = "ejected"
+BUSY = "busy"
+REJECTED = "rejected"
+
+# ACPI 6.5, section 6.3.5: the event a _OST answers, and the status codes of ejection requests.
+_DEVICE_CHECK = 1
+_EJECT_REQUEST = 3
+_EJECT_BY_OSPM = 0x103
+_SUCCESS = 0
+_IN_PROGRESS = 0x84
+_ASK_AGAIN_LATER = (0x81, 0x82, 0x83)  # device in use, device busy, ejection dependency busy
+
+_MEANINGS = {
+    1: "an unspecific failure",
+    2: "it does not know this notification",
+    0x80: "it does not support ejecting this CPU",
+    0x81: "the CPU is in use",
+    0x82: "the CPU is busy",
+    0x83: "something that depends on the CPU is busy",
+}
+
+
+@dataclass(frozen=True)
+class Word:
+    """What a guest said of a slot: one of this file's constants, and its own code as ``detail``."""
+
+    kind: str
+    detail: str = ""
+
+
+def read_ost(source: object, status: object) -> Word | None:
+    """Return what a _OST of this source and status says, or None when it is of no concern here."""
+    if source == _DEVICE_CHECK:
+        return Word(INSERTED) if status == _SUCCESS else Word(NOT_INSERTED, _meaning(source, status))
+    if source in (_EJECT_REQUEST, _EJECT_BY_OSPM):
+        if status == _SUCCESS:
+            return Word(EJECTED)
+        if status == _IN_PROGRESS:
+            return Word(EJECTING)
+        return Word(BUSY if status in _ASK_AGAIN_LATER else REJECTED, _meaning(source, status))
+    return None
+
+
+def read_ospm_status(reply: object) -> dict[int, Word | None]:
+    """Return the last word on each CPU slot, from query-acpi-ospm-status; empty before the guest's ACPI is up."""
+    words: dict[int, Word | None] = {}
+    for entry in reply if isinstance(reply, list) else []:
+        if isinstance(entry, dict) and entry.get("slot-type") == "CPU" and str(entry.get("slot")).isdecimal():
+            # Slots nobody spoke of yet read 0/0, which is no device check.
+            words[int(entry["slot"])] = read_ost(entry.get("source"), entry.get("status"))
+    return words
+
+
+def _meaning(source: object, status: object) -> str:
+    code = f"_OST {source}/{status}"
+    known = _MEANINGS.get(status) if isinstance(status, int) else None
+    return f"{known} ({code})" if known else code
+
+
+class GuestNews:
+    """The last word on each slot since it was last asked about; a word also wakes whoever waits.
+
+    Holds one word a slot, whatever the peer sends.
+    """
+
+    def __init__(self) -> None:
+        self._slot_of_device: dict[str, int] = {}
+        self._slots: frozenset[int] = frozenset()
+        self._words: dict[int, Word] = {}
+        self._woken = asyncio.Event()
+
+    def expect(self, slots: frozenset[int], slot_of_device: Mapping[str, int]) -> None:
+        """Say which slots there are, and by which ids and QOM paths events name their devices."""
+        self._slots = slots
+        self._slot_of_device = dict(slot_of_device)
+
+    def hear(self, event: Mapping[str, Any]) -> None:
+        """Take in one QMP event."""
+        name, data = event.get("event"), event.get("data")
+        if not isinstance(data, dict):
+            return
+        if name == "ACPI_DEVICE_OST":
+            info = data.get("info")
+            if isinstance(info, dict) and info.get("slot-type") == "CPU" and str(info.get("slot")).isdecimal():
+                self.note(int(info["slot"]), read_ost(info.get("source"), info.get("status")))
+        elif name == "DEVICE_UNPLUG_GUEST_ERROR":
+            # pseries: the guest's only way to refuse, without a reason.
+            self.note(self._slot_named(data), Word(BUSY, "the guest reported an error"))
+        elif name == "DEVICE_DELETED":
+            # May name only a part of the vCPU (its lapic): a reason to look, not a word on the slot.
+            self._woken.set()
+
+    def note(self, slot: int | None, word: Word | None) -> None:
+        """Make ``word`` the last one on ``slot``."""
+        if slot is not None and slot in self._slots and word is not None:
+            self._words[slot] = word
+            self._woken.set()
+
+    def forget(self, slot: int) -> None:
+        """Start listening anew to a slot, before asking the guest about it."""
+        self._words.pop(slot, None)
+
+    def word(self, slot: int) -> Word | None:
+        return self._words.get(slot)
+
+    async def wait(self, seconds: float) -> bool:
+        """Return True at the next word or deletion, False after ``seconds`` without any."""
+        try:
+            await asyncio.wait_for(self._woken.wait(), seconds)
+        except asyncio.TimeoutError:
+            return False
+        # Cleared only when noticed: what is said while the caller looks elsewhere wakes it next time.
+        self._woken.clear()
+        return True
+
+    def _slot_named(self, data: Mapping[str, Any]) -> int | None:
+        for name in (data.get("device"), data.get("path")):
+            if isinstance(name, str) and name in self._slot_of_device:
+                return self._slot_of_device[name]
+        return None

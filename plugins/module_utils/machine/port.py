@@ -1,0 +1,71 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The machine port: what the engine asks of a running guest's machine, whoever speaks to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity, GuestFacts, Layout, LiveState
+
+DONE = "done"
+PENDING = "pending"
+REFUSED = "refused"
+FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a request for one entity ended.
+
+    ``status`` is done, pending, refused or failed. ``took_effect`` says whether the vCPU's state in the
+    machine is another now because of this request, None where that could not be found out. ``code`` is an
+    error code unless done; ``detail`` is the sentence for the user, empty where there is nothing to add.
+    """
+
+    status: str
+    took_effect: bool | None = False
+    detail: str = ""
+    code: str | None = None
+
+
+@dataclass(frozen=True)
+class MachineView:
+    """The machine at one moment; ``destination_args`` are those of QEMU that start it with these vCPUs, if known."""
+
+    facts: GuestFacts
+    layout: Layout
+    live: LiveState
+    destination_args: tuple[str, ...] = ()
+
+
+class Machine(Protocol):
+    """A running guest's machine.
+
+    Every method raises ``HotplugError``: monitor_unreachable or monitor_busy before the first answer,
+    connection_lost afterwards. Durations are seconds.
+    """
+
+    async def observe(self) -> MachineView:
+        """Return what the machine is and has; changes nothing."""
+
+    def latest(self) -> MachineView:
+        """Return the machine as the last method that looked at it saw it; asks nothing."""
+
+    async def plug(self, entities: Sequence[Entity]) -> dict[int, Answer]:
+        """Plug ``entities`` and return what became of each, by its index, without waiting for the guest."""
+
+    async def await_insertion(self, entities: Sequence[Entity], timeout: float) -> dict[int, Answer]:
+        """Wait until the guest has acknowledged each plugged entity; every acknowledgement renews ``timeout``."""
+
+    async def unplug(self, entity: Entity, timeout: float) -> Answer:
+        """Have the guest give up ``entity``; asks again when the guest was busy, while ``timeout`` lasts."""
+
+    async def settle(self, entities: Sequence[Entity], timeout: float) -> None:
+        """Wait until no unplug of ``entities`` is under way any more, at most ``timeout``."""
+
+    async def close(self) -> None:
+        """Let go of the machine; never raises."""

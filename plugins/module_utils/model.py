@@ -1,0 +1,153 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a guest is to the planner: its layout of entities, and the state of each vCPU, live and in config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HOTPLUG_UNSUPPORTED, NOT_HOTPLUGGABLE
+
+LIVE = "live"
+CONFIG = "config"
+GUEST = "guest"
+
+ENABLED = "enabled"
+DISABLED = "disabled"
+
+PLUG = "plug"
+UNPLUG = "unplug"
+ENABLE = "enable"
+DISABLE = "disable"
+
+# From the outermost to the innermost: the order in which a vCPU's position gives it its id.
+LEVELS = ("drawer", "book", "socket", "die", "cluster", "module", "core", "thread")
+
+
+@dataclass(frozen=True)
+class Entity:
+    """What the machine plugs or unplugs at once.
+
+    ``vcpus`` are ascending and adjacent ids. ``position`` maps those of ``LEVELS`` the machine has to
+    their numbers; the thread is missing where an entity is a whole core.
+    """
+
+    index: int
+    vcpus: tuple[int, ...]
+    node: int | None = None
+    position: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def core(self) -> tuple[object, ...]:
+        """Equal for entities that are threads of one core."""
+        if "core" not in self.position:
+            return ("alone", self.index)
+        return tuple(self.position.get(level) for level in LEVELS[:-1])
+
+    def thread_of(self, vcpu: int) -> int | None:
+        """The thread number of one of this entity's vCPUs, or None where the machine has no threads."""
+        if len(self.vcpus) > 1:
+            return vcpu - self.vcpus[0]
+        return self.position.get("thread")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Every vCPU the machine can have, by entity; entities are ordered by their ids, which run from 0 without a gap."""
+
+    entities: tuple[Entity, ...]
+
+    @property
+    def max_vcpus(self) -> int:
+        return self.entities[-1].vcpus[-1] + 1 if self.entities else 0
+
+    @property
+    def entity_size(self) -> int:
+        return max((len(entity.vcpus) for entity in self.entities), default=1)
+
+    @property
+    def nodes(self) -> dict[int, tuple[Entity, ...]]:
+        """The entities of each node that has any, by node id, ascending."""
+        found: dict[int, list[Entity]] = {}
+        for entity in self.entities:
+            if entity.node is not None:
+                found.setdefault(entity.node, []).append(entity)
+        return {node: tuple(found[node]) for node in sorted(found)}
+
+    @property
+    def by_vcpu(self) -> dict[int, Entity]:
+        return {vcpu: entity for entity in self.entities for vcpu in entity.vcpus}
+
+
+@dataclass(frozen=True)
+class Blocker:
+    """Why an entity cannot be enabled or disabled now.
+
+    ``passing`` blockers may go away within a step's timeout (a guest that is still booting), so the
+    planner plans through them and only the applied step finds out.
+    """
+
+    code: str
+    reason: str
+    remedy: str
+    passing: bool = False
+
+    @property
+    def structural(self) -> bool:
+        """Whether it holds as long as the guest runs; other blockers are about the moment."""
+        return self.code in (NOT_HOTPLUGGABLE, HOTPLUG_UNSUPPORTED)
+
+
+@dataclass(frozen=True)
+class LiveState:
+    """The running QEMU. Blockers are keyed by entity index, everything else by vCPU id."""
+
+    enabled: frozenset[int]
+    running: bool = True
+    acknowledges: bool = False
+    ejecting: frozenset[int] = frozenset()
+    cannot_enable: Mapping[int, Blocker] = field(default_factory=dict)
+    cannot_disable: Mapping[int, Blocker] = field(default_factory=dict)
+    aliases: Mapping[int, str] = field(default_factory=dict)
+    thread_ids: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ConfigState:
+    """What the next boot will have. Blockers are keyed by entity index."""
+
+    enabled: frozenset[int]
+    cannot_enable: Mapping[int, Blocker] = field(default_factory=dict)
+    cannot_disable: Mapping[int, Blocker] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GuestFacts:
+    """Who the guest is; ``state`` is running, paused, shutoff or QEMU's own word for anything else."""
+
+    name: str | None = None
+    uuid: str | None = None
+    state: str = "shutoff"
+    arch: str | None = None
+    machine: str | None = None
+
+
+@dataclass(frozen=True)
+class GuestState:
+    """All that was observed of a guest at one moment; a scope it does not have is None."""
+
+    facts: GuestFacts
+    layout: Layout
+    live: LiveState | None = None
+    config: ConfigState | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do to one entity in one scope."""
+
+    kind: str
+    target: str
+    entity: Entity

@@ -1,0 +1,69 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The modules' options, as argument specs; the modules' documentation says what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
+
+# A day: a longer wait for one step is a mistake in the playbook.
+LONGEST_TIMEOUT = 86400
+
+GUEST_OPTIONS: dict[str, Any] = {
+    "qmp_socket": {"type": "str", "required": True},
+}
+
+TIMEOUT_OPTION: dict[str, Any] = {
+    "timeout": {"type": "float", "default": 60.0},
+}
+
+WISH_OPTIONS: dict[str, Any] = {
+    "vcpus": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "id": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["enabled", "disabled"], "required": True},
+        },
+    },
+    "exclusive": {"type": "bool", "default": False},
+    "nodes": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "id": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["enabled", "disabled"]},
+            "count": {"type": "int"},
+        },
+        "required_one_of": [("state", "count")],
+        "mutually_exclusive": [("state", "count")],
+    },
+    "count": {"type": "int"},
+    "placement": {"type": "str", "choices": ["pack", "spread"], "default": "pack"},
+}
+
+HOW_OPTIONS: dict[str, Any] = {
+    "scope": {"type": "str", "choices": ["current", "live", "config", "all"], "default": "all"},
+    "granularity": {"type": "str", "choices": ["thread", "core"], "default": "thread"},
+    "guest_online": {"type": "str", "choices": ["ensure", "verify", "ignore"], "default": "ensure"},
+    "on_failure": {"type": "str", "choices": ["keep", "rollback"], "default": "keep"},
+}
+
+WISH_CONSTRAINTS: dict[str, Any] = {
+    "required_one_of": [("vcpus", "nodes", "count")],
+    "mutually_exclusive": [("vcpus", "nodes", "count")],
+}
+
+
+def parse_timeout(params: Mapping[str, Any]) -> float:
+    """Return the option ``timeout`` in seconds; raises ``HotplugError`` when it is no time to wait."""
+    timeout = float(params["timeout"])
+    if not 0 < timeout <= LONGEST_TIMEOUT:
+        raise HotplugError(
+            CONFLICTING_REQUEST, f"timeout is {timeout:g}: give a number of seconds above 0, at most {LONGEST_TIMEOUT}"
+        )
+    return timeout
