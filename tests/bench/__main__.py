@@ -1,0 +1,68 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The benchmark: one run, one table of medians and ratios; what is compared is measured in turn, in the same run."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).absolute().parents[1]))
+
+import conftest  # noqa: F401  # makes the collection importable
+from bench import plugs, tasks
+from lab.guest import Guest
+
+
+class Row(NamedTuple):
+    """What ours took and what it is held against, in seconds, and the ratio we aim at."""
+
+    what: str
+    ours: Sequence[float]
+    against: str
+    theirs: Sequence[float]
+    aim: float
+
+    def cells(self) -> list[str]:
+        ours, theirs = statistics.median(self.ours), statistics.median(self.theirs)
+        return [
+            self.what,
+            f"{ours * 1000:.0f} ms",
+            self.against,
+            f"{theirs * 1000:.0f} ms",
+            f"{ours / theirs:.2f}",
+            f"{self.aim:.1f}",
+        ]
+
+
+HEAD = ["what", "ours", "against", "theirs", "ratio", "aim"]
+
+
+def main() -> None:
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        with Guest(Path(folder, "tasks"), smp="2,maxcpus=8", paused=True) as guest:
+            noop, ping = tasks.measure(Path(folder), guest)
+            rows.append(Row("vcpu, nothing to do, as a task", noop, "ansible.builtin.ping", ping, 1.3))
+        for count in (1, 8, 32):
+            ours, raw = plugs.measure(Path(folder, "plugs"), count)
+            rows.append(Row(f"plug {count} to the last acknowledgement", ours, "pipelined raw QMP", raw, 1.5))
+    print(table([HEAD, *(row.cells() for row in rows)]))
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return ``rows``, of which the first is the head, as a table in Markdown."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in rows]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

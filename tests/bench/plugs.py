@@ -1,0 +1,78 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Plugging in one process: the engine against the least that QMP takes, from connecting to the last acknowledgement."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.desired import CountWish
+from ansible_collections.kvm.hotplug.plugins.module_utils.engine import converge
+from ansible_collections.kvm.hotplug.plugins.module_utils.machine.qmp import QmpMachine
+from ansible_collections.kvm.hotplug.plugins.module_utils.request import Request
+from lab import eyes
+from lab.guest import Guest
+
+ROUNDS = 7
+# QEMU's TCG ends with an assertion once more vCPUs were plugged in its life than the machine can have.
+MAXIMUM = 66
+# A guest that has just let a vCPU go takes the next one in later: both sides find it rested.
+REST_SECONDS = 0.3
+
+
+def measure(folder: Path, count: int) -> tuple[list[float], list[float]]:
+    """Return the seconds that ours and raw QMP took to plug ``count`` vCPUs, round by round, on fresh guests."""
+    ours: list[float] = []
+    raw: list[float] = []
+    while len(ours) < ROUNDS:
+        with Guest(folder, smp=f"1,sockets={MAXIMUM},maxcpus={MAXIMUM}", append="lab.onliner=0") as guest:
+            guest.wait_ready()
+            for _round in range(min(ROUNDS - len(ours), (MAXIMUM - 1) // (2 * count))):
+                ours.append(_timed(guest, count, _plug))
+                raw.append(_timed(guest, count, _raw))
+    return ours, raw
+
+
+def _timed(guest: Guest, count: int, plug: Callable[[Guest, int], None]) -> float:
+    time.sleep(REST_SECONDS)
+    started = time.perf_counter()
+    plug(guest, count)
+    seconds = time.perf_counter() - started
+    _converge(guest, 1)
+    return seconds
+
+
+def _plug(guest: Guest, count: int) -> None:
+    _converge(guest, 1 + count)
+
+
+def _converge(guest: Guest, count: int) -> None:
+    async def open_machine() -> QmpMachine:
+        machine = QmpMachine(guest.qmp_socket, 60)
+        await machine.connect()
+        return machine
+
+    result = asyncio.run(converge(open_machine, Request(CountWish(count))))
+    if result.error is not None:
+        raise result.error
+
+
+def _raw(guest: Guest, count: int) -> None:
+    with eyes.Monitor(guest.qmp_socket) as monitor:
+        empty = [slot for slot in eyes.slots(monitor) if "qom-path" not in slot][:count]
+        for slot in empty:
+            monitor.send("device_add", driver=slot["type"], id=f"vcpu{slot['ids'][0]}", **slot["props"])
+        waiting = {str(slot["ids"][0]) for slot in empty}
+        seen = 0
+        while waiting:
+            monitor.wait_event("ACPI_DEVICE_OST", timeout=60, since=seen)
+            for event in monitor.events[seen:]:
+                info = event["data"].get("info", {})
+                if event["event"] == "ACPI_DEVICE_OST" and (info["source"], info["status"]) == (1, 0):
+                    waiting.discard(info["slot"])
+            seen = len(monitor.events)

@@ -1,0 +1,56 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The demo: boot a guest of two NUMA nodes, take it through playbooks/demo.yml, and leave nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from lab import binaries, image
+from lab.guest import Guest
+
+TESTS = Path(__file__).absolute().parent
+
+
+def main() -> int:
+    """Return the playbook's exit status."""
+    print("Preparing QEMU and a guest's kernel, which is downloaded the first time ...", flush=True)
+    binaries.prepare()
+    image.image()
+    with tempfile.TemporaryDirectory() as folder:
+        guest = Guest(
+            folder,
+            name="demo",
+            smp="2,sockets=4,cores=2,threads=1,maxcpus=8",
+            numa=[{"sockets": [0, 1]}, {"sockets": [2, 3]}],
+        )
+        with guest:
+            seconds = guest.wait_ready()
+            print(f"Booted a Linux guest on {guest.qemu} in {seconds:.0f} s.", flush=True)
+            guest.hang_up()
+            return _play(guest)
+
+
+def _play(guest: Guest) -> int:
+    variables = {
+        "qmp_socket": guest.qmp_socket,
+        "guest_command": [sys.executable, "-m", "lab", "shell", guest.shell_socket],
+        "ansible_python_interpreter": sys.executable,
+    }
+    command = [sys.executable, "-m", "ansible", "playbook", "kvm.hotplug.demo", "--diff"]
+    return subprocess.run(
+        [*command, "--inventory", "localhost,", "--extra-vars", json.dumps(variables)],
+        env={**os.environ, "PYTHONPATH": str(TESTS), "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml"},
+        check=False,
+    ).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

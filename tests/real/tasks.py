@@ -1,0 +1,111 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run the collection's modules as users do, as tasks of Ansible, and judge them by what QEMU says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from lab import eyes
+from lab.guest import Guest
+
+COLLECTIONS = Path(__file__).absolute().parents[2] / ".cache" / "collections"
+# What a task may take besides the guest: Ansible itself, on a loaded machine.
+PATIENCE = 120
+
+
+class Result(dict):
+    """What a task returned; ``diff`` is what Ansible printed of it."""
+
+    diff = ""
+
+    @property
+    def steps(self) -> list[str]:
+        """The steps in short: ``plug 4 done``."""
+        return [f"{step['step']} {step['vcpus']} {step['status']}" for step in self["steps"]]
+
+    def enabled(self, scope: str = "live") -> list[int]:
+        return [vcpu["id"] for vcpu in self["vcpus"] if vcpu[scope] == "enabled"]
+
+
+def run_task(module: str, check: bool = False, **options: Any) -> Result:
+    """Run one task on this machine and return its result, failed or not."""
+    command = [
+        *(sys.executable, "-m", "ansible", "adhoc", "localhost", "--inventory", "localhost,", "--connection", "local"),
+        *("--extra-vars", json.dumps({"ansible_python_interpreter": sys.executable}), "--diff"),
+        *("--module-name", module, "--args", json.dumps(options), *(["--check"] if check else [])),
+    ]
+    environment = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_LOCALHOST_WARNING": "0",
+        "ANSIBLE_DEPRECATION_WARNINGS": "0",
+    }
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    found = re.search(r"^localhost \| \S+ => (\{.*^\})$", done.stdout, re.MULTILINE | re.DOTALL)
+    if not found:
+        raise AssertionError(f"the task returned nothing:\n{done.stdout}\n{done.stderr}")
+    result = Result(json.loads(found.group(1)))
+    result.diff = "".join(re.findall(r"^[+-]vCPU.*\n", done.stdout, re.MULTILINE))
+    assert "Traceback" not in done.stdout + done.stderr
+    return result
+
+
+def wait_online(guest: Guest, count: int, timeout: float = 30) -> None:
+    """Wait until the guest's own system runs on this many CPUs: its udev takes a moment after the acknowledgement."""
+    deadline = time.monotonic() + timeout
+    while len(eyes.guest_cpus(guest)) != count:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the guest runs on {eyes.guest_cpus(guest)} after {timeout} s, not on {count} CPUs")
+        time.sleep(0.1)
+
+
+class Vcpu:
+    """The module ``kvm.hotplug.vcpu`` on one guest."""
+
+    def __init__(self, guest: Guest) -> None:
+        self.guest = guest
+
+    def __call__(self, check: bool = False, **options: Any) -> Result:
+        return run_task("kvm.hotplug.vcpu", check, **{"qmp_socket": self.guest.qmp_socket, **options})
+
+    def info(self) -> Result:
+        """Return what ``vcpu_info`` says of the guest."""
+        result = run_task("kvm.hotplug.vcpu_info", qmp_socket=self.guest.qmp_socket)
+        assert result["changed"] is False
+        return Result(result["guests"][0])
+
+    def converges(self, wanted: list[int], **options: Any) -> Result:
+        """Check, apply, check and apply again; QEMU itself is asked after each; return what was applied."""
+        found = eyes.enabled_ids(self.guest.eyes)
+        predicted = self(check=True, **options)
+        assert eyes.enabled_ids(self.guest.eyes) == found, "check mode changed the guest"
+        applied = self(**options)
+        assert eyes.enabled_ids(self.guest.eyes) == wanted == applied.enabled(), applied
+        assert (predicted["changed"], applied["changed"]) == (True, True)
+        assert predicted.enabled() == wanted
+        assert predicted.diff == applied.diff != ""
+        assert predicted.steps == [step.replace("done", "planned") for step in applied.steps]
+        for again in (self(check=True, **options), self(**options)):
+            assert (again["changed"], again.steps, again.diff) == (False, [], "")
+        assert eyes.enabled_ids(self.guest.eyes) == wanted
+        return applied
+
+    def refuses(self, code: str, **options: Any) -> Result:
+        """Expect this error code, in check mode too, and a guest that stays as it is."""
+        found = eyes.enabled_ids(self.guest.eyes)
+        for check in (True, False):
+            result = self(check=check, **options)
+            assert (result.get("error_code"), result["changed"], result.steps) == (code, False, []), result
+            assert eyes.enabled_ids(self.guest.eyes) == found
+        return result

@@ -1,0 +1,224 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The laboratory itself: what its guests do, and what its eyes see, before anything else is tested with them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from typing import Any, Callable
+
+import pytest
+
+from lab import LabError, behaviours, binaries, eyes, image
+from lab.guest import Guest, ShellError
+
+Boot = Callable[..., Guest]
+
+TESTS = pathlib.Path(__file__).parents[1]
+TWO_NODES: dict[str, Any] = {
+    "smp": "2,sockets=4,cores=2,threads=1,maxcpus=8",
+    "numa": [{"sockets": [0, 1]}, {"sockets": [2, 3]}],
+}
+ACKNOWLEDGED = 30
+RUN: dict[str, Any] = {"cwd": TESTS, "capture_output": True, "text": True}
+
+
+def wait_guest_cpus(guest: Guest, count: int) -> None:
+    deadline = time.monotonic() + ACKNOWLEDGED
+    while len(eyes.guest_cpus(guest)) != count:
+        assert time.monotonic() < deadline, f"the guest runs on {eyes.guest_cpus(guest)}"
+        time.sleep(0.05)
+
+
+def plug(guest: Guest, vcpu: int) -> None:
+    online = len(eyes.guest_cpus(guest))
+    eyes.plug(guest.eyes, vcpu)
+    guest.eyes.wait_event("ACPI_DEVICE_OST", ACKNOWLEDGED, source=1, slot=str(vcpu))
+    wait_guest_cpus(guest, online + 1)
+
+
+def unplug(guest: Guest, vcpu: int) -> int:
+    """Ask for one vCPU and return the status the guest ends with."""
+    since = len(guest.eyes.events)
+    guest.eyes.execute("device_del", id=f"vcpu{vcpu}")
+    while True:
+        event = guest.eyes.wait_event("ACPI_DEVICE_OST", ACKNOWLEDGED, since, source=3, slot=str(vcpu))
+        status = int(event["data"]["info"]["status"])
+        if status != 132:
+            return status
+        since = guest.eyes.events.index(event, since) + 1
+
+
+def is_running(pid: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def wait_gone(pid: int) -> None:
+    deadline = time.monotonic() + 10
+    while is_running(pid):
+        assert time.monotonic() < deadline, f"QEMU {pid} is still there"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("qemu", binaries.qemus(), ids=str)
+def test_a_guest_is_ready_soon_and_its_shell_and_the_eyes_tell_the_same(boot: Boot, qemu: binaries.Qemu) -> None:
+    guest = boot(**TWO_NODES, qemu=qemu)
+    assert guest.shell("echo $((6 * 7))") == "42\n"
+    assert eyes.enabled_ids(guest.eyes) == eyes.guest_cpus(guest) == [0, 1]
+    assert eyes.possible_ids(guest.eyes) == list(range(8))
+    assert eyes.ids_by_node(guest.eyes) == {0: [0, 1, 2, 3], 1: [4, 5, 6, 7]}
+    plug(guest, 2)
+    assert eyes.enabled_ids(guest.eyes) == eyes.guest_cpus(guest) == [0, 1, 2]
+    assert unplug(guest, 2) == 0
+    assert eyes.enabled_ids(guest.eyes) == eyes.guest_cpus(guest) == [0, 1]
+
+
+def test_the_guest_sees_a_vcpu_where_it_was_plugged(boot: Boot) -> None:
+    guest = boot(**TWO_NODES)
+    plug(guest, 5)
+    cpu = behaviours.guest_cpu(guest, guest.eyes, 5)
+    assert cpu == 2, "the guest counts for itself"
+    assert eyes.guest_nodes(guest) == {0: [0, 1], 1: [cpu]}
+    place = eyes.guest_topology(guest)[cpu]
+    assert (place.package, place.core, place.node) == (2, 1, 1)
+    assert unplug(guest, 5) == 0
+    assert eyes.enabled_ids(guest.eyes) == eyes.guest_cpus(guest) == [0, 1]
+
+
+def test_the_shell_survives_what_commands_print(boot: Boot) -> None:
+    guest = boot(smp="1")
+    assert guest.shell("printf '\\001LAB 0 0 9\\n\\n'; printf 'no newline'") == "\x01LAB 0 0 9\n\nno newline"
+    assert guest.shell("echo '%s \\n \"$HOME\" ü'") == '%s \\n "$HOME" ü\n'
+    assert len(guest.shell("head -c 300000 /dev/zero | tr '\\0' x")) == 300000
+    with pytest.raises(ShellError, match="gone wrong") as caught:
+        guest.shell("echo gone wrong >&2; exit 7")
+    assert caught.value.status == 7
+    with pytest.raises(TimeoutError):
+        guest.shell("sleep 2; echo late", timeout=0.5)
+    assert guest.shell("echo in time") == "in time\n"
+
+
+def test_without_the_onliner_a_plugged_vcpu_stays_offline(boot: Boot) -> None:
+    guest = boot(**TWO_NODES, append="lab.onliner=0")
+    eyes.plug(guest.eyes, 2)
+    guest.eyes.wait_event("ACPI_DEVICE_OST", ACKNOWLEDGED, source=1)
+    time.sleep(0.5)
+    assert (eyes.guest_cpus(guest, "present"), eyes.guest_cpus(guest)) == ([0, 1, 2], [0, 1])
+
+
+def test_a_guest_refuses_as_told(boot: Boot) -> None:
+    guest = boot(**TWO_NODES)
+    for vcpu in (2, 3):
+        plug(guest, vcpu)
+    behaviours.refuse(guest, 2)
+    assert [unplug(guest, 2) for _ in range(3)] == [130, 130, 130]
+    assert unplug(guest, 3) == 0, "only the one is refused"
+    behaviours.allow(guest, 2)
+    behaviours.refuse(guest, 2, times=1)
+    assert unplug(guest, 2) == 130
+    time.sleep(0.5)
+    behaviours.forbid_ejects(guest)
+    assert unplug(guest, 2) == 128
+    behaviours.forbid_ejects(guest, False)
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+    assert unplug(guest, 2) == 0
+    assert eyes.enabled_ids(guest.eyes) == eyes.guest_cpus(guest) == [0, 1]
+
+
+def test_a_guest_dawdles_until_it_hurries(boot: Boot) -> None:
+    guest = boot(**TWO_NODES)
+    plug(guest, 2)
+    behaviours.dawdle(guest, 2)
+    guest.eyes.execute("device_del", id="vcpu2")
+    guest.eyes.wait_event("ACPI_DEVICE_OST", ACKNOWLEDGED, source=3, status=132)
+    assert guest.eyes.listen(3) == []
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+    behaviours.hurry(guest, 2)
+    eyes.wait_enabled(guest.eyes, [0, 1])
+
+
+def test_a_guest_in_its_firmware_and_one_not_started_know_no_ejects(boot: Boot) -> None:
+    for options in ({"boot": False}, {"paused": True}):
+        guest = boot(**TWO_NODES, **options)
+        assert guest.eyes.execute("query-acpi-ospm-status") == []
+        with pytest.raises(eyes.MonitorError, match="not supported device type"):
+            guest.eyes.execute("device_del", id=eyes.slot_of(guest.eyes, 1)["qom-path"])
+        guest.stop()
+
+
+def test_a_paused_guest_goes_on_to_boot(boot: Boot) -> None:
+    guest = boot(smp="2", paused=True)
+    assert guest.eyes.execute("query-status")["status"] == "prelaunch"
+    guest.eyes.execute("cont")
+    guest.wait_ready()
+
+
+def test_a_guest_has_an_agent_and_a_monitor_on_tcp(boot: Boot) -> None:
+    guest = boot(smp="2", agent=True, tcp_monitor=True, append="lab.ga=-b lab.ga=guest-file-open")
+    assert str(guest.tcp_monitor).startswith("127.0.0.1:")
+    running = guest.shell("tr '\\0' ' ' < /proc/$(pidof qemu-ga)/cmdline")
+    assert running.endswith("-b guest-file-open ")
+
+
+def test_sockets_are_short_whatever_the_folder(boot: Boot, tmp_path: pathlib.Path) -> None:
+    with Guest(tmp_path / ("long" * 30), smp="1", boot=False) as guest:
+        folder = pathlib.Path(guest.qmp_socket).parent
+        assert guest.eyes.execute("query-status")["running"]
+    assert not folder.exists()
+
+
+def test_qemus_own_words_are_in_the_error(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(LabError, match=r"smp\.cpus"), Guest(tmp_path, smp="nonsense"):
+        pass
+
+
+def test_a_killed_parent_leaves_no_qemu(tmp_path: pathlib.Path) -> None:
+    script = (
+        "import sys, time; from lab.guest import Guest\n"
+        "with Guest(sys.argv[1], smp='1', boot=False) as guest:\n"
+        "    print(guest.pid, flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", script, os.fspath(tmp_path)]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(TESTS)}, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert is_running(pid)
+        parent.send_signal(signal.SIGKILL)
+    wait_gone(pid)
+
+
+def test_the_commands_boot_use_and_stop_a_guest(tmp_path: pathlib.Path) -> None:
+    def lab(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", "lab", *words], check=False, **RUN)
+
+    folder = os.fspath(tmp_path)
+    booted = lab("boot", folder, "--numa", "sockets=0-1", "--numa", "sockets=2,3")
+    assert booted.returncode == 0, booted.stderr
+    state = json.loads(booted.stdout)
+    try:
+        assert lab("shell", folder, "cat /sys/devices/system/cpu/online").stdout == "0-1\n"
+        assert lab("shell", folder, "exit 3").returncode == 3
+        with eyes.Monitor(state["qmp_socket"]) as monitor:
+            assert eyes.ids_by_node(monitor) == {0: [0, 1, 2, 3], 1: [4, 5, 6, 7]}
+        assert "is running in" in lab("boot", folder).stderr
+    finally:
+        assert lab("stop", folder).returncode == 0
+    assert not is_running(state["pid"])
+    assert lab("stop", folder).stderr == "it was not running\n"
+
+
+def test_preparing_what_is_there_says_nothing() -> None:
+    image.image()
+    done = subprocess.run([sys.executable, "-m", "lab", "prepare"], check=False, **RUN)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,0 +1,151 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""vcpu and vcpu_info on a real guest that does what it is asked."""
+
+from __future__ import annotations
+
+import pytest
+
+from lab import binaries, eyes
+
+from .conftest import TWO_NODES, Boot
+from .tasks import Vcpu, run_task, wait_online
+
+QEMUS = binaries.qemus()
+
+
+def test_vcpus_come_by_node_by_id_and_by_count_and_go_again(boot: Boot) -> None:
+    guest = boot(**TWO_NODES)
+    vcpu = Vcpu(guest)
+
+    vcpu.converges([0, 1, 4, 5], nodes=[{"id": 1, "count": 2}])
+    wait_online(guest, 4)
+    assert {node: len(cpus) for node, cpus in eyes.guest_nodes(guest).items()} == {0: 2, 1: 2}
+
+    result = vcpu.converges([0, 1, 4, 5, 7], vcpus=[{"id": "7", "state": "enabled"}])
+    assert (result["sparse"]["live"], result["migration"]["feature"]) == (True, "sparse-vcpus")
+    wait_online(guest, 5)
+
+    vcpu.converges([0, 1, 2, 4, 5, 7], count=6)
+    vcpu.converges([0, 2, 4], vcpus=[{"id": "1,5,7", "state": "disabled"}])
+    wait_online(guest, 3)
+
+
+@pytest.mark.parametrize("qemu", QEMUS, ids=str)
+def test_every_qemu_here_takes_a_vcpu_in_and_gives_it_back(boot: Boot, qemu: binaries.Qemu) -> None:
+    # That is all that 7.2 can be asked for under TCG: its guests hang at the second plug on a loaded host.
+    guest = boot(**TWO_NODES, qemu=qemu)
+    vcpu = Vcpu(guest)
+    vcpu.converges([0, 1, 4], nodes=[{"id": "1", "count": 1}])
+    wait_online(guest, 3)
+    vcpu.converges([0, 1], nodes=[{"id": "1", "count": 0}])
+
+
+def test_a_vcpu_that_went_can_come_again(boot: Boot) -> None:
+    vcpu = Vcpu(boot(**TWO_NODES))
+    vcpu.converges([0, 1, 2], count=3)
+    vcpu.converges([0, 1], count=2)
+    vcpu.converges([0, 1, 2], count=3)
+
+
+def test_exclusive_leaves_nothing_else_enabled(boot: Boot) -> None:
+    vcpu = Vcpu(boot(**TWO_NODES))
+    vcpu.converges([0, 6], vcpus=[{"id": "0,6", "state": "enabled"}], exclusive=True)
+
+
+def test_a_count_can_be_spread_over_the_nodes(boot: Boot) -> None:
+    guest = boot(**TWO_NODES)
+    Vcpu(guest).converges([0, 1, 4, 5], count=4, placement="spread")
+    wait_online(guest, 4)
+    assert {node: len(cpus) for node, cpus in eyes.guest_nodes(guest).items()} == {0: 2, 1: 2}
+
+
+def test_a_node_can_be_filled_and_emptied(boot: Boot) -> None:
+    vcpu = Vcpu(boot(**TWO_NODES))
+    vcpu.converges([0, 1, 4, 5, 6, 7], nodes=[{"id": "1", "state": "enabled"}])
+    vcpu.converges([0, 1], nodes=[{"id": "1", "state": "disabled"}])
+
+
+def test_granularity_core_moves_both_threads(boot: Boot) -> None:
+    guest = boot(smp="2,sockets=2,cores=2,threads=2,maxcpus=8")
+    vcpu = Vcpu(guest)
+    vcpu.converges([0, 1, 6, 7], vcpus=[{"id": "6", "state": "enabled"}], granularity="core")
+    vcpu.converges([0, 1], count=2, granularity="core")
+
+
+def test_what_the_result_says_of_a_vcpu_is_what_qemu_says(boot: Boot) -> None:
+    guest = boot(**TWO_NODES, name="web1", uuid="4c1f4a7e-3f0e-4c8e-9a93-0a6d1e7d3b11")
+    vcpu = Vcpu(guest)
+    vcpu(vcpus=[{"id": "5", "state": "enabled"}])
+    info = vcpu.info()
+    assert info["guest"] == {
+        "name": "web1",
+        "uuid": "4c1f4a7e-3f0e-4c8e-9a93-0a6d1e7d3b11",
+        "state": "running",
+        "arch": "x86_64",
+        "machine": guest.eyes.execute("qom-get", path="/machine", property="type")[: -len("-machine")],
+        "max_vcpus": 8,
+        "entity_size": 1,
+    }
+    threads = {cpu["qom-path"]: cpu["thread-id"] for cpu in guest.eyes.execute("query-cpus-fast")}
+    for told in info["vcpus"]:
+        slot = eyes.slot_of(guest.eyes, told["id"])
+        props = {key[: -len("-id")]: value for key, value in slot["props"].items()}
+        assert {key: told[key] for key in props} == props
+        assert told["thread_id"] == threads.get(slot.get("qom-path"))
+    assert [told["alias"] for told in info["vcpus"]] == [None] * 5 + ["vcpu5"] + [None] * 2
+    assert [told["can_disable"] and told["can_disable"]["code"] for told in info["vcpus"]] == [
+        "not_hotpluggable",
+        *[None] * 7,
+    ]
+    assert info["nodes"] == [
+        {"id": 0, "vcpus": "0-3", "live": "0-1", "config": None},
+        {"id": 1, "vcpus": "4-7", "live": "5", "config": None},
+    ]
+
+
+def test_the_destination_arguments_start_a_qemu_with_the_same_vcpus(boot: Boot) -> None:
+    source = boot(smp="3,sockets=2,cores=4,threads=1,maxcpus=8")
+    vcpu = Vcpu(source)
+    sparse = vcpu.converges([0, 1, 3, 6], vcpus=[{"id": "0,1,3,6", "state": "enabled"}], exclusive=True)
+    arguments = sparse["migration"]["destination_args"]
+    destination = boot(smp=arguments[1], extra=arguments[2:], paused=True)
+    assert eyes.enabled_ids(destination.eyes) == eyes.enabled_ids(source.eyes) == [0, 1, 3, 6]
+
+
+def test_a_monitor_on_tcp_serves_as_well(boot: Boot) -> None:
+    guest = boot(**TWO_NODES, tcp_monitor=True, paused=True)
+    result = run_task("kvm.hotplug.vcpu", qmp_socket=guest.tcp_monitor, count=3)
+    assert result["changed"]
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+
+
+def test_a_core_of_pseries_comes_and_goes_as_a_whole(boot: Boot) -> None:
+    guest = boot(arch="ppc64", smp="8,sockets=1,cores=3,threads=8,maxcpus=24", memory=1024)
+    vcpu = Vcpu(guest)
+    refused = vcpu.refuses("partial_entity", vcpus=[{"id": "9", "state": "enabled"}])
+    assert "8,10-15" in refused["msg"]
+    vcpu.converges(list(range(16)), vcpus=[{"id": "9", "state": "enabled"}], granularity="core")
+    assert len(eyes.guest_cpus(guest, "present")) == 16
+    vcpu.converges(list(range(8)), vcpus=[{"id": "8-15", "state": "disabled"}])
+    assert len(eyes.guest_cpus(guest, "present")) == 8
+
+
+def test_a_paused_guest_takes_a_plug_and_sees_it_when_it_runs(boot: Boot) -> None:
+    guest = boot(**TWO_NODES)
+    guest.eyes.execute("stop")
+    Vcpu(guest).converges([0, 1, 2], count=3)
+    guest.eyes.execute("cont")
+    eyes.wait_enabled(guest.eyes, [0, 1, 2])
+    wait_online(guest, 3)
+
+
+def test_a_guest_that_was_never_started_takes_a_plug_and_boots_with_it(boot: Boot) -> None:
+    guest = boot(**TWO_NODES, paused=True)
+    result = Vcpu(guest).converges([0, 1, 6], vcpus=[{"id": "6", "state": "enabled"}])
+    assert result["guest"]["state"] == "paused"
+    guest.eyes.execute("cont")
+    guest.wait_ready()
+    wait_online(guest, 3)

@@ -1,0 +1,177 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""vcpu on real guests and monitors that refuse, dawdle, are not there yet, or die."""
+
+from __future__ import annotations
+
+import threading
+
+from lab import behaviours, eyes
+
+from .conftest import TWO_NODES, Boot
+from .tasks import Vcpu, run_task, wait_online
+
+FOUR = {**TWO_NODES, "smp": "4,sockets=4,cores=2,threads=1,maxcpus=8"}
+
+
+def test_a_busy_guest_is_told_apart_and_asked_again_within_the_timeout(boot: Boot) -> None:
+    guest = boot(**FOUR)
+    behaviours.refuse(guest, 2)
+    result = Vcpu(guest)(vcpus=[{"id": "2-3", "state": "disabled"}], timeout=4)
+    assert result["error_code"] == "unplug_refused"
+    assert result.steps == ["unplug 3 done", "unplug 2 refused"]
+    assert result["changed"] is True
+    assert "times" in result["msg"]
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+
+
+def test_a_guest_that_agrees_at_the_second_asking_is_no_failure(boot: Boot) -> None:
+    guest = boot(**FOUR)
+    behaviours.refuse(guest, 3, times=1)
+    result = Vcpu(guest)(vcpus=[{"id": "3", "state": "disabled"}])
+    assert (result.get("error_code"), result.steps) == (None, ["unplug 3 done"])
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+
+
+def test_a_guest_that_will_not_eject_at_all_says_so_at_once(boot: Boot) -> None:
+    guest = boot(**FOUR)
+    behaviours.forbid_ejects(guest)
+    result = Vcpu(guest)(vcpus=[{"id": "3", "state": "disabled"}], timeout=600)
+    assert (result["error_code"], result.steps, result["changed"]) == ("unplug_refused", ["unplug 3 refused"], False)
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
+
+
+def test_rollback_undoes_what_was_done_before_the_refusal(boot: Boot) -> None:
+    guest = boot(**FOUR)
+    behaviours.refuse(guest, 2)
+    result = Vcpu(guest)(
+        vcpus=[{"id": "6", "state": "enabled"}, {"id": "2-3", "state": "disabled"}], timeout=4, on_failure="rollback"
+    )
+    assert result["error_code"] == "unplug_refused"
+    assert result.steps == ["plug 6 undone", "unplug 3 undone", "unplug 2 refused"]
+    assert result["changed"] is False
+    assert eyes.enabled_ids(guest.eyes) == result.enabled() == [0, 1, 2, 3]
+
+
+def test_a_pending_unplug_that_completes_later_is_found_done(boot: Boot) -> None:
+    guest = boot(**FOUR)
+    vcpu = Vcpu(guest)
+    behaviours.dawdle(guest, 3)
+    pending = vcpu(vcpus=[{"id": "3", "state": "disabled"}], timeout=2)
+    assert (pending["error_code"], pending.steps) == ("unplug_pending", ["unplug 3 pending"])
+    assert pending["changed"] is False
+    behaviours.hurry(guest, 3)
+    eyes.wait_enabled(guest.eyes, [0, 1, 2])
+    again = vcpu(vcpus=[{"id": "3", "state": "disabled"}])
+    assert (again["changed"], again.steps) == (False, [])
+
+
+def test_an_unplug_still_pending_is_adopted(boot: Boot) -> None:
+    guest = boot(**FOUR)
+    vcpu = Vcpu(guest)
+    behaviours.dawdle(guest, 3)
+    vcpu(vcpus=[{"id": "3", "state": "disabled"}], timeout=2)
+    threading.Timer(4, behaviours.hurry, (guest, 3)).start()
+    adopted = vcpu(vcpus=[{"id": "3", "state": "disabled"}], timeout=60)
+    assert (adopted["changed"], adopted.steps) == (True, ["unplug 3 done"])
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+
+
+def test_a_vcpu_on_its_way_out_is_not_taken_for_enabled(boot: Boot) -> None:
+    guest = boot(**FOUR)
+    vcpu = Vcpu(guest)
+    behaviours.dawdle(guest, 3)
+    vcpu(vcpus=[{"id": "3", "state": "disabled"}], timeout=2)
+    wanted = vcpu(vcpus=[{"id": "3", "state": "enabled"}], timeout=2)
+    assert (wanted["error_code"], wanted["changed"]) == ("unplug_pending", False)
+    behaviours.hurry(guest, 3)
+    eyes.wait_enabled(guest.eyes, [0, 1, 2])
+    assert vcpu(vcpus=[{"id": "3", "state": "enabled"}])["changed"] is True
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
+
+
+def test_vcpu_0_says_why_it_stays(boot: Boot) -> None:
+    guest = boot(**TWO_NODES)
+    refused = Vcpu(guest).refuses("not_hotpluggable", vcpus=[{"id": "0", "state": "disabled"}])
+    assert "boot vCPU" in refused["msg"]
+
+
+def test_a_guest_in_its_firmware_is_not_ready(boot: Boot) -> None:
+    guest = boot(**TWO_NODES, boot=False)
+    vcpu = Vcpu(guest)
+    unplug = vcpu(vcpus=[{"id": "1", "state": "disabled"}], timeout=2)
+    assert (unplug["error_code"], unplug["changed"], unplug.steps) == ("guest_not_ready", False, ["unplug 1 failed"])
+    plug = vcpu(vcpus=[{"id": "2", "state": "enabled"}], timeout=2)
+    assert (plug["error_code"], plug["changed"], plug.steps) == ("plug_unacknowledged", True, ["plug 2 pending"])
+    assert vcpu(vcpus=[{"id": "3", "state": "enabled"}], guest_online="ignore")["changed"] is True
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
+    assert vcpu.info()["vcpus"][1]["can_disable"]["code"] == "guest_not_ready"
+
+
+def test_a_guest_that_boots_while_it_is_asked_does_as_asked(boot: Boot) -> None:
+    guest = boot(**TWO_NODES, ready=False)
+    result = Vcpu(guest)(vcpus=[{"id": "1", "state": "disabled"}, {"id": "5", "state": "enabled"}])
+    assert (result.get("error_code"), result.steps) == (None, ["plug 5 done", "unplug 1 done"])
+    assert eyes.enabled_ids(guest.eyes) == [0, 5]
+    guest.wait_ready()
+    wait_online(guest, 2)
+
+
+def test_a_paused_guest_is_not_asked_to_give_a_vcpu_up(boot: Boot) -> None:
+    for guest in (boot(**TWO_NODES, paused=True), boot(**TWO_NODES)):
+        guest.eyes.execute("stop")
+        Vcpu(guest).refuses("guest_not_ready", vcpus=[{"id": "1", "state": "disabled"}])
+        Vcpu(guest).refuses("guest_not_ready", count=3, guest_online="verify")
+
+
+def test_a_machine_without_hotplug_keeps_what_it_has(boot: Boot) -> None:
+    guest = boot(machine="microvm", smp="2,maxcpus=4", paused=True)
+    vcpu = Vcpu(guest)
+    for wish in ({"count": 3}, {"count": 1}, {"vcpus": [{"id": "3", "state": "enabled"}]}):
+        assert vcpu(**wish)["error_code"] == "hotplug_unsupported"
+    assert vcpu(count=2)["changed"] is False
+    assert [told["live"] for told in vcpu.info()["vcpus"]] == ["enabled", "enabled", "disabled", "disabled"]
+
+
+def test_a_monitor_that_someone_holds_is_busy(boot: Boot) -> None:
+    guest = boot(**TWO_NODES, paused=True)
+    with eyes.Monitor(guest.qmp_socket):
+        result = run_task("kvm.hotplug.vcpu", qmp_socket=guest.qmp_socket, count=3, timeout=2)
+    assert (result["error_code"], result["changed"]) == ("monitor_busy", False)
+    assert eyes.enabled_ids(guest.eyes) == [0, 1]
+
+
+def test_a_qemu_that_dies_in_the_middle_is_a_lost_connection(boot: Boot) -> None:
+    guest = boot(**FOUR)
+    behaviours.refuse(guest, 2)
+    threading.Timer(6, guest.kill).start()
+    result = Vcpu(guest)(vcpus=[{"id": "2-3", "state": "disabled"}])
+    assert (result["error_code"], result.steps) == ("connection_lost", ["unplug 3 done", "unplug 2 failed"])
+    assert result["changed"] is True
+    gone = Vcpu(guest)(count=2)
+    assert (gone["error_code"], gone["steps"]) == ("monitor_unreachable", [])
+
+
+def test_a_migrating_guest_keeps_its_vcpus(boot: Boot) -> None:
+    guest = boot(**TWO_NODES)
+    guest.eyes.execute("migrate-set-parameters", **{"max-bandwidth": 4096})
+    guest.eyes.execute("migrate", uri=f"file:{guest.workdir}/saved" if guest.qemu.version >= (8, 2) else "exec:cat")
+    vcpu = Vcpu(guest)
+    vcpu.refuses("migration_in_progress", count=3)
+    vcpu.refuses("migration_in_progress", count=1)
+    assert vcpu(count=2)["changed"] is False
+    assert vcpu.info()["vcpus"][3]["can_enable"]["code"] == "migration_in_progress"
+
+
+def test_bad_input_is_refused_before_anything_is_sent(boot: Boot) -> None:
+    vcpu = Vcpu(boot(**TWO_NODES, paused=True))
+    for ids in ("8", "3-1", "1-99999999999"):
+        vcpu.refuses("unknown_vcpu", vcpus=[{"id": ids, "state": "enabled"}])
+    vcpu.refuses("unknown_node", nodes=[{"id": "2", "state": "enabled"}])
+    vcpu.refuses("conflicting_request", vcpus=[])
+    vcpu.refuses("conflicting_request", vcpus=[{"id": "2-4", "state": "enabled"}, {"id": "4", "state": "disabled"}])
+    vcpu.refuses("conflicting_request", count=2, nodes=[{"id": "1", "count": 2}])
+    for count in (0, 9):
+        vcpu.refuses("count_unreachable", count=count)
