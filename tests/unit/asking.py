@@ -1,0 +1,90 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the tests ask the engine for, and what came of it, in few words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, Callable, TypeVar
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.desired import VcpuWish, Wish
+from ansible_collections.kvm.hotplug.plugins.module_utils.engine import Convergence, converge
+from ansible_collections.kvm.hotplug.plugins.module_utils.journal import Entry
+from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import Machine
+from ansible_collections.kvm.hotplug.plugins.module_utils.machine.qmp import QmpMachine
+from ansible_collections.kvm.hotplug.plugins.module_utils.observe import Observation, OpenMachine, inspect
+from ansible_collections.kvm.hotplug.plugins.module_utils.request import Request
+
+# Nothing here takes so long. Who runs into it hangs.
+FOR_EVER = 60.0
+
+Result = TypeVar("Result")
+
+
+def wish(enabled: str = "", disabled: str = "", exclusive: bool = False) -> VcpuWish:
+    """Return the wish to have these vCPUs enabled, those disabled."""
+    return VcpuWish(
+        parse_cpulist(enabled) if enabled else frozenset(),
+        parse_cpulist(disabled) if disabled else frozenset(),
+        exclusive,
+    )
+
+
+def opener(address: str, timeout: float = 10.0) -> OpenMachine:
+    """Return what connects to the monitor at ``address``."""
+
+    async def open_machine() -> Machine:
+        machine = QmpMachine(address, timeout)
+        await machine.connect()
+        return machine
+
+    return open_machine
+
+
+def bring(address: str, wanted: Wish, timeout: float = 10.0, patience: float = 10.0, **how: Any) -> Convergence:
+    """Bring the guest at ``address`` to what is wanted; the monitor may take ``patience`` seconds over an answer."""
+    request = Request(wanted, timeout=timeout, **how)
+    return run(lambda: converge(opener(address, patience), request))
+
+
+def look(address: str, patience: float = 10.0) -> Observation:
+    """Look at the guest at ``address``."""
+    return run(lambda: inspect(opener(address, patience)))
+
+
+def run(work: Callable[[], Awaitable[Result]]) -> Result:
+    """Run ``work`` to its end, and see that it leaves nothing running."""
+
+    async def all_of_it() -> Result:
+        result = await asyncio.wait_for(work(), FOR_EVER)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, f"left running: {left}"
+        return result
+
+    return asyncio.run(all_of_it())
+
+
+def entries(result: Convergence) -> list[Entry]:
+    """The journal of a run, empty where there was nothing to do."""
+    return [] if result.journal is None else result.journal.entries
+
+
+def steps(result: Convergence) -> list[str]:
+    """What became of each step, as ``plug 5: done``."""
+    return [f"{entry.step.kind} {entry.vcpus}: {entry.status}" for entry in entries(result)]
+
+
+def enabled(seen: Observation | None) -> str | None:
+    """The vCPUs that are enabled, as a cpulist."""
+    if seen is None or seen.state.live is None:
+        return None
+    return format_cpulist(seen.state.live.enabled)
+
+
+def code(result: Convergence) -> str | None:
+    """The code of the error it ended with, if any."""
+    return None if result.error is None else result.error.code

@@ -1,0 +1,30 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Fixtures: a peer to talk to."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+from .peer import Peer, Talk
+
+
+@pytest.fixture
+def peer(tmp_path: Path) -> Iterator[Callable[..., Peer]]:
+    """Start a peer that talks as told; it ends with the test."""
+    with contextlib.ExitStack() as stack:
+        number = 0
+
+        def start(*talks: Talk) -> Peer:
+            nonlocal number
+            number += 1
+            return stack.enter_context(Peer(*talks, path=tmp_path / f"{number}.sock"))
+
+        yield start
