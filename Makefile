@@ -9,6 +9,7 @@ VENV := $(CACHE)/venv
 PY := $(VENV)/bin/python
 NOX := $(PY) -m nox
 PYTEST := $(PY) -m pytest
+LAB := PYTHONPATH=$(CURDIR)/tests $(PY) -m lab
 # Virtual environments hold their own path, so a moved checkout needs new ones.
 READY := $(VENV)/.ready$(subst /,-,$(CURDIR))
 COLLECTION := $(CACHE)/collections/ansible_collections/kvm/hotplug
@@ -39,9 +40,11 @@ unit: $(READY) ## Run the tests that need no guest: units, properties, recorded 
 	@$(PYTEST) tests/unit
 
 real: $(READY) ## Run the tests against real QEMU and a real Linux guest
+	@$(LAB) prepare --ppc64
 	@$(PYTEST) tests/real
 
 bench: $(READY) ## Measure the modules against ansible.builtin.ping and raw QMP
+	@$(LAB) prepare
 	@$(PY) tests/bench
 
 matrix: $(READY) ## Run the unit tests on each Python 3.9 to 3.13 found, with the oldest and newest ansible-core

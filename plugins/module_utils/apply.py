@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    CONNECTION_LOST,
     INTERNAL,
     PLUG_UNACKNOWLEDGED,
     UNPLUG_PENDING,
@@ -19,7 +20,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import DO
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import PLUG, UNPLUG
 
 _REMEDIES = {
-    UNPLUG_REFUSED: "free it in the guest (tasks bound to it, see the guest's kernel log), then run the task again",
+    UNPLUG_REFUSED: "see the guest's kernel log for what holds it, free it there, then run the task again",
     UNPLUG_PENDING: "",
     PLUG_UNACKNOWLEDGED: "or use guest_online: ignore",
 }
@@ -48,8 +49,9 @@ async def carry_out(journal: Journal, machine: Machine | None, how: How) -> bool
             await _plug(journal.of(PLUG), machine, how)
             if journal.first_failure is None:
                 await _unplug(journal.of(UNPLUG), machine, how)
-    except HotplugError as error:
-        journal.interrupt(error.code, error.msg)
+    except BaseException as error:
+        lost = error if isinstance(error, HotplugError) else HotplugError(INTERNAL, type(error).__name__)
+        journal.interrupt(lost.code, lost.msg)
         journal.skip_the_rest()
         raise
     failure = journal.first_failure
@@ -72,7 +74,7 @@ async def _plug(entries: list[Entry], machine: Machine, how: How) -> None:
         entry.end(answers[entry.step.entity.index])
     # Those that had been there already were acknowledged, if ever, before this run could hear it.
     fresh = [entry for entry in entries if entry.status == DONE and entry.took_effect]
-    if fresh and how.await_guest:
+    if fresh and how.await_guest and not any(entry.code == CONNECTION_LOST for entry in entries):
         acknowledgements = await machine.await_insertion([entry.step.entity for entry in fresh], how.timeout)
         for entry in fresh:
             entry.end(acknowledgements[entry.step.entity.index])
@@ -107,6 +109,8 @@ async def _undo(journal: Journal, machine: Machine, how: How) -> None:
 
 
 def _error(failure: Entry, journal: Journal) -> HotplugError:
+    if failure.code == CONNECTION_LOST:
+        return HotplugError(CONNECTION_LOST, failure.detail)
     verb = "plug" if failure.step.kind == PLUG else "unplug"
     parts = [f"could not {verb} vCPU {failure.vcpus}: {failure.detail}", _REMEDIES.get(failure.code or "", "")]
     undone = [entry for entry in journal.entries if entry.status == UNDONE]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from typing import Any
+from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
@@ -24,41 +24,46 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.report import converge
 
 
 class GuestModule(AnsibleModule):  # type: ignore[misc]  # ansible-core has no types
-    """A module whose every failure has an ``error_code``, those of the argument spec included.
-
-    What is raised in its ``with`` block ends it with ``fail_json``: the one edge between errors and Ansible.
-    """
+    """A module whose every failure has an ``error_code``, those of the argument spec included."""
 
     def fail_json(self, msg: str, **kwargs: Any) -> None:
         super().fail_json(msg, **{"changed": False, "steps": [], "error_code": CONFLICTING_REQUEST, **kwargs})
 
-    def __enter__(self) -> GuestModule:
-        return self
+
+class Edge:
+    """A ``with`` block whose exceptions end the module with ``fail_json``, and with what ``report`` returns by then."""
+
+    def __init__(self, module: GuestModule, report: Callable[[], dict[str, Any]]) -> None:
+        self._module = module
+        self._report = report
+
+    def __enter__(self) -> None:
+        return None
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, Exception):
-            _fail(self, error, {})
+            _fail(self._module, error, self._report())
 
 
 def run_vcpu(module: GuestModule) -> None:
     """Do what ``kvm.hotplug.vcpu`` is asked for."""
-    from ansible_collections.kvm.hotplug.plugins.module_utils.engine import converge
+    from ansible_collections.kvm.hotplug.plugins.module_utils.engine import Convergence, converge
     from ansible_collections.kvm.hotplug.plugins.module_utils.request import parse_request
 
-    with module:
+    result = Convergence()
+    with Edge(module, lambda: convergence_report(result)):
         request = parse_request(module.params, module.check_mode)
-        result = asyncio.run(converge(_machine_opener(module), request))
+        asyncio.run(converge(_machine_opener(module), request, result))
         for warning in result.warnings:
             module.warn(warning)
-        report = convergence_report(result)
         if result.error is not None:
-            _fail(module, result.error, report)
-        module.exit_json(**report)
+            raise result.error
+        module.exit_json(**convergence_report(result))
 
 
 def run_vcpu_info(module: GuestModule) -> None:
     """Do what ``kvm.hotplug.vcpu_info`` is asked for."""
-    with module:
+    with Edge(module, lambda: {"changed": False}):
         seen = asyncio.run(inspect(_machine_opener(module)))
         module.exit_json(changed=False, guests=[info_report(seen)])
 

@@ -37,14 +37,21 @@ class Convergence:
     before: Observation | None = None
     after: Observation | None = None
     journal: Journal | None = None
-    changed: bool = False
+    is_prediction: bool = False
     warnings: list[str] = field(default_factory=list)
     error: HotplugError | None = None
 
+    @property
+    def changed(self) -> bool:
+        """Whether the guest is another now; in check mode, whether it would be."""
+        return self.journal is not None and (self.is_prediction or self.journal.changed)
 
-async def converge(open_machine: OpenMachine, request: Request) -> Convergence:
-    """Bring a guest to the wish and return what came of it; a ``HotplugError`` is returned in it, not raised."""
-    result = Convergence()
+
+async def converge(open_machine: OpenMachine, request: Request, result: Convergence) -> None:
+    """Bring a guest to the wish and put what came of it into ``result``, a ``HotplugError`` included.
+
+    Whatever else is raised is a defect; ``result`` then says what had been done by then.
+    """
     try:
         machine = await open_machine()
         try:
@@ -56,7 +63,6 @@ async def converge(open_machine: OpenMachine, request: Request) -> Convergence:
             await machine.close()
     except HotplugError as error:
         result.error = error
-    return result
 
 
 async def _converge(machine: Machine, request: Request, result: Convergence) -> None:
@@ -72,11 +78,12 @@ async def _converge(machine: Machine, request: Request, result: Convergence) -> 
 
     how = _how(request, result.before.state, plan, result.warnings)
     result.journal = Journal(plan.steps)
+    # Until it is known again, the state is unknown: a defect in between must not report the old one.
+    result.after = None
     if await carry_out(result.journal, machine, how):
-        result.changed = result.journal.changed
         result.after = latest(machine)
     else:
-        result.changed = plan.changes
+        result.is_prediction = True
         result.after = _predicted(result.before, plan)
 
 
@@ -134,15 +141,19 @@ async def _see_what_was_reached(machine: Machine, open_machine: OpenMachine, res
         return
     result.after = None
     try:
-        if result.error is not None and result.error.code == CONNECTION_LOST:
-            await machine.close()
-            result.after = await inspect(open_machine)
-        else:
-            result.after = await observe(machine)
+        result.after = await _look_again(machine, open_machine)
     except HotplugError:
         # The first error is the one to report; the state stays unknown.
         return
-    finally:
-        if result.after is not None and result.after.state.live is not None:
-            journal.learn(result.after.state.live.enabled)
-        result.changed = journal.changed
+    if result.after.state.live is not None:
+        journal.learn(result.after.state.live.enabled)
+
+
+async def _look_again(machine: Machine, open_machine: OpenMachine) -> Observation:
+    try:
+        return await observe(machine)
+    except HotplugError as error:
+        if error.code != CONNECTION_LOST:
+            raise
+    await machine.close()
+    return await inspect(open_machine)

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import re
-
 GUEST_NOT_FOUND = "guest_not_found"
 GUEST_NOT_RUNNING = "guest_not_running"
 MONITOR_UNREACHABLE = "monitor_unreachable"
@@ -54,6 +52,6 @@ class MissingLibrary(HotplugError):
 
 
 def quoted(text: object, limit: int = 200) -> str:
-    """A stranger's words made safe to print: one line, no control characters, at most ``limit`` characters."""
-    line = re.sub(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\ufffd]+", " ", str(text)).strip()
+    """A stranger's words made safe to print: one line of printable characters, at most ``limit`` of them."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in str(text)).split())
     return line if len(line) <= limit else line[: limit - 3] + "..."

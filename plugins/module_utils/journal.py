@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONNECTION_LOST
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import DONE, FAILED, Answer
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import LIVE, PLUG, UNPLUG, Step
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import PLUG, UNPLUG, Step
 
 PLANNED = "planned"
 UNDONE = "undone"
@@ -43,7 +44,8 @@ class Entry:
 
     @property
     def failed(self) -> bool:
-        return self.status not in (DONE, PLANNED, SKIPPED, UNDONE)
+        """Whether it ends the run: also a step that was done, when the conversation ended with it."""
+        return self.code is not None
 
     @property
     def vcpus(self) -> str:
@@ -91,8 +93,13 @@ class Journal:
                 entry.end(Answer(FAILED, took_effect=None, detail=msg, code=code))
 
     def learn(self, live_enabled: frozenset[int]) -> None:
-        """Settle what was unknown by what is enabled now."""
+        """Settle what the end of a conversation left open, by what is enabled now."""
         for entry in self.entries:
-            if entry.took_effect is None and entry.step.target == LIVE and entry.step.kind in (PLUG, UNPLUG):
-                is_enabled = not live_enabled.isdisjoint(entry.step.entity.vcpus)
-                entry.took_effect = is_enabled is (entry.step.kind == PLUG)
+            if entry.code != CONNECTION_LOST or entry.step.kind not in (PLUG, UNPLUG):
+                continue
+            is_enabled = not live_enabled.isdisjoint(entry.step.entity.vcpus)
+            if is_enabled is (entry.step.kind == PLUG):
+                entry.status, entry.took_effect = DONE, True
+                entry.detail = "the conversation with the monitor ended under it; seen done afterwards"
+            else:
+                entry.took_effect = False

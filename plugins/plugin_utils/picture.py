@@ -9,7 +9,9 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+# Of a row; its box takes four columns more.
 WIDTH = 96
+THREADS_IN_A_CELL = 8
 
 _ENABLED = "●"
 _DISABLED = "○"
@@ -36,7 +38,7 @@ def draw(report: Mapping[str, Any]) -> str:
     for node in sorted(by_node, key=lambda number: (number is None, number)):
         lines += _box("" if node is None else f" node {node} ", _sockets(by_node[node]))
     used = {_symbol(vcpu) for vcpu in vcpus}
-    lines.append("  ".join(f"{symbol} {text}" for symbol, text in _LEGEND.items() if symbol in used))
+    lines += _wrapped("", [f"{symbol} {text}" for symbol, text in _LEGEND.items() if symbol in used], "  ")
     return "\n".join(lines)
 
 
@@ -64,15 +66,18 @@ def _sockets(vcpus: Sequence[Mapping[str, Any]]) -> list[str]:
     """The rows of a node: one for each socket, more where its cores do not fit."""
     rows: list[str] = []
     for place, members in itertools.groupby(vcpus, key=lambda vcpu: (vcpu["socket"], vcpu["die"])):
-        title = _place(place)
-        cells = _cores(list(members))
-        row = title
-        for cell in cells:
-            if len(row) + 3 + len(cell) > WIDTH - 4 and row.strip():
-                rows.append(row)
-                row = " " * len(title)
-            row = f"{row}   {cell}" if row else cell
-        rows.append(row)
+        rows += _wrapped(_place(place), _cores(list(members)), "   ")
+    return rows
+
+
+def _wrapped(title: str, cells: Sequence[str], gap: str) -> list[str]:
+    """``title`` and ``cells`` in rows of at most ``WIDTH`` columns, further ones indented."""
+    rows = [title]
+    indent = " " * len(title)
+    for cell in cells:
+        if rows[-1].strip() and len(rows[-1]) + len(gap) + len(cell) > WIDTH and rows[-1] != title:
+            rows.append(indent)
+        rows[-1] = f"{rows[-1]}{gap}{cell}" if rows[-1] else cell
     return rows
 
 
@@ -81,11 +86,15 @@ def _place(place: tuple[Any, Any]) -> str:
 
 
 def _cores(vcpus: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A cell for each core; a core of many threads makes several, so that each fits a row."""
     width = max(len(str(vcpu["id"])) for vcpu in vcpus)
     cells = []
     for core, threads in itertools.groupby(vcpus, key=lambda vcpu: vcpu["core"]):
-        drawn = " ".join(f"{_symbol(vcpu)} {vcpu['id']:<{width}}" for vcpu in threads)
-        cells.append(drawn if core is None else f"core {core}: {drawn}")
+        title = "" if core is None else f"core {core}: "
+        drawn = [f"{_symbol(vcpu)} {vcpu['id']:<{width}}" for vcpu in threads]
+        for first in range(0, len(drawn), THREADS_IN_A_CELL):
+            cells.append(title + " ".join(drawn[first : first + THREADS_IN_A_CELL]))
+            title = " " * len(title)
     return cells
 
 

@@ -15,7 +15,10 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))
 
-import conftest  # noqa: F401  # makes the collection importable
+from conftest import collections_path
+
+sys.path.insert(0, str(collections_path()))
+
 from bench import plugs, tasks
 from lab.guest import Guest
 
@@ -30,6 +33,7 @@ class Row(NamedTuple):
     aim: float
 
     def cells(self) -> list[str]:
+        """Return the row's cells as they are printed."""
         ours, theirs = statistics.median(self.ours), statistics.median(self.theirs)
         return [
             self.what,
@@ -45,6 +49,7 @@ HEAD = ["what", "ours", "against", "theirs", "ratio", "aim"]
 
 
 def main() -> None:
+    """Measure everything and print the table."""
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         with Guest(Path(folder, "tasks"), smp="2,maxcpus=8", paused=True) as guest:

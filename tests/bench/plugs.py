@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.desired import CountWish
-from ansible_collections.kvm.hotplug.plugins.module_utils.engine import converge
+from ansible_collections.kvm.hotplug.plugins.module_utils.engine import Convergence, converge
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.qmp import QmpMachine
 from ansible_collections.kvm.hotplug.plugins.module_utils.request import Request
 from lab import eyes
@@ -57,7 +57,8 @@ def _converge(guest: Guest, count: int) -> None:
         await machine.connect()
         return machine
 
-    result = asyncio.run(converge(open_machine, Request(CountWish(count))))
+    result = Convergence()
+    asyncio.run(converge(open_machine, Request(CountWish(count)), result))
     if result.error is not None:
         raise result.error
 

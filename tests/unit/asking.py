@@ -48,7 +48,9 @@ def opener(address: str, timeout: float = 10.0) -> OpenMachine:
 def bring(address: str, wanted: Wish, timeout: float = 10.0, patience: float = 10.0, **how: Any) -> Convergence:
     """Bring the guest at ``address`` to what is wanted; the monitor may take ``patience`` seconds over an answer."""
     request = Request(wanted, timeout=timeout, **how)
-    return run(lambda: converge(opener(address, patience), request))
+    result = Convergence()
+    run(lambda: converge(opener(address, patience), request, result))
+    return result
 
 
 def look(address: str, patience: float = 10.0) -> Observation:

@@ -66,14 +66,9 @@ def test_a_refusal_carries_the_guests_own_code() -> None:
     assert word.detail == "the CPU is busy (_OST 3/130)"
 
 
-@pytest.mark.parametrize(
-    "status", ["\x1b[31mred", "two\nlines", "x" * 10000, {"a": "\x07"}], ids=lambda status: repr(status)[:20]
-)
-def test_a_code_that_is_none_is_safe_to_print(status: object) -> None:
-    word = read_ost(3, status)
-    assert word is not None
-    assert word.detail.isprintable()
-    assert len(word.detail) < 300
+@pytest.mark.parametrize("status", ["130", "\x1b[31mred", {"a": "\x07"}, None])
+def test_a_code_that_is_none_says_nothing(status: object) -> None:
+    assert read_ost(3, status) is None
 
 
 def slot(number: object, source: object = 3, status: object = 0, kind: str = "CPU") -> dict[str, Any]:

@@ -45,6 +45,8 @@ class Word:
 
 def read_ost(source: object, status: object) -> Word | None:
     """Return what a _OST of this source and status says, or None when it is of no concern here."""
+    if not isinstance(source, int) or not isinstance(status, int):
+        return None
     if source == _DEVICE_CHECK:
         return Word(INSERTED) if status == _SUCCESS else Word(NOT_INSERTED, _meaning(source, status))
     if source in (_EJECT_REQUEST, _EJECT_BY_OSPM):
@@ -60,15 +62,24 @@ def read_ospm_status(reply: object) -> dict[int, Word | None]:
     """Return the last word on each CPU slot, from query-acpi-ospm-status; empty before the guest's ACPI is up."""
     words: dict[int, Word | None] = {}
     for entry in reply if isinstance(reply, list) else []:
-        if isinstance(entry, dict) and entry.get("slot-type") == "CPU" and str(entry.get("slot")).isdecimal():
+        slot = _cpu_slot(entry)
+        if slot is not None:
             # Slots nobody spoke of yet read 0/0, which is no device check.
-            words[int(entry["slot"])] = read_ost(entry.get("source"), entry.get("status"))
+            words[slot] = read_ost(entry.get("source"), entry.get("status"))
     return words
 
 
-def _meaning(source: object, status: object) -> str:
+def _cpu_slot(info: object) -> int | None:
+    """The slot that an ACPIOSTInfo is about, None when it is not a CPU's."""
+    if not isinstance(info, dict) or info.get("slot-type") != "CPU":
+        return None
+    slot = info.get("slot")
+    return int(slot) if isinstance(slot, str) and slot.isascii() and slot.isdecimal() and len(slot) < 10 else None
+
+
+def _meaning(source: int, status: int) -> str:
     code = f"_OST {source}/{status}"
-    known = _MEANINGS.get(status) if isinstance(status, int) else None
+    known = _MEANINGS.get(status)
     return f"{known} ({code})" if known else code
 
 
@@ -96,8 +107,8 @@ class GuestNews:
             return
         if name == "ACPI_DEVICE_OST":
             info = data.get("info")
-            if isinstance(info, dict) and info.get("slot-type") == "CPU" and str(info.get("slot")).isdecimal():
-                self.note(int(info["slot"]), read_ost(info.get("source"), info.get("status")))
+            if isinstance(info, dict):
+                self.note(_cpu_slot(info), read_ost(info.get("source"), info.get("status")))
         elif name == "DEVICE_UNPLUG_GUEST_ERROR":
             # pseries: the guest's only way to refuse, without a reason.
             self.note(self._slot_named(data), Word(BUSY, "the guest reported an error"))

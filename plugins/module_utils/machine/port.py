@@ -23,7 +23,8 @@ class Answer:
 
     ``status`` is done, pending, refused or failed. ``took_effect`` says whether the vCPU's state in the
     machine is another now because of this request, None where that could not be found out. ``code`` is an
-    error code unless done; ``detail`` is the sentence for the user, empty where there is nothing to add.
+    error code, or None where nothing is wrong; ``detail`` is the sentence for the user, empty where there is
+    nothing to add.
     """
 
     status: str

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
-    CONNECTION_LOST,
     GUEST_NOT_READY,
     INTERNAL,
     NOT_HOTPLUGGABLE,
@@ -33,7 +32,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import (
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.qmp_view import QUESTIONS, QmpView, alias_for
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.refusals import NOT_READY_REMEDY, meaning
-from ansible_collections.kvm.hotplug.plugins.module_utils.machine.slots import Slot, read_slots
+from ansible_collections.kvm.hotplug.plugins.module_utils.machine.slots import Slot, nonsense, read_slots
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity
 
 # Events wake whoever waits; the tick is for a last word that got lost, and for guests that say nothing.
@@ -88,8 +87,9 @@ class QmpMachine:
         *replies, slots_reply, cpus_reply = await self._monitor.execute_all(
             [*adds, QUESTIONS["slots"], QUESTIONS["cpus"]]
         )
-        if isinstance(slots_reply, HotplugError) or isinstance(cpus_reply, HotplugError):
-            return {slot.entity.index: _unverified(reply) for slot, reply in zip(slots, replies)}
+        for lost in (slots_reply, cpus_reply):
+            if isinstance(lost, HotplugError):
+                return {slot.entity.index: _unverified(reply, lost) for slot, reply in zip(slots, replies)}
         self._replies["cpus"] = cpus_reply
         self._see(slots_reply)
         return {slot.entity.index: self._plugged(slot, reply) for slot, reply in zip(slots, replies)}
@@ -139,13 +139,13 @@ class QmpMachine:
     async def settle(self, entities: Sequence[Entity], timeout: float) -> None:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            words = acpi.read_ospm_status(await self._monitor.execute("query-acpi-ospm-status"))
+            words = await self._last_words()
             await self._look()
             if not any(
                 words.get(entity.index) == acpi.Word(acpi.EJECTING) and self._is_plugged(entity) for entity in entities
             ):
                 return
-            await self._news.wait(TICK_SECONDS)
+            await self._news.wait(min(TICK_SECONDS, max(0.0, deadline - time.monotonic())))
 
     async def _await_ejection(self, entity: Entity, deadline: float) -> Answer:
         """Return how a request ended: done, refused, or pending at the deadline."""
@@ -186,7 +186,7 @@ class QmpMachine:
 
     async def _catch_up(self, indices: Collection[int]) -> None:
         """Learn from the last words QEMU keeps what no event told, of a guest that booted meanwhile above all."""
-        words = acpi.read_ospm_status(await self._monitor.execute("query-acpi-ospm-status"))
+        words = await self._last_words()
         for index in indices:
             if words.get(index) == acpi.Word(acpi.INSERTED):
                 self._news.note(index, acpi.Word(acpi.INSERTED))
@@ -196,10 +196,23 @@ class QmpMachine:
 
     async def _look(self) -> None:
         """See which slots are taken now: the truth that all waiting is about."""
-        self._see(await self._monitor.execute("query-hotpluggable-cpus"))
+        try:
+            self._see(await self._monitor.execute("query-hotpluggable-cpus"))
+        except Refusal as refusal:
+            raise nonsense("query-hotpluggable-cpus", refusal.desc) from refusal
+
+    async def _last_words(self) -> dict[int, acpi.Word | None]:
+        try:
+            return acpi.read_ospm_status(await self._monitor.execute("query-acpi-ospm-status"))
+        except Refusal:
+            # Then the events have to do.
+            return {}
 
     def _see(self, slots_reply: Any) -> None:
-        self._know(read_slots(slots_reply))
+        slots = read_slots(slots_reply)
+        if [slot.entity for slot in slots] != [slot.entity for slot in self._slots.values()]:
+            raise nonsense("query-hotpluggable-cpus", slots_reply)
+        self._know(slots)
         self._replies["slots"] = slots_reply
 
     def _know(self, slots: Sequence[Slot]) -> None:
@@ -223,6 +236,8 @@ class QmpMachine:
         if isinstance(reply, Refusal):
             code, remedy = meaning(reply.desc)
             return Answer(FAILED, detail=f"QEMU refused: {reply.desc}; {remedy}", code=code or NOT_HOTPLUGGABLE)
+        if isinstance(reply, HotplugError):
+            return Answer(FAILED, detail=reply.msg, code=reply.code)
         return Answer(FAILED, detail="QEMU took it, but the slot is empty again", code=INTERNAL)
 
     def _silent(self, timeout: float) -> Answer:
@@ -235,18 +250,15 @@ class QmpMachine:
         return Answer(PENDING, took_effect=True, detail=why, code=PLUG_UNACKNOWLEDGED)
 
 
-def _unverified(reply: Any) -> Answer:
-    """What became of a device_add when the slot could not be looked at afterwards."""
-    if isinstance(reply, HotplugError):
-        return Answer(
-            FAILED,
-            took_effect=None,
-            detail="the conversation ended before QEMU answered: it may be plugged or not",
-            code=CONNECTION_LOST,
-        )
+def _unverified(reply: Any, lost: HotplugError) -> Answer:
+    """What became of a device_add when the slot could not be looked at afterwards, because of ``lost``."""
     if isinstance(reply, Refusal):
         return Answer(FAILED, detail=f"QEMU refused: {reply.desc}", code=NOT_HOTPLUGGABLE)
-    return Answer(DONE, took_effect=True, detail="QEMU took it; the conversation ended before it could be verified")
+    if isinstance(reply, HotplugError):
+        return Answer(FAILED, took_effect=None, detail=f"it may be plugged or not: {lost.msg}", code=lost.code)
+    return Answer(
+        DONE, took_effect=True, detail=f"QEMU took it, which could not be verified: {lost.msg}", code=lost.code
+    )
 
 
 def _insertion(word: acpi.Word) -> Answer | None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,6 +48,9 @@ _ACPI_ARCHITECTURES = ("x86_64", "i386", "loongarch64")
 
 # Whatever else a guest may be, it is not running but could be again.
 _RUN_STATES = {"running": "running", "shutdown": "shutoff", "guest-panicked": "crashed", "internal-error": "crashed"}
+
+# What a monitor's peer may have us hand on to a command line.
+_ARGUMENT = re.compile(r"[A-Za-z0-9_.,=-]+")
 
 _MIGRATING = (
     "setup",
@@ -201,7 +205,7 @@ class QmpView:
         for slot in self.slots[booted:]:
             if slot.qom_path is not None:
                 args += ["-device", device_argument(slot)]
-        return tuple(args)
+        return tuple(args) if all(_ARGUMENT.fullmatch(argument) for argument in args) else ()
 
 
 def _unsupported(reply: object) -> Blocker | None:

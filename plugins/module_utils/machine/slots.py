@@ -5,12 +5,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import MONITOR_UNREACHABLE, HotplugError, quoted
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import LEVELS, Entity, Layout
+
+# What reading a reply of another shape than QEMU's raises.
+_SHAPELESS = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
+
+# What QEMU accepts as a device id.
+_PERIPHERAL = re.compile(r"/machine/peripheral/([A-Za-z][A-Za-z0-9._-]*)")
 
 # More than any machine has: what claims more is not QEMU.
 MOST_VCPUS = 65536
@@ -28,8 +35,8 @@ class Slot:
     @property
     def alias(self) -> str | None:
         """The device id it was plugged with, or None for a vCPU the guest booted with or one without an id."""
-        parent, _slash, name = (self.qom_path or "").rpartition("/")
-        return name if parent == "/machine/peripheral" else None
+        match = _PERIPHERAL.fullmatch(self.qom_path or "")
+        return match.group(1) if match else None
 
 
 def read_slots(reply: object) -> tuple[Slot, ...]:
@@ -40,7 +47,7 @@ def read_slots(reply: object) -> tuple[Slot, ...]:
     try:
         entries = sorted(_list_of_dicts(reply), key=lambda entry: _topology_key(entry["props"]))
         return tuple(_numbered(entries))
-    except (KeyError, TypeError, ValueError) as error:
+    except _SHAPELESS as error:
         raise nonsense("query-hotpluggable-cpus", reply) from error
 
 
@@ -49,10 +56,10 @@ def fixed_slots(cpus_reply: object, max_vcpus: int) -> tuple[Slot, ...]:
     try:
         cpus = sorted(_list_of_dicts(cpus_reply), key=lambda cpu: cpu["cpu-index"])
         slots = [
-            Slot(_entity(number, number, 1, cpu.get("props", {})), "", cpu.get("props", {}), cpu["qom-path"])
+            Slot(_entity(number, number, 1, cpu.get("props", {})), "", cpu.get("props", {}), _text(cpu["qom-path"]))
             for number, cpu in enumerate(cpus)
         ]
-    except (KeyError, TypeError, ValueError) as error:
+    except _SHAPELESS as error:
         raise nonsense("query-cpus-fast", cpus_reply) from error
     missing = range(len(slots), min(max_vcpus, MOST_VCPUS))
     return (*slots, *(Slot(_entity(number, number, 1, {}), "", {}) for number in missing))
@@ -74,7 +81,7 @@ def thread_ids(slots: Sequence[Slot], cpus_reply: object) -> dict[int, int]:
             paths[f"{slot.qom_path}/thread[{offset}]"] = vcpu
     try:
         found = [(paths.get(cpu["qom-path"]), int(cpu["thread-id"])) for cpu in _list_of_dicts(cpus_reply)]
-    except (KeyError, TypeError, ValueError) as error:
+    except _SHAPELESS as error:
         raise nonsense("query-cpus-fast", cpus_reply) from error
     threads = [thread for _vcpu, thread in found]
     return {vcpu: thread for vcpu, thread in found if vcpu is not None and threads.count(thread) == 1}
@@ -104,6 +111,12 @@ def _number(value: object) -> int:
     return value
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
 def _numbered(entries: Sequence[dict[str, Any]]) -> list[Slot]:
     slots: list[Slot] = []
     first = 0
@@ -111,10 +124,8 @@ def _numbered(entries: Sequence[dict[str, Any]]) -> list[Slot]:
         size = _number(entry["vcpus-count"])
         if size < 1 or first + size > MOST_VCPUS:
             raise ValueError
-        path = entry.get("qom-path")
-        if not isinstance(entry["type"], str) or not isinstance(path, (str, type(None))):
-            raise TypeError
-        slots.append(Slot(_entity(index, first, size, entry["props"]), entry["type"], entry["props"], path))
+        path = _text(entry["qom-path"]) if "qom-path" in entry else None
+        slots.append(Slot(_entity(index, first, size, entry["props"]), _text(entry["type"]), entry["props"], path))
         first += size
     return slots
 
