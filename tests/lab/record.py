@@ -165,7 +165,7 @@ class Situations:
         cpu = behaviours.guest_cpu(guest, guest.eyes, vcpu)
         behaviours.refuse(guest, cpu)
         with self._talk(guest, "refused") as monitor:
-            for _ in range(3):
+            for _asking in range(3):
                 since = len(monitor.events)
                 _unplug(monitor, f"vcpu{vcpu}")
                 monitor.wait_event("ACPI_DEVICE_OST", ANSWER, since, source=3, status=130)

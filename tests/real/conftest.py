@@ -31,8 +31,8 @@ def boot(tmp_path: Path) -> Iterator[Boot]:
     numbers = itertools.count()
     with contextlib.ExitStack() as guests:
 
-        def start(ready: bool = True, **options: Any) -> Guest:
-            guest = guests.enter_context(Guest(tmp_path / str(next(numbers)), **options))
+        def start(smp: str, ready: bool = True, **options: Any) -> Guest:
+            guest = guests.enter_context(Guest(tmp_path / str(next(numbers)), smp=smp, **options))
             if ready and options.get("boot", True) and not options.get("paused"):
                 guest.wait_ready()
             return guest

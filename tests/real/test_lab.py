@@ -122,7 +122,7 @@ def test_a_guest_refuses_as_told(boot: Boot) -> None:
     for vcpu in (2, 3):
         plug(guest, vcpu)
     behaviours.refuse(guest, 2)
-    assert [unplug(guest, 2) for _ in range(3)] == [130, 130, 130]
+    assert [unplug(guest, 2) for _asking in range(3)] == [130, 130, 130]
     assert unplug(guest, 3) == 0, "only the one is refused"
     behaviours.allow(guest, 2)
     behaviours.refuse(guest, 2, times=1)

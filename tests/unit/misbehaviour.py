@@ -93,7 +93,7 @@ def flooding(events: int) -> Trick:
     """Say so many events of no concern, then answer as usual."""
 
     async def trick(line: Line, _command: Message, as_usual: AsUsual) -> None:
-        for _ in range(events // 1000):
+        for _batch in range(events // 1000):
             await line.say_raw(FLOOD_EVENT * 1000)
         await as_usual()
 

@@ -66,13 +66,18 @@ def _merge(into: dict[str, Any], other: dict[str, Any]) -> None:
         _merge(into.setdefault(key, {}), below)
 
 
+def is_a(value: Any, kind: str) -> bool:
+    """Whether a value has this type of the documentation; a bool is no int here."""
+    return isinstance(value, TYPES[kind]) and (kind == "bool" or not isinstance(value, bool))
+
+
 def check_types(entry: dict[str, Any], value: Any, where: str) -> None:
     if value is None:
         return
-    assert type(value) is TYPES[entry["type"]], where
+    assert is_a(value, entry["type"]), where
     for item in value if entry["type"] == "list" else [value]:
         if entry["type"] == "list":
-            assert type(item) is TYPES[entry["elements"]], where
+            assert is_a(item, entry["elements"]), where
         for name, below in entry.get("contains", {}).items():
             check_types(below, item[name], f"{where}.{name}")
 
