@@ -52,6 +52,10 @@ def parse_wish(params: Mapping[str, Any]) -> Wish:
 
     Raises ``HotplugError`` for what no guest could satisfy: malformed or empty lists, contradictions.
     """
+    if params.get("exclusive") and params.get("vcpus") is None:
+        raise HotplugError(CONFLICTING_REQUEST, "exclusive goes with vcpus: nodes and count say all there is to say")
+    if params.get("placement") == "spread" and params.get("count") is None:
+        raise HotplugError(CONFLICTING_REQUEST, "placement goes with count: leave it out, or ask for a count")
     if params.get("vcpus") is not None:
         return _vcpu_wish(params["vcpus"], bool(params.get("exclusive")))
     if params.get("nodes") is not None:

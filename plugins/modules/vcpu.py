@@ -40,7 +40,7 @@ options:
         required: true
   exclusive:
     description:
-      - Whether vCPUs that O(vcpus) does not name shall be disabled.
+      - Whether vCPUs that O(vcpus) does not name shall be disabled. Only with O(vcpus).
     type: bool
     default: false
   nodes:
@@ -99,8 +99,9 @@ options:
   guest_online:
     description:
       - What to wait for after a plug.
-      - On x86 a guest acknowledges that it has taken the vCPU in. A guest that is paused, and any on pseries or
-        s390x, acknowledges nothing; a warning tells when that leaves something unproven.
+      - On x86 a guest acknowledges that it has seen the vCPU; whether its system runs on it, it does not tell this way.
+      - A guest that is paused, and any on pseries or s390x, acknowledges nothing; a warning tells when that leaves
+        something unproven.
     type: str
     choices:
       ensure: The guest's acknowledgement; without it the task fails, with RV(error_code=plug_unacknowledged).

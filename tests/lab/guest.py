@@ -23,7 +23,10 @@ from .image import image
 SOCKETS = ("qmp", "eyes", "agent", "shell")
 SOCKET_PATH_MAX = 107
 PSERIES = "pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken"
-MACHINES = {"x86_64": ("q35", "qemu64", "ttyS0"), "ppc64": (PSERIES, "power9", "hvc0")}
+MACHINES = {"x86_64": ("q35", "qemu64,-hypervisor", "ttyS0"), "ppc64": (PSERIES, "power9", "hvc0")}
+# Since 6.9, Linux lets CPUs be plugged only where it knows the hypervisor, and acknowledges them nevertheless. It does
+# not know TCG; but it takes a machine of this serial number for VMware's, whose port QEMU has.
+KNOWN_HYPERVISOR = ("-smbios", "type=1,serial=VMware-lab")
 
 Nodes = t.Sequence[t.Mapping[str, t.Sequence[int]]]
 
@@ -120,6 +123,8 @@ class Guest:
             files = image(arch)
             self.command += ["-kernel", os.fspath(files.kernel), "-initrd", os.fspath(files.initramfs)]
             self.command += ["-append", f"console={terminal} {append}".strip()]
+            if arch == "x86_64" and transport == "pci":
+                self.command += KNOWN_HYPERVISOR
         if paused:
             self.command.append("-S")
         self.command += extra

@@ -56,6 +56,8 @@ def test_options_become_a_wish(options: dict[str, Any], wanted: Wish) -> None:
     [
         ({}, "conflicting_request"),
         ({"vcpus": []}, "conflicting_request"),
+        ({"count": 2, "exclusive": True}, "conflicting_request"),
+        ({"vcpus": [on("1")], "placement": "spread"}, "conflicting_request"),
         ({"nodes": []}, "conflicting_request"),
         ({"vcpus": [on("1"), off("1")]}, "conflicting_request"),
         ({"vcpus": [on("0-3"), off("3-5")]}, "conflicting_request"),
