@@ -18,6 +18,23 @@ from lab.guest import Guest
 
 TESTS = Path(__file__).absolute().parent
 
+# What the guest's next boot has.
+DOMAIN = """\
+<domain type='qemu'>
+  <name>demo</name>
+  <memory unit='MiB'>256</memory>
+  <vcpu current='2'>8</vcpu>
+  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+  <cpu>
+    <topology sockets='4' cores='2' threads='1'/>
+    <numa>
+      <cell id='0' cpus='0-3' memory='128' unit='MiB'/>
+      <cell id='1' cpus='4-7' memory='128' unit='MiB'/>
+    </numa>
+  </cpu>
+</domain>
+"""
+
 
 def main() -> int:
     """Return the playbook's exit status."""
@@ -35,12 +52,15 @@ def main() -> int:
             seconds = guest.wait_ready()
             print(f"Booted a Linux guest on {guest.qemu} in {seconds:.0f} s.", flush=True)
             guest.hang_up()
-            return _play(guest)
+            domain_xml = Path(folder, "demo.xml")
+            domain_xml.write_text(DOMAIN, encoding="utf-8")
+            return _play(guest, domain_xml)
 
 
-def _play(guest: Guest) -> int:
+def _play(guest: Guest, domain_xml: Path) -> int:
     variables = {
         "qmp_socket": guest.qmp_socket,
+        "domain_xml": str(domain_xml),
         "guest_command": [sys.executable, "-m", "lab", "shell", guest.shell_socket],
         "ansible_python_interpreter": sys.executable,
     }

@@ -16,8 +16,17 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     HotplugError,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.journal import UNDONE, Entry, Journal
-from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import DONE, Machine
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import PLUG, UNPLUG
+from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import DONE, FAILED, Answer, Machine
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
+    CONFIG,
+    DISABLE,
+    ENABLE,
+    LIVE,
+    PLUG,
+    UNPLUG,
+    GuestState,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.observe import Ports
 
 _REMEDIES = {
     UNPLUG_REFUSED: "see the guest's kernel log for what holds it, free it there, then run the task again",
@@ -36,7 +45,7 @@ class How:
     rollback: bool = False
 
 
-async def carry_out(journal: Journal, machine: Machine | None, how: How) -> bool:
+async def carry_out(journal: Journal, ports: Ports, state: GuestState, how: How) -> bool:
     """Take the journal's steps in order and record there what became of each; False when they stay planned.
 
     Raises ``HotplugError`` after the first step that failed, when those before it have been undone if
@@ -44,11 +53,14 @@ async def carry_out(journal: Journal, machine: Machine | None, how: How) -> bool
     """
     if how.check_mode:
         return False
+    machine = ports.machine
     try:
         if machine is not None:
             await _plug(journal.of(PLUG), machine, how)
             if journal.first_failure is None:
                 await _unplug(journal.of(UNPLUG), machine, how)
+        if journal.first_failure is None or not how.rollback:
+            await _write_config(journal, ports, state)
     except BaseException as error:
         lost = error if isinstance(error, HotplugError) else HotplugError(INTERNAL, type(error).__name__)
         journal.interrupt(lost.code, lost.msg)
@@ -89,9 +101,42 @@ async def _unplug(entries: list[Entry], machine: Machine, how: How) -> None:
             return
 
 
+async def _write_config(journal: Journal, ports: Ports, state: GuestState) -> None:
+    """All in one write, and after the live steps: config never gets ahead of what the guest could be brought to."""
+    config = ports.source.config
+    entries = [entry for entry in journal.of(ENABLE, DISABLE) if _live_agrees(entry, journal)]
+    if config is None or state.config is None or not entries:
+        return
+    enabled = set(state.config.enabled)
+    for entry in entries:
+        entry.start()
+        members = entry.step.entity.vcpus
+        if entry.step.kind == ENABLE:
+            enabled.update(members)
+        else:
+            enabled.difference_update(members)
+    try:
+        journal.backup_file = (await config.write(frozenset(enabled), state.layout)).backup_file
+    except HotplugError as error:
+        answer = Answer(FAILED, detail=error.msg, code=error.code)
+    else:
+        answer = Answer(DONE, took_effect=True)
+    for entry in entries:
+        entry.end(answer)
+
+
+def _live_agrees(config_entry: Entry, journal: Journal) -> bool:
+    """Whether the live step of the same entity, if there was one, was done."""
+    return all(
+        entry.status == DONE
+        for entry in journal.of(PLUG, UNPLUG)
+        if entry.step.entity.index == config_entry.step.entity.index
+    )
+
+
 async def _undo(journal: Journal, machine: Machine, how: How) -> None:
     for entry in reversed(journal.entries):
-        if not entry.took_effect:
+        if not entry.took_effect or entry.step.target != LIVE:
             continue
         try:
             if entry.step.kind == PLUG:
@@ -111,6 +156,8 @@ async def _undo(journal: Journal, machine: Machine, how: How) -> None:
 def _error(failure: Entry, journal: Journal) -> HotplugError:
     if failure.code == CONNECTION_LOST:
         return HotplugError(CONNECTION_LOST, failure.detail)
+    if failure.step.target == CONFIG:
+        return HotplugError(failure.code or INTERNAL, f"could not write the config state: {failure.detail}")
     verb = "plug" if failure.step.kind == PLUG else "unplug"
     parts = [f"could not {verb} vCPU {failure.vcpus}: {failure.detail}", _REMEDIES.get(failure.code or "", "")]
     undone = [entry for entry in journal.entries if entry.status == UNDONE]

@@ -17,10 +17,9 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     HotplugError,
     MissingLibrary,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import Machine
-from ansible_collections.kvm.hotplug.plugins.module_utils.observe import OpenMachine, inspect
-from ansible_collections.kvm.hotplug.plugins.module_utils.options import parse_timeout
+from ansible_collections.kvm.hotplug.plugins.module_utils.observe import inspect
 from ansible_collections.kvm.hotplug.plugins.module_utils.report import convergence_report, info_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.source import source_of
 
 
 class GuestModule(AnsibleModule):  # type: ignore[misc]  # ansible-core has no types
@@ -53,9 +52,8 @@ def run_vcpu(module: GuestModule) -> None:
     result = Convergence()
     with Edge(module, lambda: convergence_report(result)):
         request = parse_request(module.params, module.check_mode)
-        asyncio.run(converge(_machine_opener(module), request, result))
-        for warning in result.warnings:
-            module.warn(warning)
+        asyncio.run(converge(source_of(module.params), request, result))
+        _warn(module, result.warnings)
         if result.error is not None:
             raise result.error
         module.exit_json(**convergence_report(result))
@@ -64,22 +62,14 @@ def run_vcpu(module: GuestModule) -> None:
 def run_vcpu_info(module: GuestModule) -> None:
     """Do what ``kvm.hotplug.vcpu_info`` is asked for."""
     with Edge(module, lambda: {"changed": False}):
-        seen = asyncio.run(inspect(_machine_opener(module)))
+        seen, warnings = asyncio.run(inspect(source_of(module.params)))
+        _warn(module, warnings)
         module.exit_json(changed=False, guests=[info_report(seen)])
 
 
-def _machine_opener(module: GuestModule) -> OpenMachine:
-    address = module.params["qmp_socket"]
-    timeout = parse_timeout(module.params)
-
-    async def open_machine() -> Machine:
-        from ansible_collections.kvm.hotplug.plugins.module_utils.machine.qmp import QmpMachine
-
-        machine = QmpMachine(address, timeout)
-        await machine.connect()
-        return machine
-
-    return open_machine
+def _warn(module: GuestModule, warnings: list[str]) -> None:
+    for warning in warnings:
+        module.warn(warning)
 
 
 def _fail(module: GuestModule, error: Exception, report: dict[str, Any]) -> None:

@@ -9,14 +9,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONNECTION_LOST, GUEST_NOT_READY, HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import Machine
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG, LIVE, PLUG, GuestState
 from ansible_collections.kvm.hotplug.plugins.module_utils.observe import (
     Observation,
-    OpenMachine,
+    Ports,
+    Source,
     inspect,
-    latest,
     observe,
+    observe_again,
+    opened,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.plan import Plan, StillEjecting, make_plan
 from ansible_collections.kvm.hotplug.plugins.module_utils.request import Request
@@ -47,28 +48,27 @@ class Convergence:
         return self.journal is not None and (self.is_prediction or self.journal.changed)
 
 
-async def converge(open_machine: OpenMachine, request: Request, result: Convergence) -> None:
+async def converge(source: Source, request: Request, result: Convergence) -> None:
     """Bring a guest to the wish and put what came of it into ``result``, a ``HotplugError`` included.
 
     Whatever else is raised is a defect; ``result`` then says what had been done by then.
     """
     try:
-        machine = await open_machine()
-        try:
-            await _converge(machine, request, result)
-        except HotplugError as error:
-            result.error = error
-            await _see_what_was_reached(machine, open_machine, result)
-        finally:
-            await machine.close()
+        async with opened(source) as ports:
+            result.warnings = ports.warnings
+            try:
+                await _converge(ports, request, result)
+            except HotplugError as error:
+                result.error = error
+                await _see_what_was_reached(ports, result)
     except HotplugError as error:
         result.error = error
 
 
-async def _converge(machine: Machine, request: Request, result: Convergence) -> None:
-    result.before = await observe(machine)
+async def _converge(ports: Ports, request: Request, result: Convergence) -> None:
+    result.before = await observe(ports)
     result.after = result.before
-    plan, result.before = await _plan(machine, request, result.before)
+    plan, result.before = await _plan(ports, request, result.before)
     result.after = result.before
     if not plan.changes:
         return
@@ -76,24 +76,29 @@ async def _converge(machine: Machine, request: Request, result: Convergence) -> 
     from ansible_collections.kvm.hotplug.plugins.module_utils.apply import carry_out
     from ansible_collections.kvm.hotplug.plugins.module_utils.journal import Journal
 
+    if CONFIG in plan.reached:
+        _check_config(result.before, plan, request)
     how = _how(request, result.before.state, plan, result.warnings)
     result.journal = Journal(plan.steps)
+    predicted = _predicted(result.before, plan)
     # Until it is known again, the state is unknown: a defect in between must not report the old one.
     result.after = None
-    if await carry_out(result.journal, machine, how):
-        result.after = latest(machine)
+    if await carry_out(result.journal, ports, result.before.state, how):
+        result.after = await observe_again(ports)
     else:
         result.is_prediction = True
-        result.after = _predicted(result.before, plan)
+        result.after = predicted
 
 
-async def _plan(machine: Machine, request: Request, seen: Observation) -> tuple[Plan, Observation]:
+async def _plan(ports: Ports, request: Request, seen: Observation) -> tuple[Plan, Observation]:
     """Plan; when the wish needs what the guest is just giving up, wait for the end of that first."""
     try:
         return make_plan(request.wish, seen.state, request.scope, request.whole_cores), seen
     except StillEjecting as leaving:
-        await machine.settle(leaving.entities, request.timeout)
-        seen = await observe(machine)
+        if ports.machine is None:
+            raise
+        await ports.machine.settle(leaving.entities, request.timeout)
+        seen = await observe(ports)
         return make_plan(request.wish, seen.state, request.scope, request.whole_cores), seen
 
 
@@ -125,23 +130,32 @@ def _how(request: Request, state: GuestState, plan: Plan, warnings: list[str]) -
     )
 
 
+def _check_config(seen: Observation, plan: Plan, request: Request) -> None:
+    """Refuse now what libvirt or QEMU would only refuse at the next boot."""
+    if seen.domain is None:
+        return
+    from ansible_collections.kvm.hotplug.plugins.module_utils.config.state import check_reached
+
+    check_reached(seen.domain, seen.state.layout, plan.reached[CONFIG], seen.config_layout, request.force)
+
+
 def _predicted(seen: Observation, plan: Plan) -> Observation:
     state = seen.state
     if state.live is not None and LIVE in plan.reached:
         state = replace(state, live=replace(state.live, enabled=plan.reached[LIVE]))
     if state.config is not None and CONFIG in plan.reached:
         state = replace(state, config=replace(state.config, enabled=plan.reached[CONFIG]))
-    return Observation(state)
+    return replace(seen, state=state, destination_args=())
 
 
-async def _see_what_was_reached(machine: Machine, open_machine: OpenMachine, result: Convergence) -> None:
+async def _see_what_was_reached(ports: Ports, result: Convergence) -> None:
     """After a failure, look once more: the report says what is, not what was hoped for."""
     journal = result.journal
     if journal is None:
         return
     result.after = None
     try:
-        result.after = await _look_again(machine, open_machine)
+        result.after = await _look_again(ports)
     except HotplugError:
         # The first error is the one to report; the state stays unknown.
         return
@@ -149,11 +163,11 @@ async def _see_what_was_reached(machine: Machine, open_machine: OpenMachine, res
         journal.learn(result.after.state.live.enabled)
 
 
-async def _look_again(machine: Machine, open_machine: OpenMachine) -> Observation:
+async def _look_again(ports: Ports) -> Observation:
     try:
-        return await observe(machine)
+        return await observe(ports)
     except HotplugError as error:
-        if error.code != CONNECTION_LOST:
+        if error.code != CONNECTION_LOST or ports.machine is None:
             raise
-    await machine.close()
-    return await inspect(open_machine)
+    await ports.machine.close()
+    return (await inspect(ports.source))[0]

@@ -42,6 +42,13 @@ class HotplugError(Exception):
         self.msg = msg
 
 
+class NobodyListens(HotplugError):
+    """There is no monitor socket, or nobody at it: the guest may simply be shut off."""
+
+    def __init__(self, msg: str) -> None:
+        super().__init__(MONITOR_UNREACHABLE, msg)
+
+
 class MissingLibrary(HotplugError):
     """A Python library that an adapter needs cannot be imported; the edge words it for the user's interpreter."""
 

@@ -68,6 +68,7 @@ class Journal:
 
     def __init__(self, steps: Iterable[Step]) -> None:
         self.entries: list[Entry] = [Entry(step) for step in steps]
+        self.backup_file: str | None = None
 
     def of(self, *kinds: str) -> list[Entry]:
         return [entry for entry in self.entries if entry.step.kind in kinds]

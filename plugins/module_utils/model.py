@@ -116,11 +116,15 @@ class LiveState:
 
 @dataclass(frozen=True)
 class ConfigState:
-    """What the next boot will have. Blockers are keyed by entity index."""
+    """What the next boot will have. Blockers are keyed by entity index, everything else by vCPU id."""
 
     enabled: frozenset[int]
     cannot_enable: Mapping[int, Blocker] = field(default_factory=dict)
     cannot_disable: Mapping[int, Blocker] = field(default_factory=dict)
+    hotpluggable: frozenset[int] = frozenset()
+    order: Mapping[int, int] = field(default_factory=dict)
+    pins: Mapping[int, str] = field(default_factory=dict)
+    schedulers: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

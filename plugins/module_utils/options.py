@@ -14,7 +14,20 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICT
 LONGEST_TIMEOUT = 86400
 
 GUEST_OPTIONS: dict[str, Any] = {
-    "qmp_socket": {"type": "str", "required": True},
+    "qmp_socket": {"type": "str"},
+    "domain_xml": {"type": "path"},
+    "probe": {"type": "str", "choices": ["auto", "never", "always"], "default": "auto"},
+    "emulator": {"type": "path"},
+}
+
+GUEST_CONSTRAINTS: dict[str, Any] = {
+    "required_one_of": [("qmp_socket", "domain_xml")],
+}
+
+CONFIG_OPTIONS: dict[str, Any] = {
+    "backup": {"type": "bool", "default": False},
+    "xml_detail": {"type": "str", "choices": ["minimal", "numa", "full"]},
+    "force": {"type": "bool", "default": False},
 }
 
 TIMEOUT_OPTION: dict[str, Any] = {
@@ -54,7 +67,7 @@ HOW_OPTIONS: dict[str, Any] = {
 }
 
 WISH_CONSTRAINTS: dict[str, Any] = {
-    "required_one_of": [("vcpus", "nodes", "count")],
+    "required_one_of": [("vcpus", "nodes", "count"), *GUEST_CONSTRAINTS["required_one_of"]],
     "mutually_exclusive": [("vcpus", "nodes", "count")],
 }
 

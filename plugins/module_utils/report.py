@@ -39,7 +39,7 @@ def guest_report(seen: Observation) -> dict[str, Any]:
         "nodes": _nodes(state),
         "sparse": sparse,
         "xml": vcpus_xml(vcpus),
-        "migration": _migration(sparse, seen.destination_args),
+        "migration": _migration(sparse, _destination_args(seen)),
     }
 
 
@@ -51,7 +51,7 @@ def info_report(seen: Observation) -> dict[str, Any]:
         vcpu["can_enable"] = _obstacle(seen.state, by_vcpu[vcpu["id"]], vcpu, enabling=True)
         vcpu["can_disable"] = _obstacle(seen.state, by_vcpu[vcpu["id"]], vcpu, enabling=False)
     report["drift"] = {"config": _drift(seen.state), "libvirt": None}
-    report["qemu_args"] = []
+    report["qemu_args"] = _qemu_args(seen)
     return report
 
 
@@ -63,9 +63,28 @@ def convergence_report(result: Convergence) -> dict[str, Any]:
     report["steps"] = [entry.result() for entry in result.journal.entries] if result.journal is not None else []
     if result.before is not None and result.after is not None:
         report["diff"] = {"before": _lines(result.before.state), "after": _lines(result.after.state)}
+    if result.journal is not None and result.journal.backup_file is not None:
+        report["backup_file"] = result.journal.backup_file
     if result.error is not None:
         report["error_code"] = result.error.code
     return report
+
+
+def _qemu_args(seen: Observation) -> list[str]:
+    if seen.domain is None or seen.config_layout is None or seen.state.config is None:
+        return []
+    from ansible_collections.kvm.hotplug.plugins.module_utils.config.qemu_args import qemu_args
+
+    return list(qemu_args(seen.domain, seen.config_layout, seen.state.config.enabled))
+
+
+def _destination_args(seen: Observation) -> list[str]:
+    """What the machine cannot tell, the memory of NUMA nodes, the domain may."""
+    if seen.destination_args or seen.domain is None or seen.config_layout is None or seen.state.live is None:
+        return list(seen.destination_args)
+    from ansible_collections.kvm.hotplug.plugins.module_utils.config.qemu_args import qemu_args
+
+    return list(qemu_args(seen.domain, seen.config_layout, seen.state.live.enabled))
 
 
 def _live(state: GuestState) -> frozenset[int] | None:
@@ -83,7 +102,7 @@ def _state_of(vcpu: int, enabled: frozenset[int] | None) -> str | None:
 
 
 def _vcpu(state: GuestState, entity: Entity, vcpu: int) -> dict[str, Any]:
-    live = state.live
+    live, config = state.live, state.config
     return {
         "id": vcpu,
         "live": _state_of(vcpu, _live(state)),
@@ -97,17 +116,17 @@ def _vcpu(state: GuestState, entity: Entity, vcpu: int) -> dict[str, Any]:
         "thread": entity.thread_of(vcpu),
         "entity": format_cpulist(entity.vcpus),
         "alias": None if live is None else live.aliases.get(entity.vcpus[0]),
-        "order": None,
+        "order": None if config is None else config.order.get(vcpu),
         "thread_id": None if live is None else live.thread_ids.get(vcpu),
-        "pin": None,
-        "scheduler": None,
+        "pin": None if config is None else config.pins.get(vcpu),
+        "scheduler": None if config is None else config.schedulers.get(vcpu),
     }
 
 
 def _is_hotpluggable(state: GuestState, entity: Entity) -> bool:
     """Whether the machine lets this vCPU come and go, whatever stands in the way at this moment."""
     if state.live is None:
-        return entity.index != 0
+        return state.config is None or state.config.hotpluggable.issuperset(entity.vcpus)
     for blockers in (state.live.cannot_enable, state.live.cannot_disable):
         blocker = blockers.get(entity.index)
         if blocker is not None and blocker.structural:

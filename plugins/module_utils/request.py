@@ -23,6 +23,7 @@ class Request:
     guest_online: str = "ensure"
     timeout: float = 60.0
     rollback: bool = False
+    force: bool = False
     check_mode: bool = False
 
 
@@ -35,5 +36,6 @@ def parse_request(params: Mapping[str, Any], check_mode: bool) -> Request:
         guest_online=params["guest_online"],
         timeout=parse_timeout(params),
         rollback=params["on_failure"] == "rollback",
+        force=bool(params.get("force")),
         check_mode=check_mode,
     )

@@ -116,6 +116,25 @@ options:
       keep: Keep them. RV(steps) tells what was done.
       rollback: Undo them in reverse order, as far as the guest allows.
     default: keep
+  backup:
+    description:
+      - Whether to keep the file of O(domain_xml) as it was, beside it, before it is written. RV(backup_file) names it.
+    type: bool
+    default: false
+  xml_detail:
+    description:
+      - What to write of each vCPU besides its state, into a file whose C(<vcpus>) is in the RFC's dialect, with
+        C(state) attributes. By default what the file shows already. libvirt's dialect has no such attributes.
+    type: str
+    choices:
+      minimal: Nothing.
+      numa: Its node, as C(cell).
+      full: Its node, C(pin) and C(scheduler).
+  force:
+    description:
+      - Whether vCPUs may be enabled in O(domain_xml) on nodes without memory.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - kvm.hotplug.guest
   - kvm.hotplug.attributes
@@ -171,6 +190,15 @@ EXAMPLES = r"""
     on_failure: rollback
   register: result
 
+- name: Two vCPUs on node 1, now and after the next boot
+  kvm.hotplug.vcpu:
+    qmp_socket: /run/guests/web1/qmp.sock
+    domain_xml: /etc/guests/web1.xml
+    nodes:
+      - id: 1
+        count: 2
+    backup: true
+
 - name: Tell a guest that refuses from one that is only slow
   ansible.builtin.debug:
     msg: "{{ result.msg }}"
@@ -185,11 +213,11 @@ steps:
   elements: dict
   contains:
     step:
-      description: V(plug) or V(unplug).
+      description: V(plug) or V(unplug) of the running guest, V(enable) or V(disable) for its next boot.
       type: str
       sample: plug
     target:
-      description: Which state it changes.
+      description: Which state it changes, V(live) or V(config).
       type: str
       sample: live
     vcpus:
@@ -371,8 +399,8 @@ migration:
     destination_args:
       description:
         - The arguments that start the destination's QEMU with the same vCPUs.
-        - Empty where it cannot be told from here, as for a guest with NUMA nodes, of whose memory the monitor
-          does not tell.
+        - Empty where it cannot be told, as for a guest with NUMA nodes without O(domain_xml), for the monitor does not
+          tell of their memory.
       type: list
       elements: str
       sample: ["-smp", "cpus=2,maxcpus=4,sockets=1,cores=4,threads=1"]
@@ -387,6 +415,11 @@ diff:
     after:
       description: As it is, or in check mode would be.
       type: str
+backup_file:
+  description: The file that O(backup=true) kept.
+  returned: when O(domain_xml) was written with O(backup=true)
+  type: str
+  sample: /etc/guests/web1.xml.4711.2026-11-22@14:05:07~
 error_code:
   description: What failed, for programs; RV(msg) says it for people, and what to do about it.
   returned: failure
@@ -400,6 +433,7 @@ msg:
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.edge import GuestModule, run_vcpu
 from ansible_collections.kvm.hotplug.plugins.module_utils.options import (
+    CONFIG_OPTIONS,
     GUEST_OPTIONS,
     HOW_OPTIONS,
     TIMEOUT_OPTION,
@@ -412,7 +446,7 @@ def main() -> None:
     """Run the module."""
     run_vcpu(
         GuestModule(
-            argument_spec={**GUEST_OPTIONS, **WISH_OPTIONS, **HOW_OPTIONS, **TIMEOUT_OPTION},
+            argument_spec={**GUEST_OPTIONS, **WISH_OPTIONS, **HOW_OPTIONS, **CONFIG_OPTIONS, **TIMEOUT_OPTION},
             supports_check_mode=True,
             **WISH_CONSTRAINTS,
         )

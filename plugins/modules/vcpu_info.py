@@ -30,6 +30,15 @@ EXAMPLES = r"""
     qmp_socket: /run/guests/web1/qmp.sock
   register: info
 
+- name: Look at the config state of a guest that is shut off
+  kvm.hotplug.vcpu_info:
+    domain_xml: /etc/guests/web1.xml
+  register: config
+
+- name: Start QEMU with what the file says, sparse or not
+  ansible.builtin.debug:
+    msg: "qemu-system-x86_64 -machine q35 {{ config.guests[0].qemu_args | map('quote') | join(' ') }} ..."
+
 - name: Draw it
   ansible.builtin.debug:
     msg: "{{ info.guests[0] | kvm.hotplug.drawing }}"
@@ -222,8 +231,8 @@ guests:
         destination_args:
           description:
             - The arguments that start the destination's QEMU with the same vCPUs.
-            - Empty where it cannot be told from here, as for a guest with NUMA nodes, of whose memory the monitor
-              does not tell.
+            - Empty where it cannot be told, as for a guest with NUMA nodes without O(domain_xml), for the monitor
+              does not tell of their memory.
           type: list
           elements: str
           sample: ["-smp", "cpus=2,maxcpus=4,sockets=1,cores=4,threads=1"]
@@ -254,12 +263,18 @@ msg:
 """
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.edge import GuestModule, run_vcpu_info
-from ansible_collections.kvm.hotplug.plugins.module_utils.options import GUEST_OPTIONS, TIMEOUT_OPTION
+from ansible_collections.kvm.hotplug.plugins.module_utils.options import (
+    GUEST_CONSTRAINTS,
+    GUEST_OPTIONS,
+    TIMEOUT_OPTION,
+)
 
 
 def main() -> None:
     """Run the module."""
-    run_vcpu_info(GuestModule(argument_spec={**GUEST_OPTIONS, **TIMEOUT_OPTION}, supports_check_mode=True))
+    run_vcpu_info(
+        GuestModule(argument_spec={**GUEST_OPTIONS, **TIMEOUT_OPTION}, supports_check_mode=True, **GUEST_CONSTRAINTS)
+    )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 from ansible_collections.kvm.hotplug.plugins.module_utils.desired import CountWish
 from ansible_collections.kvm.hotplug.plugins.module_utils.engine import Convergence, converge
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.qmp import QmpMachine
+from ansible_collections.kvm.hotplug.plugins.module_utils.observe import Source
 from ansible_collections.kvm.hotplug.plugins.module_utils.request import Request
 from lab import eyes
 from lab.guest import Guest
@@ -58,7 +59,7 @@ def _converge(guest: Guest, count: int) -> None:
         return machine
 
     result = Convergence()
-    asyncio.run(converge(open_machine, Request(CountWish(count)), result))
+    asyncio.run(converge(Source(open_machine), Request(CountWish(count)), result))
     if result.error is not None:
         raise result.error
 

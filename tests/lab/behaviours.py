@@ -80,9 +80,16 @@ def forbid_ejects(guest: Guest, forbidden: bool = True) -> None:
 
 
 def dawdle(guest: Guest, cpu: int) -> None:
-    """Let the guest begin to take its CPU offline when asked, and not come to an end before `hurry`."""
+    """Let the guest begin to take its CPU offline when asked, and not come to an end before `hurry`.
+
+    A real-time task keeps the CPU for itself. What would leave a share of it to others, and so to the kernel's own
+    work, is turned off: the throttling of real-time tasks, and since Linux 6.12 the fair server.
+    """
     guest.shell(
+        f"until [ $(cat /sys/devices/system/cpu/cpu{cpu}/online) = 1 ]; do usleep 20000; done; "
         "echo -1 > /proc/sys/kernel/sched_rt_runtime_us; "
+        "[ -d /sys/kernel/debug/sched ] || mount -t debugfs debug /sys/kernel/debug; "
+        f"server=/sys/kernel/debug/sched/fair_server/cpu{cpu}/runtime; [ ! -e $server ] || echo 0 > $server; "
         f"taskset {1 << cpu:x} chrt -f 98 sh -c 'while :; do :; done' > /dev/null 2>&1 & echo $! > /run/dawdle-{cpu}"
     )
 

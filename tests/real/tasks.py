@@ -73,15 +73,18 @@ def wait_online(guest: Guest, count: int, timeout: float = 30) -> None:
 class Vcpu:
     """The module ``kvm.hotplug.vcpu`` on one guest."""
 
-    def __init__(self, guest: Guest) -> None:
+    def __init__(self, guest: Guest, domain_xml: Path | None = None) -> None:
         self.guest = guest
+        self.source = {"qmp_socket": guest.qmp_socket}
+        if domain_xml is not None:
+            self.source["domain_xml"] = str(domain_xml)
 
     def __call__(self, check: bool = False, **options: Any) -> Result:
-        return run_task("kvm.hotplug.vcpu", check, **{"qmp_socket": self.guest.qmp_socket, **options})
+        return run_task("kvm.hotplug.vcpu", check, **{**self.source, **options})
 
     def info(self) -> Result:
         """Return what ``vcpu_info`` says of the guest."""
-        result = run_task("kvm.hotplug.vcpu_info", qmp_socket=self.guest.qmp_socket)
+        result = run_task("kvm.hotplug.vcpu_info", **self.source)
         assert result["changed"] is False
         return Result(result["guests"][0])
 

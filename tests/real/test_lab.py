@@ -88,7 +88,7 @@ def test_the_guest_sees_a_vcpu_where_it_was_plugged(boot: Boot) -> None:
     guest = boot(**TWO_NODES)
     plug(guest, 5)
     cpu = behaviours.guest_cpu(guest, guest.eyes, 5)
-    assert cpu == 2, "the guest counts for itself"
+    assert cpu in (2, 5), "the guest counts for itself: as they come, or since Linux 6.9 by place"
     assert eyes.guest_nodes(guest) == {0: [0, 1], 1: [cpu]}
     place = eyes.guest_topology(guest)[cpu]
     assert (place.package, place.core, place.node) == (2, 1, 1)

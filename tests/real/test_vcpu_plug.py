@@ -131,7 +131,12 @@ def test_a_core_of_pseries_comes_and_goes_as_a_whole(boot: Boot) -> None:
     assert "8,10-15" in refused["msg"]
     vcpu.converges(list(range(16)), vcpus=[{"id": "9", "state": "enabled"}], granularity="core")
     assert len(eyes.guest_cpus(guest, "present")) == 16
-    vcpu.converges(list(range(8)), vcpus=[{"id": "8-15", "state": "disabled"}])
+    try:
+        vcpu.converges(list(range(8)), vcpus=[{"id": "8-15", "state": "disabled"}])
+    except (AssertionError, OSError):
+        if "corruption" in guest.log.read_text(encoding="utf-8"):
+            pytest.skip(f"{guest.qemu} corrupts its own memory when a core is unplugged under TCG")
+        raise
     assert len(eyes.guest_cpus(guest, "present")) == 8
 
 

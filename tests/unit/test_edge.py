@@ -198,7 +198,7 @@ def test_an_error_in_the_collection_itself_is_reported_as_one(run: RunModule, mo
     def broken(_module: object) -> None:
         raise ZeroDivisionError("by mistake")
 
-    monkeypatch.setattr(edge, "_machine_opener", broken)
+    monkeypatch.setattr(edge, "source_of", broken)
     answer = run("vcpu_info", qmp_socket="/nowhere")
     assert (answer["failed"], answer["error_code"], answer["changed"]) == (True, "internal", False)
     assert "please report it: ZeroDivisionError: by mistake" in answer["msg"]

@@ -15,6 +15,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     MONITOR_UNREACHABLE,
     HotplugError,
     MissingLibrary,
+    NobodyListens,
     quoted,
 )
 
@@ -84,7 +85,10 @@ class Monitor:
                 "(QEMU serves one at a time), or QEMU hangs; end the other client, or give QEMU a second -qmp socket",
             ) from None
         except ConnectError as error:
-            raise HotplugError(MONITOR_UNREACHABLE, _why_unreachable(self._address, error.exc)) from error
+            why = _why_unreachable(self._address, error.exc)
+            if isinstance(error.exc, (FileNotFoundError, ConnectionRefusedError)):
+                raise NobodyListens(why) from error
+            raise HotplugError(MONITOR_UNREACHABLE, why) from error
 
     def on_event(self, heard: Callable[[Mapping[str, Any]], None]) -> None:
         """Have ``heard`` called with each event from now on; nothing is kept here."""

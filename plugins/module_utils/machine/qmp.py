@@ -21,6 +21,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     HotplugError,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine import acpi
+from ansible_collections.kvm.hotplug.plugins.module_utils.machine.arguments import alias_for
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.monitor import Monitor, Refusal
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import (
     DONE,
@@ -30,7 +31,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import (
     Answer,
     MachineView,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.machine.qmp_view import QUESTIONS, QmpView, alias_for
+from ansible_collections.kvm.hotplug.plugins.module_utils.machine.qmp_view import QUESTIONS, QmpView
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.refusals import NOT_READY_REMEDY, meaning
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.slots import Slot, nonsense, read_slots
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity

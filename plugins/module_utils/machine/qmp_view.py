@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
@@ -17,6 +17,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     quoted,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine import acpi
+from ansible_collections.kvm.hotplug.plugins.module_utils.machine.arguments import device_argument, smp_argument
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.monitor import Command, Refusal
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import MachineView
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.refusals import NOT_READY_REMEDY, meaning
@@ -28,7 +29,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.machine.slots import (
     read_slots,
     thread_ids,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import LEVELS, Blocker, GuestFacts, LiveState
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import Blocker, GuestFacts, LiveState
 
 QUESTIONS: Mapping[str, Command] = {
     "slots": ("query-hotpluggable-cpus", {}),
@@ -201,7 +202,7 @@ class QmpView:
             return ()
         present = [slot.qom_path is not None for slot in self.slots]
         booted = present.index(False) if False in present else len(present)
-        args = ["-smp", _smp_argument(sum(len(slot.entity.vcpus) for slot in self.slots[:booted]), smp)]
+        args = ["-smp", smp_argument(sum(len(slot.entity.vcpus) for slot in self.slots[:booted]), smp)]
         for slot in self.slots[booted:]:
             if slot.qom_path is not None:
                 args += ["-device", device_argument(slot)]
@@ -219,22 +220,3 @@ def _unsupported(reply: object) -> Blocker | None:
         f"QEMU says: {reply.desc}",
         "start the guest on a machine type that has CPU hotplug, such as q35, pc or pseries",
     )
-
-
-def _smp_argument(booted: int, smp: Mapping[str, int]) -> str:
-    plurals = [(level, f"{level}s") for level in LEVELS]
-    # Levels a machine does not know are refused even when there is one of them.
-    named = [plural for level, plural in plurals if level in ("socket", "core", "thread") or smp.get(plural, 1) > 1]
-    return ",".join([f"cpus={booted}", f"maxcpus={smp['maxcpus']}", *(f"{name}={smp.get(name, 1)}" for name in named)])
-
-
-def device_argument(slot: Slot) -> str:
-    """The value of ``-device`` that has this slot's vCPU there when QEMU starts."""
-    props = ",".join(f"{key}={value}" for key, value in sorted(slot.props.items()))
-    return f"{slot.driver},id={slot.alias or alias_for(slot)},{props}"
-
-
-def alias_for(slot: Slot, taken: Sequence[str] = ()) -> str:
-    """The device id to plug this slot with: libvirt's own word for it, unless another vCPU goes by that."""
-    alias = f"vcpu{slot.entity.vcpus[0]}"
-    return alias if alias not in taken else f"kvm-hotplug-{alias}"

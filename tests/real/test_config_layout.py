@@ -1,0 +1,217 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is foretold of a domain's next boot, against real QEMUs that boot it."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.config.domain import Cell, Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.config.layout import ConfigLayout, layout_of_domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.config.qemu_args import qemu_args
+from ansible_collections.kvm.hotplug.plugins.module_utils.machine.slots import read_slots
+from lab import binaries, eyes
+from lab.guest import PSERIES, Guest
+
+from .conftest import Boot
+from .tasks import Vcpu, wait_online
+
+X86_MACHINES = ("q35", "pc", "pc-q35-7.2", "pc-i440fx-6.1", "pc-q35-4.0", None)
+NODE_KIB = {"x86_64": 64 * 1024, "ppc64": 256 * 1024}
+
+
+def examples(most: int) -> Any:
+    """The same examples at every run, so many of them: each takes a QEMU."""
+    return settings(
+        max_examples=most,
+        deadline=None,
+        derandomize=True,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@st.composite
+def cells(draw: st.DrawFn, arch: str, entities: list[tuple[int, ...]]) -> tuple[Cell, ...]:
+    """No cells, cells that list no vCPUs, or cells that list some or all of them, some without memory."""
+    number = draw(st.integers(0, 3))
+    sizes = [draw(st.sampled_from([1, 1, 2, 0])) for _cell in range(number)]
+    if number and not any(sizes):
+        sizes[-1] = 1
+    listed: list[set[int]] = [set() for _cell in range(number)]
+    if number and draw(st.integers(0, 3)):
+        kept = draw(st.sampled_from([100, 60]))
+        for entity in entities:
+            if draw(st.integers(0, 99)) < kept:
+                listed[draw(st.integers(0, number - 1))].update(entity)
+    return tuple(
+        Cell(node, frozenset(cpus) or None, size * NODE_KIB[arch])
+        for node, (cpus, size) in enumerate(zip(listed, sizes))
+    )
+
+
+@st.composite
+def x86_domains(draw: st.DrawFn) -> Domain:
+    topology = {
+        "sockets": draw(st.integers(1, 4)),
+        "dies": draw(st.sampled_from([1, 1, 2, 3])),
+        "clusters": 1,
+        "cores": draw(st.integers(1, 5)),
+        "threads": draw(st.integers(1, 2)),
+    }
+    most = topology["sockets"] * topology["dies"] * topology["cores"] * topology["threads"]
+    return Domain(
+        max_vcpus=most,
+        enabled=frozenset([0]),
+        arch="x86_64",
+        machine=draw(st.sampled_from(X86_MACHINES)),
+        topology=topology if draw(st.integers(0, 4)) else {},
+        cells=draw(cells("x86_64", [(vcpu,) for vcpu in range(most)])),
+    )
+
+
+@st.composite
+def pseries_domains(draw: st.DrawFn) -> Domain:
+    threads = draw(st.sampled_from([1, 2, 4, 8]))
+    topology = {"sockets": draw(st.integers(1, 3)), "cores": draw(st.integers(1, 3)), "threads": threads}
+    most = topology["sockets"] * topology["cores"] * threads
+    return Domain(
+        max_vcpus=most,
+        enabled=frozenset(range(threads)),
+        arch="ppc64",
+        machine="pseries",
+        cpu_model="power9_v2.2",
+        topology=topology,
+        cells=draw(cells("ppc64", [tuple(range(first, first + threads)) for first in range(0, most, threads)])),
+    )
+
+
+def foretold(domain: Domain) -> ConfigLayout:
+    layout = layout_of_domain(domain)
+    assert layout is not None
+    return layout
+
+
+def as_libvirt_starts_it(domain: Domain) -> list[str]:
+    """Arguments for the domain's vCPUs and nodes, written as libvirt writes them, which is not as we do."""
+    levels = domain.topology or {"sockets": domain.max_vcpus, "dies": 1, "cores": 1, "threads": 1}
+    shape = ",".join(f"{level}={number}" for level, number in levels.items() if level != "clusters")
+    arguments = ["-smp", f"{len(domain.enabled)},maxcpus={domain.max_vcpus},{shape}"]
+    if domain.cells:
+        arguments += ["-m", f"size={sum(cell.memory for cell in domain.cells)}k"]
+    for cell in domain.cells:
+        node = f"node,nodeid={cell.id}"
+        node += "".join(f",cpus={vcpu}" for vcpu in sorted(cell.cpus or ()))
+        if cell.memory:
+            arguments += ["-object", f"memory-backend-ram,id=m{cell.id},size={cell.memory}K"]
+            node += f",memdev=m{cell.id}"
+        arguments += ["-numa", node]
+    return arguments
+
+
+def slots_of(domain: Domain, arguments: list[str], qemu: binaries.Qemu) -> list[dict[str, Any]]:
+    """The slots of a real QEMU started with these arguments, by topology."""
+    arch = domain.arch or "x86_64"
+    machine = PSERIES if arch == "ppc64" else domain.machine or "pc"
+    memory = max(sum(cell.memory for cell in domain.cells) // 1024, NODE_KIB[arch] * 2 // 1024)
+    options: dict[str, Any] = {"machine": machine, "cpu": domain.cpu_model, "arch": arch, "memory": memory}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Guest(folder, smp="1", qemu=qemu, boot=False, paused=True, extra=arguments, **options) as guest,
+    ):
+        return eyes.slots(guest.eyes)
+
+
+def agrees(domain: Domain, qemu: binaries.Qemu) -> None:
+    layout = foretold(domain)
+    real = slots_of(domain, as_libvirt_starts_it(domain), qemu)
+    assert [dict(slot.props) for slot in layout.slots] == [slot["props"] for slot in real]
+    assert [slot.driver for slot in layout.slots] == [slot["type"] for slot in real]
+    assert layout.layout.entities == tuple(slot.entity for slot in read_slots(real))
+
+
+def starts(domain: Domain, enabled: set[int], qemu: binaries.Qemu) -> None:
+    arguments = qemu_args(domain, foretold(domain), enabled)
+    real = slots_of(domain, list(arguments), qemu)
+    assert [vcpu for slot in real if "qom-path" in slot for vcpu in slot["ids"]] == sorted(enabled)
+    assert [slot["props"] for slot in real] == [dict(slot.props) for slot in foretold(domain).slots]
+
+
+@examples(100)
+@given(x86_domains())
+def test_the_slots_of_pc_and_q35_are_foretold(domain: Domain) -> None:
+    agrees(domain, binaries.newest())
+
+
+@examples(25)
+@given(x86_domains())
+def test_the_distributions_qemu_has_the_same_slots(domain: Domain) -> None:
+    agrees(domain, binaries.distribution())
+
+
+@examples(50)
+@given(pseries_domains())
+def test_the_slots_of_pseries_are_foretold(domain: Domain) -> None:
+    agrees(domain, binaries.newest("ppc64"))
+
+
+@pytest.mark.parametrize("qemu", binaries.qemus(), ids=str)
+def test_the_drivers_of_named_models_are_foretold(qemu: binaries.Qemu) -> None:
+    for model in ("Skylake-Client-IBRS", "EPYC-v2", "max"):
+        agrees(Domain(max_vcpus=2, enabled=frozenset([0]), arch="x86_64", machine="q35", cpu_model=model), qemu)
+
+
+@examples(60)
+@given(x86_domains(), st.data())
+def test_the_arguments_start_x86_with_just_the_vcpus_wished_for(domain: Domain, data: st.DataObject) -> None:
+    starts(domain, {0} | data.draw(st.sets(st.integers(0, domain.max_vcpus - 1))), binaries.newest())
+
+
+@examples(25)
+@given(pseries_domains(), st.data())
+def test_the_arguments_start_pseries_with_just_the_cores_wished_for(domain: Domain, data: st.DataObject) -> None:
+    cores = [entity.vcpus for entity in foretold(domain).layout.entities]
+    wished = {0} | data.draw(st.sets(st.integers(0, len(cores) - 1)))
+    starts(domain, {vcpu for core in wished for vcpu in cores[core]}, binaries.newest("ppc64"))
+
+
+def test_a_guest_boots_sparse_and_is_then_plugged_further(boot: Boot) -> None:
+    domain = Domain(
+        max_vcpus=8,
+        enabled=frozenset([0, 1, 3, 6]),
+        arch="x86_64",
+        machine="q35",
+        topology={"sockets": 4, "dies": 1, "clusters": 1, "cores": 2, "threads": 1},
+        cells=(Cell(0, frozenset(range(4)), 128 * 1024), Cell(1, frozenset(range(4, 8)), 128 * 1024)),
+    )
+    arguments = qemu_args(domain, foretold(domain), domain.enabled)
+    guest = boot(smp=arguments[1], extra=arguments[2:])
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 3, 6]
+    wait_online(guest, 4)
+    assert {node: len(cpus) for node, cpus in eyes.guest_nodes(guest).items()} == {0: 3, 1: 1}
+
+    vcpu = Vcpu(guest)
+    vcpu.converges([0, 1, 3, 4, 5, 6], nodes=[{"id": 1, "count": 3}])
+    wait_online(guest, 6)
+    assert {node: len(cpus) for node, cpus in eyes.guest_nodes(guest).items()} == {0: 3, 1: 3}
+    # A vCPU that QEMU was started with by -device goes like any that was plugged.
+    vcpu.converges([0, 1, 4, 5, 6], vcpus=[{"id": "3", "state": "disabled"}])
+
+
+def test_a_cut_out_boot_vcpu_stays_cut_out(boot: Boot) -> None:
+    domain = Domain(max_vcpus=4, enabled=frozenset([0, 2, 3]), arch="x86_64", machine="q35")
+    arguments = qemu_args(domain, foretold(domain), domain.enabled)
+    guest = boot(smp=arguments[1], extra=arguments[2:])
+    assert eyes.enabled_ids(guest.eyes) == [0, 2, 3]
+    wait_online(guest, 3)
+    assert qemu_args(replace(domain, cells=()), foretold(domain), [0, 1]) == (
+        *("-smp", "cpus=2,maxcpus=4,sockets=4,cores=1,threads=1"),
+    )

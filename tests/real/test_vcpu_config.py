@@ -1,0 +1,150 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""vcpu and vcpu_info on a guest's config state: alone, and together with a real guest that runs."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from lab import behaviours, eyes
+
+from .conftest import TWO_NODES, Boot
+from .tasks import Result, Vcpu, run_task, wait_online
+
+DOMAIN = """\
+<?xml version='1.0' encoding='UTF-8'?>
+<!-- kept as it is -->
+<domain type='qemu'>
+  <name>lab</name>
+  <memory unit='MiB'>256</memory>
+  <vcpu placement='static' current='2'>8</vcpu>
+  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+  <cpu>
+    <topology sockets='4' cores='2' threads='1'/>
+    <numa>
+      <cell id='0' cpus='0-3' memory='128' unit='MiB'/>
+      <cell id='1' cpus='4-7' memory='128' unit='MiB'/>
+    </numa>
+  </cpu>
+</domain>
+"""
+
+
+@pytest.fixture
+def domain_xml(tmp_path: Path) -> Path:
+    path = tmp_path / "lab.xml"
+    path.write_text(DOMAIN, encoding="utf-8")
+    return path
+
+
+def in_file(path: Path) -> list[int]:
+    """The enabled ids, as another reader sees them; ``current`` has to agree."""
+    root = ET.parse(path).getroot()
+    enabled = [int(vcpu.attrib["id"]) for vcpu in root.iterfind("vcpus/vcpu") if vcpu.attrib["enabled"] == "yes"]
+    vcpu = root.find("vcpu")
+    assert vcpu is not None
+    current = int(vcpu.attrib["current"])
+    assert not enabled or len(enabled) == current
+    return enabled or list(range(current))
+
+
+def shut_off(domain_xml: Path, check: bool = False, **options: object) -> Result:
+    return run_task("kvm.hotplug.vcpu", check, domain_xml=str(domain_xml), **options)
+
+
+def test_a_guest_that_is_shut_off_is_changed_for_its_next_boot(domain_xml: Path) -> None:
+    wish = {"nodes": [{"id": "1", "count": 2}]}
+    predicted = shut_off(domain_xml, check=True, **wish)
+    assert domain_xml.read_text(encoding="utf-8") == DOMAIN, "check mode wrote"
+    applied = shut_off(domain_xml, **wish)
+    assert (predicted["changed"], applied["changed"]) == (True, True)
+    assert applied.steps == ["enable 4 done", "enable 5 done"]
+    assert predicted.enabled("config") == applied.enabled("config") == in_file(domain_xml) == [0, 1, 4, 5]
+    assert predicted.diff == applied.diff
+    for check in (True, False):
+        again = shut_off(domain_xml, check=check, **wish)
+        assert (again["changed"], again.steps) == (False, [])
+
+
+def test_a_backup_holds_the_file_as_it_was(domain_xml: Path) -> None:
+    result = shut_off(domain_xml, count=3, backup=True)
+    assert Path(result["backup_file"]).read_text(encoding="utf-8") == DOMAIN
+    assert "backup_file" not in shut_off(domain_xml, count=3, backup=True)
+
+
+def test_live_and_config_converge_on_the_same_vcpus_and_drift_is_mended(boot: Boot, domain_xml: Path) -> None:
+    guest = boot(**TWO_NODES)
+    vcpu = Vcpu(guest, domain_xml)
+    assert vcpu(vcpus=[{"id": "6", "state": "enabled"}], scope="live")["changed"]
+    assert vcpu.info()["drift"]["config"] == "6"
+    result = vcpu.converges([0, 1, 2, 6], count=4)
+    assert result.enabled("config") == in_file(domain_xml) == [0, 1, 2, 6]
+    assert result.steps == ["plug 2 done", "enable 2 done", "enable 6 done"]
+    assert vcpu.info()["drift"]["config"] == ""
+
+
+def test_scope_config_leaves_the_running_guest_alone(boot: Boot, domain_xml: Path) -> None:
+    guest = boot(**TWO_NODES, paused=True)
+    result = Vcpu(guest, domain_xml)(count=5, scope="config")
+    assert result.steps == ["enable 2 done", "enable 3 done", "enable 4 done"]
+    assert (eyes.enabled_ids(guest.eyes), in_file(domain_xml)) == ([0, 1], [0, 1, 2, 3, 4])
+
+
+def test_config_does_not_get_ahead_of_a_guest_that_refuses(boot: Boot, domain_xml: Path) -> None:
+    shut_off(domain_xml, count=4)
+    guest = boot(**{**TWO_NODES, "smp": "4,sockets=4,cores=2,threads=1,maxcpus=8"})
+    behaviours.refuse(guest, 2)
+    result = Vcpu(guest, domain_xml)(count=2, timeout=3)
+    assert result["error_code"] == "unplug_refused"
+    assert result.steps == ["unplug 3 done", "unplug 2 refused", "disable 3 done", "disable 2 skipped"]
+    assert eyes.enabled_ids(guest.eyes) == in_file(domain_xml) == result.enabled("config") == [0, 1, 2]
+
+
+def test_a_guest_whose_monitor_is_gone_is_shut_off(boot: Boot, domain_xml: Path) -> None:
+    guest = boot(**TWO_NODES, paused=True)
+    guest.kill()
+    vcpu = Vcpu(guest, domain_xml)
+    result = vcpu(count=3)
+    assert (result["guest"]["state"], result.steps) == ("shutoff", ["enable 2 done"])
+    assert vcpu(count=2, scope="live")["error_code"] == "guest_not_running"
+
+
+def test_the_arguments_boot_what_the_file_says_and_the_guest_can_be_plugged_further(
+    boot: Boot, domain_xml: Path
+) -> None:
+    shut_off(domain_xml, vcpus=[{"id": "0,3,6", "state": "enabled"}], exclusive=True)
+    info = run_task("kvm.hotplug.vcpu_info", domain_xml=str(domain_xml))["guests"][0]
+    assert info["migration"]["feature"] == "sparse-vcpus"
+    smp, *rest = info["qemu_args"][1:]
+    guest = boot(smp=smp, extra=rest)
+    assert eyes.enabled_ids(guest.eyes) == [0, 3, 6]
+    wait_online(guest, 3)
+    Vcpu(guest, domain_xml).converges([0, 3, 4, 6], nodes=[{"id": "1", "count": 2}])
+    wait_online(guest, 4)
+    assert in_file(domain_xml) == [0, 3, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "said"),
+    [
+        (DOMAIN.replace("</domain>", ""), "line"),
+        (DOMAIN.replace("sockets='4'", "sockets='3'"), "3 sockets"),
+        (DOMAIN.replace("<domain", "<!DOCTYPE d [<!ENTITY a 'b'>]><domain"), "line 3"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_left_alone(domain_xml: Path, spoiled: str, said: str) -> None:
+    domain_xml.write_text(spoiled, encoding="utf-8")
+    result = shut_off(domain_xml, count=3)
+    assert (result["error_code"], result["changed"], said in result["msg"]) == ("config_invalid", False, True), result
+    assert domain_xml.read_text(encoding="utf-8") == spoiled
+
+
+def test_another_machines_file_is_not_mixed_up_with_the_guest(boot: Boot, domain_xml: Path) -> None:
+    guest = boot(smp="2,maxcpus=4", paused=True)
+    assert Vcpu(guest, domain_xml)(count=3)["error_code"] == "config_invalid"
+    assert (eyes.enabled_ids(guest.eyes), in_file(domain_xml)) == ([0, 1], [0, 1])
