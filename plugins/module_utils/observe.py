@@ -100,7 +100,10 @@ async def _put_together(ports: Ports, view: MachineView | None) -> Observation:
         return Observation(GuestState(view.facts, view.layout, live=view.live), view.destination_args)
     from ansible_collections.kvm.hotplug.plugins.module_utils.config.state import config_state, facts_of
 
-    domain = (await source.config.observe()).domain
+    config = await source.config.observe()
+    domain = config.domain
+    if config.warning and config.warning not in ports.warnings:
+        ports.warnings.append(config.warning)
     config_layout = await _laid_out(source.lay_out, domain, needed=view is None)
     if view is None:
         layout = config_layout.layout if config_layout is not None else Layout(())

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import Machine
 from ansible_collections.kvm.hotplug.plugins.module_utils.observe import OpenMachine, Source
 from ansible_collections.kvm.hotplug.plugins.module_utils.options import parse_timeout
@@ -18,6 +19,7 @@ def source_of(params: Mapping[str, Any]) -> Source:
     timeout = parse_timeout(params)
     open_machine = None if params["qmp_socket"] is None else _opener(params["qmp_socket"], timeout)
     if params["domain_xml"] is None:
+        _refuse_options_of_config(params)
         return Source(open_machine)
     from ansible_collections.kvm.hotplug.plugins.module_utils.config.lay_out import lay_out
     from ansible_collections.kvm.hotplug.plugins.module_utils.config.xml_file import XmlFile
@@ -30,6 +32,16 @@ def source_of(params: Mapping[str, Any]) -> Source:
         forced=bool(params.get("force")),
     )
     return Source(open_machine, config, lambda domain: lay_out(domain, params["probe"], params["emulator"], timeout))
+
+
+def _refuse_options_of_config(params: Mapping[str, Any]) -> None:
+    given = [name for name in ("backup", "xml_detail", "force", "emulator") if params.get(name)]
+    if params["probe"] != "auto":
+        given.append("probe")
+    if given:
+        raise HotplugError(
+            CONFLICTING_REQUEST, f"{', '.join(given)}: these go with domain_xml; name it, or leave them out"
+        )
 
 
 def _opener(address: str, timeout: float) -> OpenMachine:

@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+import shlex
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 
-from lab import behaviours, eyes
+from lab import behaviours, binaries, eyes
 
 from .conftest import TWO_NODES, Boot
 from .tasks import Result, Vcpu, run_task, wait_online
@@ -75,6 +76,46 @@ def test_a_backup_holds_the_file_as_it_was(domain_xml: Path) -> None:
     result = shut_off(domain_xml, count=3, backup=True)
     assert Path(result["backup_file"]).read_text(encoding="utf-8") == DOMAIN
     assert "backup_file" not in shut_off(domain_xml, count=3, backup=True)
+
+
+def test_the_rfcs_dialect_is_kept_and_shows_the_detail_asked_for(domain_xml: Path) -> None:
+    states = "".join(f"    <vcpu id='{vcpu}' state='{'en' if vcpu < 2 else 'dis'}abled'/>\n" for vcpu in range(8))
+    rfc = DOMAIN.replace("8</vcpu>\n", f"8</vcpu>\n  <vcpus>\n{states}  </vcpus>\n").replace(
+        "  <os>", "  <cputune><vcpupin vcpu='5' cpuset='1-2'/></cputune>\n  <os>"
+    )
+    domain_xml.write_text(rfc, encoding="utf-8")
+    wish = {"vcpus": [{"id": "5", "state": "enabled"}], "xml_detail": "full"}
+    assert shut_off(domain_xml, check=True, **wish)["changed"]
+    assert domain_xml.read_text(encoding="utf-8") == rfc
+    assert shut_off(domain_xml, **wish)["changed"]
+    assert "<vcpu id='5' state='enabled' cell='1' pin='1-2'/>" in domain_xml.read_text(encoding="utf-8")
+    assert [shut_off(domain_xml, check=check, **wish)["changed"] for check in (True, False)] == [False, False]
+
+
+def test_a_node_without_memory_takes_vcpus_only_by_force(domain_xml: Path) -> None:
+    domain_xml.write_text(DOMAIN.replace("cpus='4-7' memory='128'", "cpus='4-7' memory='0'"), encoding="utf-8")
+    wish = {"nodes": [{"id": "1", "count": 1}]}
+    assert shut_off(domain_xml, **wish)["error_code"] == "config_invalid"
+    forced = [shut_off(domain_xml, check=check, force=True, **wish)["changed"] for check in (True, False, True, False)]
+    assert forced == [True, True, False, False]
+    assert in_file(domain_xml) == [0, 1, 4]
+
+
+def test_a_machine_that_cannot_be_foretold_is_asked_of_a_qemu_unless_that_is_forbidden(domain_xml: Path) -> None:
+    domain_xml.write_text(DOMAIN, encoding="utf-8")
+    qemu = binaries.newest()
+    emulator = domain_xml.parent / "qemu"
+    arguments = " ".join(shlex.quote(word) for word in qemu.command)
+    libraries = qemu.environment.get("LD_LIBRARY_PATH", "")
+    emulator.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={libraries} exec {arguments} "$@"\n', encoding="utf-8")
+    emulator.chmod(0o755)
+    asked = run_task("kvm.hotplug.vcpu_info", domain_xml=str(domain_xml), probe="always", emulator=str(emulator))
+    foretold = run_task("kvm.hotplug.vcpu_info", domain_xml=str(domain_xml), probe="never")
+    assert asked["guests"] == foretold["guests"]
+    domain_xml.write_text(DOMAIN.replace("machine='q35'", "machine='x-remote'"), encoding="utf-8")
+    assert (
+        run_task("kvm.hotplug.vcpu_info", domain_xml=str(domain_xml), probe="never")["error_code"] == "config_invalid"
+    )
 
 
 def test_live_and_config_converge_on_the_same_vcpus_and_drift_is_mended(boot: Boot, domain_xml: Path) -> None:

@@ -89,7 +89,7 @@ def test_all_that_libvirt_writes_is_read() -> None:
 
 def test_the_rfcs_own_example_is_read() -> None:
     domain = read_domain(RFC_EXAMPLE.encode())
-    assert (domain.max_vcpus, domain.enabled, domain.dialect) == (3, {0}, "rfc")
+    assert (domain.max_vcpus, domain.enabled, domain.dialect) == (3, frozenset({0}), "rfc")
     assert domain.hotpluggable == {1, 2}
     assert domain.pins == {2: "1-2"}
     assert domain.schedulers == {2: "fifo:1"}

@@ -14,10 +14,11 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
 
 @dataclass(frozen=True)
 class ConfigView:
-    """The config at one moment; ``source`` names what holds it, for people."""
+    """The config at one moment; ``source`` names what holds it, for people, and ``warning`` what they should know."""
 
     domain: Domain
     source: str
+    warning: str = ""
 
 
 @dataclass(frozen=True)

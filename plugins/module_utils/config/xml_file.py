@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.config import replaced_file
-from ansible_collections.kvm.hotplug.plugins.module_utils.config.domain import Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.config.domain import RFC, Domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.config.domain_xml import read_domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.config.nodes import nodes_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.config.port import ConfigView, WriteResult
@@ -45,7 +45,7 @@ class XmlFile:
 
     async def observe(self) -> ConfigView:
         self._observed = await asyncio.to_thread(self._read)
-        return ConfigView(self._observed, self._path)
+        return ConfigView(self._observed, self._path, self._warning(self._observed))
 
     async def write(self, enabled: frozenset[int], layout: Layout | None = None) -> WriteResult:
         result = await asyncio.to_thread(self._write, enabled, layout)
@@ -54,6 +54,11 @@ class XmlFile:
 
     async def close(self) -> None:
         return None
+
+    def _warning(self, domain: Domain) -> str:
+        if self._detail is None or domain.dialect == RFC:
+            return ""
+        return f"xml_detail changes nothing in {self._path}: its <vcpus> is not in the RFC's dialect, or it has none"
 
     def _read(self) -> Domain:
         return self._parsed(replaced_file.read(self._path, SIZE_LIMIT))

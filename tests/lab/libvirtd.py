@@ -1,0 +1,107 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""libvirt's QEMU driver embedded in virsh: its own root, no daemon, and nothing of the host's libvirt is touched."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import tempfile
+import types
+import typing as t
+
+from . import packages
+
+PACKAGES = ("libvirt-daemon-driver-qemu", "libvirt-clients", "libvirt-daemon")
+# What else it links to is on any machine that has apt, or comes with QEMU.
+BESIDE = r"lib(virt|yajl|ssh|parted|pcap|json-c|tirpc|nl-|devmapper|fuse|xml2|curl|cap-ng|avahi).*"
+NOBODY = 65534
+
+
+class Libvirt:
+    """A libvirt of the distribution, unpacked into a folder of its own, as a ``with`` block."""
+
+    def __init__(self, backports: bool = False) -> None:
+        self._backports = backports
+        self.folder = pathlib.Path()
+
+    def __enter__(self) -> Libvirt:
+        # Tests' own folders are closed to the user that libvirt runs as.
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="lab-libvirt-"))
+        try:
+            archive = packages.Archive(backports=self._backports)
+            packages.unpack(archive.fetch(PACKAGES, BESIDE, beside_installed=True), self.folder / "software")
+            self.folder.chmod(0o755)
+            for name in ("root", "home", "run", "domains"):
+                folder = self.folder / name
+                folder.mkdir(mode=0o700)
+                if os.geteuid() == 0:
+                    os.chown(folder, NOBODY, NOBODY)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: types.TracebackType | None,
+    ) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def version(self) -> str:
+        """Its version."""
+        return self.virsh("--version", connect=False).strip()
+
+    @property
+    def grammar(self) -> pathlib.Path:
+        """Its RELAX NG grammar of domains."""
+        return self.folder / "software/usr/share/libvirt/schemas/domain.rng"
+
+    def defined(self, domains: t.Mapping[str, bytes]) -> dict[str, str]:
+        """Define domains by their names and return how each then reads, or what libvirt said against it."""
+        script = []
+        for name, data in domains.items():
+            file = self.folder / "domains" / f"{name}.xml"
+            file.write_bytes(data)
+            file.chmod(0o644)
+            script += [f"echo ::{name}", f"define {file}", f"dumpxml {name} --inactive", f"undefine {name}"]
+        (self.folder / "domains").chmod(0o755)
+        output = self.virsh("; ".join(script))
+        answers = {}
+        for part in output.split("::")[1:]:
+            name, _end, said = part.partition("\n")
+            start = said.find("<domain ")
+            if start >= 0:
+                answers[name] = said[start : said.index("</domain>") + len("</domain>")]
+            else:
+                answers[name] = " ".join(said.split())
+        return answers
+
+    def virsh(self, *words: str, connect: bool = True) -> str:
+        """Run virsh and return all that it said."""
+        software = self.folder / "software/usr"
+        libraries = software / "lib" / f"{os.uname().machine}-linux-gnu"
+        uri = ["-c", f"qemu:///embed?root={self.folder / 'root'}"] if connect else []
+        # An unprivileged libvirt needs no user of its own on this machine, and no rights.
+        drop: dict[str, t.Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+        command = ["sh", "-c", '"$@" 2>&1; true', "sh", os.fspath(software / "bin/virsh"), *uri, *words]
+        return packages.run(
+            command,
+            cwd="/",
+            timeout=120,
+            env={
+                "PATH": "/usr/bin:/bin",
+                "LC_ALL": "C.UTF-8",
+                "HOME": os.fspath(self.folder / "home"),
+                "XDG_RUNTIME_DIR": os.fspath(self.folder / "run"),
+                "LD_LIBRARY_PATH": os.fspath(libraries),
+                "LIBVIRT_DRIVER_DIR": os.fspath(libraries / "libvirt/connection-driver"),
+            },
+            **drop,
+        )
