@@ -21,10 +21,6 @@ import typing as t
 
 from . import LabError, cache
 
-DEBIAN = "http://deb.debian.org/debian"
-UBUNTU = "http://archive.ubuntu.com/ubuntu"
-UBUNTU_PORTS = "http://ports.ubuntu.com/ubuntu-ports"
-
 
 @contextlib.contextmanager
 def locked(name: str) -> t.Iterator[None]:
@@ -182,7 +178,7 @@ class Archive:
 
 
 def _sources(arch: str, backports: bool) -> t.Iterator[str]:
-    """Write the lines of a sources.list, after the system's own mirrors where it names any."""
+    """Write the lines of a sources.list, after the system's own mirrors."""
     distribution, codename = os_release()["ID"], os_release()["VERSION_CODENAME"]
     keyring = pathlib.Path(f"/usr/share/keyrings/{distribution}-archive-keyring.gpg")
     signed = f"[signed-by={keyring}] " if keyring.exists() else ""
@@ -193,10 +189,10 @@ def _sources(arch: str, backports: bool) -> t.Iterator[str]:
         uri, release = line.split()
         if release in (codename, f"{codename}-updates", f"{codename}-security"):
             mirrors[release] = uri
+    if codename not in mirrors:
+        raise LabError(f"apt knows no archive of {distribution} {codename}: add it to its sources, then apt-get update")
     if distribution == "ubuntu" and arch not in ("amd64", "i386"):
-        mirrors = dict.fromkeys(mirrors, UBUNTU_PORTS)
-        mirrors.setdefault(codename, UBUNTU_PORTS)
-    mirrors.setdefault(codename, DEBIAN if distribution == "debian" else UBUNTU)
+        raise LabError(f"Ubuntu's archive has no packages for {arch}: only Debian is prepared for such guests")
     if backports:
         mirrors[f"{codename}-backports"] = mirrors[codename]
     for release, uri in mirrors.items():

@@ -14,9 +14,12 @@ from typing import Any, Callable
 
 import pytest
 
+from lab import binaries
 from lab.guest import Guest
 
 Boot = Callable[..., Guest]
+
+needs_ppc64 = pytest.mark.skipif(not binaries.qemus("ppc64"), reason="there is no QEMU for ppc64 guests here")
 
 # vCPUs 0-3 on node 0, 4-7 on node 1, one to a core; the guest boots with 0 and 1.
 TWO_NODES: dict[str, Any] = {

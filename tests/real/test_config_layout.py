@@ -21,7 +21,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.machine.slots import r
 from lab import binaries, eyes
 from lab.guest import PSERIES, Guest
 
-from .conftest import Boot
+from .conftest import Boot, needs_ppc64
 from .tasks import Vcpu, wait_online
 
 X86_MACHINES = ("q35", "pc", "pc-q35-7.2", "pc-i440fx-6.1", "pc-q35-4.0", None)
@@ -157,6 +157,7 @@ def test_the_distributions_qemu_has_the_same_slots(domain: Domain) -> None:
     agrees(domain, binaries.distribution())
 
 
+@needs_ppc64
 @examples(50)
 @given(pseries_domains())
 def test_the_slots_of_pseries_are_foretold(domain: Domain) -> None:
@@ -175,6 +176,7 @@ def test_the_arguments_start_x86_with_just_the_vcpus_wished_for(domain: Domain, 
     starts(domain, {0} | data.draw(st.sets(st.integers(0, domain.max_vcpus - 1))), binaries.newest())
 
 
+@needs_ppc64
 @examples(25)
 @given(pseries_domains(), st.data())
 def test_the_arguments_start_pseries_with_just_the_cores_wished_for(domain: Domain, data: st.DataObject) -> None:

@@ -31,6 +31,8 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.probe import probe
 from lab import binaries
 
+from .conftest import needs_ppc64
+
 TIMEOUT = 20.0
 FOUR = Domain(max_vcpus=4, enabled=frozenset([0]), arch="x86_64", machine="q35")
 KIB = 1024
@@ -129,6 +131,7 @@ def test_it_says_what_is_foretold(tmp_path: Path, temporary: Path, qemu: binarie
     assert list(temporary.iterdir()) == []
 
 
+@needs_ppc64
 def test_it_knows_what_an_alias_of_a_pseries_model_is(tmp_path: Path) -> None:
     domain = Domain(
         max_vcpus=8,

@@ -10,7 +10,7 @@ import pytest
 
 from lab import binaries, eyes
 
-from .conftest import TWO_NODES, Boot
+from .conftest import TWO_NODES, Boot, needs_ppc64
 from .tasks import Vcpu, run_task, wait_online
 
 QEMUS = binaries.qemus()
@@ -124,6 +124,7 @@ def test_a_monitor_on_tcp_serves_as_well(boot: Boot) -> None:
     assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
 
 
+@needs_ppc64
 def test_a_core_of_pseries_comes_and_goes_as_a_whole(boot: Boot) -> None:
     guest = boot(arch="ppc64", smp="8,sockets=1,cores=3,threads=8,maxcpus=24", memory=1024)
     vcpu = Vcpu(guest)
