@@ -90,7 +90,9 @@ def dawdle(guest: Guest, cpu: int) -> None:
         "echo -1 > /proc/sys/kernel/sched_rt_runtime_us; "
         "[ -d /sys/kernel/debug/sched ] || mount -t debugfs debug /sys/kernel/debug; "
         f"server=/sys/kernel/debug/sched/fair_server/cpu{cpu}/runtime; [ ! -e $server ] || echo 0 > $server; "
-        f"taskset {1 << cpu:x} chrt -f 98 sh -c 'while :; do :; done' > /dev/null 2>&1 & echo $! > /run/dawdle-{cpu}"
+        f"taskset {1 << cpu:x} chrt -f 98 sh -c 'while :; do :; done' > /dev/null 2>&1 & echo $! > /run/dawdle-{cpu}; "
+        # Not before it has the CPU: until then the guest would do as it is asked.
+        "until chrt -p $! | grep -q FIFO && [ $(cut -d ' ' -f 14 /proc/$!/stat) -gt 2 ]; do usleep 10000; done"
     )
 
 

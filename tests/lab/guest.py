@@ -172,7 +172,7 @@ class Guest:
             try:
                 monitor = self.eyes
                 break
-            except (FileNotFoundError, ConnectionRefusedError):
+            except (FileNotFoundError, ConnectionError):
                 if time.monotonic() > deadline:
                     raise LabError("QEMU does not open its monitor") from None
                 time.sleep(0.02)
