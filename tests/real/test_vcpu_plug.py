@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 
 from lab import binaries, eyes
+from lab.guest import Guest
 
 from .conftest import TWO_NODES, Boot, needs_ppc64
 from .tasks import Vcpu, run_task, wait_online
@@ -35,14 +36,32 @@ def test_vcpus_come_by_node_by_id_and_by_count_and_go_again(boot: Boot) -> None:
 
 @pytest.mark.parametrize("qemu", QEMUS, ids=str)
 def test_every_qemu_here_takes_a_vcpu_in_and_gives_it_back(boot: Boot, qemu: binaries.Qemu) -> None:
-    # That is all that 7.2 can be asked for under TCG: its guests hang when vCPUs are plugged out of sequence.
-    guest = boot(**TWO_NODES, qemu=qemu)
+    # 7.2's guests hang under TCG when vCPUs are plugged out of sequence, and on a loaded host now and then anyway.
+    for attempts_left in (2, 1, 0) if qemu.version < (8,) else (0,):
+        guest = boot(**TWO_NODES, qemu=qemu)
+        try:
+            takes_vcpus_in_and_gives_them_back(guest)
+            return
+        except (AssertionError, OSError):
+            if not attempts_left or not hangs(guest):
+                raise
+
+
+def takes_vcpus_in_and_gives_them_back(guest: Guest) -> None:
     vcpu = Vcpu(guest)
     vcpu.converges([0, 1, 2], nodes=[{"id": "0", "count": 3}])
     wait_online(guest, 3)
     vcpu.converges([0, 1, 2, 3], vcpus=[{"id": "3", "state": "enabled"}])
     wait_online(guest, 4)
     vcpu.converges([0, 1], count=2)
+
+
+def hangs(guest: Guest) -> bool:
+    try:
+        guest.shell("true", timeout=10)
+    except OSError:
+        return True
+    return False
 
 
 def test_a_vcpu_that_went_can_come_again(boot: Boot) -> None:
