@@ -16,8 +16,8 @@ import typing as t
 from . import packages
 
 PACKAGES = ("libvirt-daemon-driver-qemu", "libvirt-clients", "libvirt-daemon")
-# What else it links to is on any machine that has apt, or comes with QEMU.
-BESIDE = r"lib(virt|yajl|ssh|parted|pcap|json-c|tirpc|nl-|devmapper|fuse|xml2|curl|cap-ng|avahi).*"
+# All that it links to and that is not installed; not the programs and services it recommends to itself.
+BESIDE = r"lib.*"
 NOBODY = 65534
 
 
