@@ -38,7 +38,9 @@ FOUR = Domain(max_vcpus=4, enabled=frozenset([0]), arch="x86_64", machine="q35")
 KIB = 1024
 # Started as a module is; it says when it waits for QEMU.
 PROBER = """
-import asyncio, sys
+import asyncio, signal, sys
+# A shell in the background starts what it starts with SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path[:0] = sys.argv[2:]
 from ansible_collections.kvm.hotplug.plugins.module_utils.config.domain import Domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.probe import probe
