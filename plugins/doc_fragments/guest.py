@@ -11,14 +11,36 @@ class ModuleDocFragment:
 
     DOCUMENTATION = r"""
 options:
+  name:
+    description:
+      - The name, UUID or id of a guest that libvirt runs.
+      - Its vCPUs come and go through libvirt's own API, an entity at a time, and its config state is libvirt's
+        persistent definition, so that libvirt always knows; a transient guest has none.
+      - Exactly one of O(name), and O(qmp_socket) with or without O(domain_xml), and O(domain_xml) alone, is required.
+    type: str
+  uri:
+    description:
+      - The libvirt that runs the guest of O(name). In check mode, and to look, the connection is read-only.
+    type: str
+    default: qemu:///system
+  ask_qemu:
+    description:
+      - Whether QEMU itself is asked, through libvirt, which vCPUs it has (C(query-hotpluggable-cpus)), instead of
+        reading that from libvirt's record and from what the host's kernel counts of the vCPUs' threads.
+      - For libvirt this B(taints the guest) until it is started anew (C(custom-monitor)), and it takes a connection
+        that may write, in check mode too.
+      - It adds each vCPU's alias to the results, and is needed where vCPUs share a thread (TCG with a single one),
+        to notice that libvirt's record differs from QEMU.
+    type: bool
+    default: false
   qmp_socket:
     description:
       - The monitor of a QEMU that libvirt does not run, as started with C(-qmp unix:PATH,server=on,wait=off)
         or C(-qmp tcp:HOST:PORT,server=on,wait=off).
       - A path, or C(HOST:PORT); write IPv6 addresses as C([ADDRESS]:PORT).
       - QEMU serves one client at a time on each monitor. Give it one of its own for this collection.
-      - At least one of O(qmp_socket) and O(domain_xml) is required. When both are given and nobody listens at the
-        monitor, the guest is taken to be shut off, with a warning.
+      - When O(domain_xml) is given too and nobody listens at the monitor, the guest is taken to be shut off, with a
+        warning.
     type: str
   domain_xml:
     description:
@@ -28,7 +50,7 @@ options:
   probe:
     description:
       - Whether a throw-away QEMU, started paused and without disks or network, may be asked which vCPUs the guest of
-        O(domain_xml) can have.
+        O(domain_xml) or O(name) can have.
     type: str
     choices:
       auto: Only where that cannot be foretold from the XML, which it can for pc, q35, pseries and s390x machines.
@@ -37,7 +59,7 @@ options:
     default: auto
   emulator:
     description:
-      - The QEMU to ask, instead of the one that O(domain_xml) names as C(<emulator>).
+      - The QEMU to ask, instead of the one that the domain XML names as C(<emulator>).
     type: path
   timeout:
     description:
@@ -47,5 +69,6 @@ options:
 requirements:
   - python >= 3.9
   - qemu.qmp >= 0.0.6, for O(qmp_socket)
-  - lxml, for O(domain_xml)
+  - lxml, for O(domain_xml) and O(name)
+  - libvirt-python >= 9.0, for O(name)
 """

@@ -26,7 +26,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     UNPLUG,
     GuestState,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.observe import Ports
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports import Ports
 
 _REMEDIES = {
     UNPLUG_REFUSED: "see the guest's kernel log for what holds it, free it there, then run the task again",
@@ -103,7 +103,7 @@ async def _unplug(entries: list[Entry], machine: Machine, how: How) -> None:
 
 async def _write_config(journal: Journal, ports: Ports, state: GuestState) -> None:
     """All in one write, and after the live steps: config never gets ahead of what the guest could be brought to."""
-    config = ports.source.config
+    config = ports.config
     entries = [entry for entry in journal.of(ENABLE, DISABLE) if _live_agrees(entry, journal)]
     if config is None or state.config is None or not entries:
         return
@@ -116,13 +116,22 @@ async def _write_config(journal: Journal, ports: Ports, state: GuestState) -> No
         else:
             enabled.difference_update(members)
     try:
-        journal.backup_file = (await config.write(frozenset(enabled), state.layout)).backup_file
+        written = await config.write(frozenset(enabled), state.layout)
     except HotplugError as error:
-        answer = Answer(FAILED, detail=error.msg, code=error.code)
-    else:
-        answer = Answer(DONE, took_effect=True)
+        for entry in entries:
+            entry.end(Answer(FAILED, took_effect=_unknown_if_lost(error), detail=error.msg, code=error.code))
+        return
+    journal.backup_file = written.backup_file
     for entry in entries:
-        entry.end(answer)
+        is_enabled = not written.domain.enabled.isdisjoint(entry.step.entity.vcpus)
+        if written.failure is None or is_enabled is (entry.step.kind == ENABLE):
+            entry.end(Answer(DONE, took_effect=True))
+        else:
+            entry.end(Answer(FAILED, detail=written.failure.msg, code=written.failure.code))
+
+
+def _unknown_if_lost(error: HotplugError) -> bool | None:
+    return None if error.code == CONNECTION_LOST else False
 
 
 def _live_agrees(config_entry: Entry, journal: Journal) -> bool:

@@ -8,18 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONNECTION_LOST, GUEST_NOT_READY, HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG, LIVE, PLUG, GuestState
-from ansible_collections.kvm.hotplug.plugins.module_utils.observe import (
-    Observation,
-    Ports,
-    Source,
-    inspect,
-    observe,
-    observe_again,
-    opened,
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    CONNECTION_LOST,
+    GUEST_NOT_READY,
+    GUEST_NOT_RUNNING,
+    HotplugError,
 )
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG, LIVE, PLUG, GuestState
+from ansible_collections.kvm.hotplug.plugins.module_utils.observe import Observation, inspect, observe, observe_again
 from ansible_collections.kvm.hotplug.plugins.module_utils.plan import Plan, StillEjecting, make_plan
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports import Ports, Source, opened
 from ansible_collections.kvm.hotplug.plugins.module_utils.request import Request
 
 if TYPE_CHECKING:
@@ -54,19 +52,19 @@ async def converge(source: Source, request: Request, result: Convergence) -> Non
     Whatever else is raised is a defect; ``result`` then says what had been done by then.
     """
     try:
-        async with opened(source) as ports:
+        async with opened(source, reading=request.check_mode) as ports:
             result.warnings = ports.warnings
             try:
                 await _converge(ports, request, result)
             except HotplugError as error:
                 result.error = error
-                await _see_what_was_reached(ports, result)
+                await _see_what_was_reached(source, ports, request, result)
     except HotplugError as error:
         result.error = error
 
 
 async def _converge(ports: Ports, request: Request, result: Convergence) -> None:
-    result.before = await observe(ports)
+    result.before = await observe(ports, request.needs_config)
     result.after = result.before
     plan, result.before = await _plan(ports, request, result.before)
     result.after = result.before
@@ -84,7 +82,7 @@ async def _converge(ports: Ports, request: Request, result: Convergence) -> None
     # Until it is known again, the state is unknown: a defect in between must not report the old one.
     result.after = None
     if await carry_out(result.journal, ports, result.before.state, how):
-        result.after = await observe_again(ports)
+        result.after = await observe_again(ports, request.needs_config)
     else:
         result.is_prediction = True
         result.after = predicted
@@ -98,7 +96,7 @@ async def _plan(ports: Ports, request: Request, seen: Observation) -> tuple[Plan
         if ports.machine is None:
             raise
         await ports.machine.settle(leaving.entities, request.timeout)
-        seen = await observe(ports)
+        seen = await observe(ports, request.needs_config)
         return make_plan(request.wish, seen.state, request.scope, request.whole_cores), seen
 
 
@@ -148,26 +146,25 @@ def _predicted(seen: Observation, plan: Plan) -> Observation:
     return replace(seen, state=state, destination_args=())
 
 
-async def _see_what_was_reached(ports: Ports, result: Convergence) -> None:
+async def _see_what_was_reached(source: Source, ports: Ports, request: Request, result: Convergence) -> None:
     """After a failure, look once more: the report says what is, not what was hoped for."""
     journal = result.journal
     if journal is None:
         return
     result.after = None
     try:
-        result.after = await _look_again(ports)
+        result.after = await _look_again(source, ports, request)
     except HotplugError:
         # The first error is the one to report; the state stays unknown.
         return
-    if result.after.state.live is not None:
-        journal.learn(result.after.state.live.enabled)
+    journal.learn(result.after.state)
 
 
-async def _look_again(ports: Ports) -> Observation:
+async def _look_again(source: Source, ports: Ports, request: Request) -> Observation:
     try:
-        return await observe(ports)
+        return await observe(ports, request.needs_config)
     except HotplugError as error:
-        if error.code != CONNECTION_LOST or ports.machine is None:
+        if error.code not in (CONNECTION_LOST, GUEST_NOT_RUNNING):
             raise
-    await ports.machine.close()
-    return (await inspect(ports.source))[0]
+    await ports.close()
+    return (await inspect(source))[0]

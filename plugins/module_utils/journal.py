@@ -13,7 +13,7 @@ from typing import Any
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONNECTION_LOST
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import DONE, FAILED, Answer
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import PLUG, UNPLUG, Step
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG, ENABLE, PLUG, GuestState, Step
 
 PLANNED = "planned"
 UNDONE = "undone"
@@ -93,14 +93,15 @@ class Journal:
             if entry.status == PLANNED and entry.started:
                 entry.end(Answer(FAILED, took_effect=None, detail=msg, code=code))
 
-    def learn(self, live_enabled: frozenset[int]) -> None:
+    def learn(self, state: GuestState) -> None:
         """Settle what the end of a conversation left open, by what is enabled now."""
         for entry in self.entries:
-            if entry.code != CONNECTION_LOST or entry.step.kind not in (PLUG, UNPLUG):
+            scope = state.config if entry.step.target == CONFIG else state.live
+            if entry.code != CONNECTION_LOST or scope is None:
                 continue
-            is_enabled = not live_enabled.isdisjoint(entry.step.entity.vcpus)
-            if is_enabled is (entry.step.kind == PLUG):
+            is_enabled = not scope.enabled.isdisjoint(entry.step.entity.vcpus)
+            if is_enabled is (entry.step.kind in (PLUG, ENABLE)):
                 entry.status, entry.took_effect = DONE, True
-                entry.detail = "the conversation with the monitor ended under it; seen done afterwards"
+                entry.detail = "the conversation ended under it; seen done afterwards"
             else:
                 entry.took_effect = False

@@ -102,7 +102,11 @@ class Blocker:
 
 @dataclass(frozen=True)
 class LiveState:
-    """The running QEMU. Blockers are keyed by entity index, everything else by vCPU id."""
+    """The running QEMU. Blockers are keyed by entity index, everything else by vCPU id.
+
+    ``recorded`` is what libvirt's record has enabled, None for a guest it does not run and where the record cannot be
+    compared with QEMU.
+    """
 
     enabled: frozenset[int]
     running: bool = True
@@ -112,6 +116,10 @@ class LiveState:
     cannot_disable: Mapping[int, Blocker] = field(default_factory=dict)
     aliases: Mapping[int, str] = field(default_factory=dict)
     thread_ids: Mapping[int, int] = field(default_factory=dict)
+    recorded: frozenset[int] | None = None
+    order: Mapping[int, int] = field(default_factory=dict)
+    pins: Mapping[int, str] = field(default_factory=dict)
+    schedulers: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,40 +5,17 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Awaitable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, HotplugError, NobodyListens
-from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import Machine, MachineView
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import MachineView
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestState, Layout
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports import LayOut, Ports, Source, opened
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.config.domain import Domain
     from ansible_collections.kvm.hotplug.plugins.module_utils.config.layout import ConfigLayout
-    from ansible_collections.kvm.hotplug.plugins.module_utils.config.port import Config
-
-OpenMachine = Callable[[], Awaitable[Machine]]
-LayOut = Callable[["Domain"], Awaitable["ConfigLayout"]]
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a guest is found: what opens its machine, what holds its config, and what lays a domain out without it."""
-
-    open_machine: OpenMachine | None = None
-    config: Config | None = None
-    lay_out: LayOut | None = None
-
-
-@dataclass
-class Ports:
-    """The open ports of a guest; it is shut off without a machine."""
-
-    source: Source
-    machine: Machine | None = None
-    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -54,69 +31,60 @@ class Observation:
     config_layout: ConfigLayout | None = None
 
 
-@contextlib.asynccontextmanager
-async def opened(source: Source) -> AsyncIterator[Ports]:
-    """Open the ports; a guest whose config is known, and at whose monitor nobody listens, is shut off.
-
-    Raises the ``HotplugError`` of the machine port.
-    """
-    ports = Ports(source)
-    if source.open_machine is not None:
-        try:
-            ports.machine = await source.open_machine()
-        except NobodyListens as error:
-            if source.config is None:
-                raise
-            ports.warnings.append(f"the guest is taken to be shut off: {error.msg}")
-    try:
-        yield ports
-    finally:
-        if ports.machine is not None:
-            await ports.machine.close()
-
-
 async def inspect(source: Source) -> tuple[Observation, list[str]]:
     """Open the ports, observe, and close them; return the warnings too. Raises ``HotplugError``."""
-    async with opened(source) as ports:
-        return await observe(ports), ports.warnings
+    async with opened(source, reading=True) as ports:
+        return await observe(ports, config_needed=False), ports.warnings
 
 
-async def observe(ports: Ports) -> Observation:
-    """Return what all ports show; raises the ``HotplugError`` of the first that fails."""
+async def observe(ports: Ports, config_needed: bool = True) -> Observation:
+    """Return what all ports show.
+
+    A config that cannot go with the running guest is left out with a warning unless ``config_needed``. Raises the
+    ``HotplugError`` of the first port that fails.
+    """
     view = await ports.machine.observe() if ports.machine is not None else None
-    return await _put_together(ports, view)
+    return await _put_together(ports, view, config_needed)
 
 
-async def observe_again(ports: Ports) -> Observation:
+async def observe_again(ports: Ports, config_needed: bool = True) -> Observation:
     """Return what the machine showed after its last step, and what config has now."""
-    return await _put_together(ports, ports.machine.latest() if ports.machine is not None else None)
+    view = ports.machine.latest() if ports.machine is not None else None
+    return await _put_together(ports, view, config_needed)
 
 
-async def _put_together(ports: Ports, view: MachineView | None) -> Observation:
-    source = ports.source
-    if source.config is None or source.lay_out is None:
-        if view is None:
-            raise HotplugError(CONFIG_INVALID, "neither a monitor nor a config state was named")
-        return Observation(GuestState(view.facts, view.layout, live=view.live), view.destination_args)
+async def _put_together(ports: Ports, view: MachineView | None, config_needed: bool) -> Observation:
+    if view is not None:
+        ports.warn(view.warning)
+    if ports.config is None or ports.lay_out is None:
+        return _of_machine(view)
     from ansible_collections.kvm.hotplug.plugins.module_utils.config.state import config_state, facts_of
 
-    config = await source.config.observe()
+    config = await ports.config.observe()
     domain = config.domain
-    if config.warning and config.warning not in ports.warnings:
-        ports.warnings.append(config.warning)
-    config_layout = await _laid_out(source.lay_out, domain, needed=view is None)
+    ports.warn(config.warning)
+    if view is not None and domain.max_vcpus != view.layout.max_vcpus:
+        reason = (
+            f"the config has {domain.max_vcpus} vCPUs at most, the running guest {view.layout.max_vcpus}: "
+            "they agree again after the next boot"
+        )
+        if config_needed:
+            raise HotplugError(CONFIG_INVALID, f"{reason}; until then use scope live")
+        ports.warn(f"{reason}; config is left out")
+        return _of_machine(view)
+    config_layout = await _laid_out(ports.lay_out, domain, needed=view is None)
     if view is None:
         layout = config_layout.layout if config_layout is not None else Layout(())
         state = GuestState(facts_of(domain), layout, config=config_state(domain, layout))
         return Observation(state, (), domain, config_layout)
-    if domain.max_vcpus != view.layout.max_vcpus:
-        raise HotplugError(
-            CONFIG_INVALID,
-            f"the domain XML has {domain.max_vcpus} vCPUs at most, the running guest {view.layout.max_vcpus}: "
-            "they agree again after the next boot; until then name only one of qmp_socket and domain_xml",
-        )
     state = GuestState(view.facts, view.layout, live=view.live, config=config_state(domain, view.layout))
     return Observation(state, view.destination_args, domain, config_layout)
+
+
+def _of_machine(view: MachineView | None) -> Observation:
+    if view is None:
+        raise HotplugError(CONFIG_INVALID, "neither a monitor nor a config state was named")
+    return Observation(GuestState(view.facts, view.layout, live=view.live), view.destination_args)
 
 
 async def _laid_out(lay_out: LayOut, domain: Domain, needed: bool) -> ConfigLayout | None:

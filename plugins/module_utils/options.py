@@ -14,6 +14,9 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICT
 LONGEST_TIMEOUT = 86400
 
 GUEST_OPTIONS: dict[str, Any] = {
+    "name": {"type": "str"},
+    "uri": {"type": "str", "default": "qemu:///system"},
+    "ask_qemu": {"type": "bool", "default": False},
     "qmp_socket": {"type": "str"},
     "domain_xml": {"type": "path"},
     "probe": {"type": "str", "choices": ["auto", "never", "always"], "default": "auto"},
@@ -21,7 +24,8 @@ GUEST_OPTIONS: dict[str, Any] = {
 }
 
 GUEST_CONSTRAINTS: dict[str, Any] = {
-    "required_one_of": [("qmp_socket", "domain_xml")],
+    "required_one_of": [("name", "qmp_socket", "domain_xml")],
+    "mutually_exclusive": [("name", "qmp_socket"), ("name", "domain_xml")],
 }
 
 CONFIG_OPTIONS: dict[str, Any] = {
@@ -68,7 +72,7 @@ HOW_OPTIONS: dict[str, Any] = {
 
 WISH_CONSTRAINTS: dict[str, Any] = {
     "required_one_of": [("vcpus", "nodes", "count"), *GUEST_CONSTRAINTS["required_one_of"]],
-    "mutually_exclusive": [("vcpus", "nodes", "count")],
+    "mutually_exclusive": [("vcpus", "nodes", "count"), *GUEST_CONSTRAINTS["mutually_exclusive"]],
 }
 
 

@@ -50,7 +50,7 @@ def info_report(seen: Observation) -> dict[str, Any]:
     for vcpu in report["vcpus"]:
         vcpu["can_enable"] = _obstacle(seen.state, by_vcpu[vcpu["id"]], vcpu, enabling=True)
         vcpu["can_disable"] = _obstacle(seen.state, by_vcpu[vcpu["id"]], vcpu, enabling=False)
-    report["drift"] = {"config": _drift(seen.state), "libvirt": None}
+    report["drift"] = {"config": _drift(seen.state), "libvirt": _record_drift(seen.state)}
     report["qemu_args"] = _qemu_args(seen)
     return report
 
@@ -102,7 +102,9 @@ def _state_of(vcpu: int, enabled: frozenset[int] | None) -> str | None:
 
 
 def _vcpu(state: GuestState, entity: Entity, vcpu: int) -> dict[str, Any]:
-    live, config = state.live, state.config
+    live = state.live
+    # A transient guest has no config that could tell.
+    placed = state.config or live
     return {
         "id": vcpu,
         "live": _state_of(vcpu, _live(state)),
@@ -116,10 +118,10 @@ def _vcpu(state: GuestState, entity: Entity, vcpu: int) -> dict[str, Any]:
         "thread": entity.thread_of(vcpu),
         "entity": format_cpulist(entity.vcpus),
         "alias": None if live is None else live.aliases.get(entity.vcpus[0]),
-        "order": None if config is None else config.order.get(vcpu),
+        "order": None if placed is None else placed.order.get(vcpu),
         "thread_id": None if live is None else live.thread_ids.get(vcpu),
-        "pin": None if config is None else config.pins.get(vcpu),
-        "scheduler": None if config is None else config.schedulers.get(vcpu),
+        "pin": None if placed is None else placed.pins.get(vcpu),
+        "scheduler": None if placed is None else placed.schedulers.get(vcpu),
     }
 
 
@@ -188,6 +190,12 @@ def _drift(state: GuestState) -> str | None:
     if state.live is None or state.config is None:
         return None
     return format_cpulist(state.live.enabled ^ state.config.enabled)
+
+
+def _record_drift(state: GuestState) -> str | None:
+    if state.live is None or state.live.recorded is None:
+        return None
+    return format_cpulist(state.live.recorded ^ state.live.enabled)
 
 
 def _lines(state: GuestState) -> str:

@@ -26,6 +26,11 @@ class Request:
     force: bool = False
     check_mode: bool = False
 
+    @property
+    def needs_config(self) -> bool:
+        """Whether a config that cannot go with the running guest is in the way."""
+        return self.scope in ("all", "config")
+
 
 def parse_request(params: Mapping[str, Any], check_mode: bool) -> Request:
     """Return what the options of ``vcpu`` ask for; raises ``HotplugError`` for what no guest could satisfy."""

@@ -1,27 +1,56 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the options of a task say that a guest is: its monitor, its domain XML, and how that is laid out."""
+"""Where the options of a task say that a guest is: with libvirt, or at the sockets and files of one it does not run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Callable
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError, NobodyListens
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import Machine
-from ansible_collections.kvm.hotplug.plugins.module_utils.observe import OpenMachine, Source
 from ansible_collections.kvm.hotplug.plugins.module_utils.options import parse_timeout
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports import LayOut, Ports, Source
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.config.port import Config
+
+OpenMachine = Callable[[], Awaitable[Machine]]
+
+
+@dataclass(frozen=True)
+class DirectSource:
+    """A guest that libvirt does not run: what opens its machine, what holds its config, and what lays that out."""
+
+    open_machine: OpenMachine | None = None
+    config: Config | None = None
+    lay_out: LayOut | None = None
+
+    async def open(self, reading: bool) -> Ports:
+        """A guest whose config is known, and at whose monitor nobody listens, is shut off."""
+        ports = Ports(config=self.config, lay_out=self.lay_out)
+        if self.open_machine is not None:
+            try:
+                ports.machine = await self.open_machine()
+            except NobodyListens as error:
+                if self.config is None:
+                    raise
+                ports.warn(f"the guest is taken to be shut off: {error.msg}")
+        return ports
 
 
 def source_of(params: Mapping[str, Any]) -> Source:
-    """Return the source that ``qmp_socket`` and ``domain_xml`` name; raises ``HotplugError`` for a bad timeout."""
+    """Return the source that the options name; raises ``HotplugError`` for options that do not go together."""
     timeout = parse_timeout(params)
+    if params["name"] is not None:
+        return _with_libvirt(params, timeout)
+    _refuse(params, ("ask_qemu",), "goes with name")
     open_machine = None if params["qmp_socket"] is None else _opener(params["qmp_socket"], timeout)
     if params["domain_xml"] is None:
-        _refuse_options_of_config(params)
-        return Source(open_machine)
-    from ansible_collections.kvm.hotplug.plugins.module_utils.config.lay_out import lay_out
+        _refuse(params, ("backup", "xml_detail", "force", "probe", "emulator"), "goes with domain_xml")
+        return DirectSource(open_machine)
     from ansible_collections.kvm.hotplug.plugins.module_utils.config.xml_file import XmlFile
 
     config = XmlFile(
@@ -31,17 +60,37 @@ def source_of(params: Mapping[str, Any]) -> Source:
         detail=params.get("xml_detail"),
         forced=bool(params.get("force")),
     )
-    return Source(open_machine, config, lambda domain: lay_out(domain, params["probe"], params["emulator"], timeout))
+    return DirectSource(open_machine, config, _layer(params, timeout))
 
 
-def _refuse_options_of_config(params: Mapping[str, Any]) -> None:
-    given = [name for name in ("backup", "xml_detail", "force", "emulator") if params.get(name)]
-    if params["probe"] != "auto":
-        given.append("probe")
+def _with_libvirt(params: Mapping[str, Any], timeout: float) -> Source:
+    _refuse(params, ("backup", "xml_detail"), "goes with domain_xml")
+    from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.source import LibvirtSource
+
+    return LibvirtSource(
+        params["uri"],
+        params["name"],
+        timeout,
+        _layer(params, timeout),
+        ask_qemu=params["ask_qemu"],
+        forced=bool(params.get("force")),
+    )
+
+
+def _refuse(params: Mapping[str, Any], names: tuple[str, ...], why: str) -> None:
+    given = [name for name in names if params.get(name) not in (None, False) and not _is_default(name, params[name])]
     if given:
-        raise HotplugError(
-            CONFLICTING_REQUEST, f"{', '.join(given)}: these go with domain_xml; name it, or leave them out"
-        )
+        raise HotplugError(CONFLICTING_REQUEST, f"{', '.join(given)}: this {why}; name that, or leave it out")
+
+
+def _is_default(name: str, value: object) -> bool:
+    return name == "probe" and value == "auto"
+
+
+def _layer(params: Mapping[str, Any], timeout: float) -> LayOut:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.config.lay_out import lay_out
+
+    return lambda domain: lay_out(domain, params["probe"], params["emulator"], timeout)
 
 
 def _opener(address: str, timeout: float) -> OpenMachine:

@@ -102,6 +102,8 @@ options:
       - On x86 a guest acknowledges that it has seen the vCPU; whether its system runs on it, it does not tell this way.
       - A guest that is paused, and any on pseries or s390x, acknowledges nothing; a warning tells when that leaves
         something unproven.
+      - With O(name), the guest's acknowledgements come as QEMU's own events, which libvirt passes on without tainting
+        the guest.
     type: str
     choices:
       ensure: The guest's acknowledgement; without it the task fails, with RV(error_code=plug_unacknowledged).
@@ -132,7 +134,7 @@ options:
       full: Its node, C(pin) and C(scheduler).
   force:
     description:
-      - Whether vCPUs may be enabled in O(domain_xml) on nodes without memory.
+      - Whether vCPUs may be enabled in the config state on nodes without memory.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -150,7 +152,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Give node 1 four vCPUs
+- name: Give node 1 of a guest of libvirt's four vCPUs, now and after the next boot
+  kvm.hotplug.vcpu:
+    name: web1
+    nodes:
+      - id: 1
+        count: 4
+
+- name: The same of a guest that libvirt does not run, now
   kvm.hotplug.vcpu:
     qmp_socket: /run/guests/web1/qmp.sock
     nodes:
@@ -174,9 +183,10 @@ EXAMPLES = r"""
         state: enabled
     exclusive: true
 
-- name: Six vCPUs, spread evenly over the nodes
+- name: Six vCPUs, spread evenly over the nodes, of a guest on another hypervisor
   kvm.hotplug.vcpu:
-    qmp_socket: /run/guests/web1/qmp.sock
+    uri: qemu+ssh://root@hypervisor2/system
+    name: web2
     count: 6
     placement: spread
 

@@ -25,7 +25,12 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at a guest
+- name: Look at a guest of libvirt's
+  kvm.hotplug.vcpu_info:
+    name: web1
+  register: info
+
+- name: Look at a guest that libvirt does not run
   kvm.hotplug.vcpu_info:
     qmp_socket: /run/guests/web1/qmp.sock
   register: info
@@ -245,7 +250,9 @@ guests:
           type: str
           sample: 4-5
         libvirt:
-          description: The ids of vCPUs of which libvirt's record and QEMU differ; null for guests it does not run.
+          description:
+            - The ids of vCPUs of which libvirt's record and QEMU differ; null for guests it does not run, and where
+              that cannot be told.
           type: str
     qemu_args:
       description: The arguments that start QEMU with the config state; empty when nothing tells that state.

@@ -14,8 +14,8 @@ from pathlib import Path
 from ansible_collections.kvm.hotplug.plugins.module_utils.desired import CountWish
 from ansible_collections.kvm.hotplug.plugins.module_utils.engine import Convergence, converge
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.qmp import QmpMachine
-from ansible_collections.kvm.hotplug.plugins.module_utils.observe import Source
 from ansible_collections.kvm.hotplug.plugins.module_utils.request import Request
+from ansible_collections.kvm.hotplug.plugins.module_utils.source import DirectSource
 from lab import eyes
 from lab.guest import Guest
 
@@ -59,7 +59,7 @@ def _converge(guest: Guest, count: int) -> None:
         return machine
 
     result = Convergence()
-    asyncio.run(converge(Source(open_machine), Request(CountWish(count)), result))
+    asyncio.run(converge(DirectSource(open_machine), Request(CountWish(count)), result))
     if result.error is not None:
         raise result.error
 

@@ -16,8 +16,9 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.engine import Converge
 from ansible_collections.kvm.hotplug.plugins.module_utils.journal import Entry
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import Machine
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.qmp import QmpMachine
-from ansible_collections.kvm.hotplug.plugins.module_utils.observe import Observation, OpenMachine, Source, inspect
+from ansible_collections.kvm.hotplug.plugins.module_utils.observe import Observation, inspect
 from ansible_collections.kvm.hotplug.plugins.module_utils.request import Request
+from ansible_collections.kvm.hotplug.plugins.module_utils.source import DirectSource, OpenMachine
 
 # Nothing here takes so long. Who runs into it hangs.
 FOR_EVER = 60.0
@@ -49,13 +50,13 @@ def bring(address: str, wanted: Wish, timeout: float = 10.0, patience: float = 1
     """Bring the guest at ``address`` to what is wanted; the monitor may take ``patience`` seconds over an answer."""
     request = Request(wanted, timeout=timeout, **how)
     result = Convergence()
-    run(lambda: converge(Source(opener(address, patience)), request, result))
+    run(lambda: converge(DirectSource(opener(address, patience)), request, result))
     return result
 
 
 def look(address: str, patience: float = 10.0) -> Observation:
     """Look at the guest at ``address``."""
-    return run(lambda: inspect(Source(opener(address, patience))))[0]
+    return run(lambda: inspect(DirectSource(opener(address, patience))))[0]
 
 
 def run(work: Callable[[], Awaitable[Result]]) -> Result:

@@ -14,6 +14,9 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugE
 from ansible_collections.kvm.hotplug.plugins.module_utils.source import source_of
 
 OPTIONS: dict[str, Any] = {
+    "name": None,
+    "uri": "qemu:///system",
+    "ask_qemu": False,
     "qmp_socket": "/run/q",
     "domain_xml": None,
     "probe": "auto",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.config.domain import Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
 
 
@@ -23,11 +24,15 @@ class ConfigView:
 
 @dataclass(frozen=True)
 class WriteResult:
-    """What became of a write: ``domain`` is the config now, others' changes in between included."""
+    """What became of a write: ``domain`` is the config now, others' changes in between included.
+
+    ``failure`` is why only a part of it was written, None when all was.
+    """
 
     changed: bool
     domain: Domain
     backup_file: str | None = None
+    failure: HotplugError | None = None
 
 
 class Config(Protocol):

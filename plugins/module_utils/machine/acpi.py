@@ -10,6 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+# Machines whose guests answer a plug and an unplug with _OST, by QEMU's names and libvirt's; the others speak up only
+# to refuse.
+ARCHITECTURES = ("x86_64", "i386", "i686", "loongarch64")
+
 INSERTED = "inserted"
 NOT_INSERTED = "not inserted"
 EJECTING = "ejecting"
@@ -114,7 +118,11 @@ class GuestNews:
             self.note(self._slot_named(data), Word(BUSY, "the guest reported an error"))
         elif name == "DEVICE_DELETED":
             # May name only a part of the vCPU (its lapic): a reason to look, not a word on the slot.
-            self._woken.set()
+            self.wake()
+
+    def wake(self) -> None:
+        """Have whoever waits look again."""
+        self._woken.set()
 
     def note(self, slot: int | None, word: Word | None) -> None:
         """Make ``word`` the last one on ``slot``."""

@@ -35,12 +35,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class MachineView:
-    """The machine at one moment; ``destination_args`` are those of QEMU that start it with these vCPUs, if known."""
+    """The machine at one moment.
+
+    ``destination_args`` are those of QEMU that start it with these vCPUs, if known; ``warning`` is for the user.
+    """
 
     facts: GuestFacts
     layout: Layout
     live: LiveState
     destination_args: tuple[str, ...] = ()
+    warning: str = ""
 
 
 class Machine(Protocol):

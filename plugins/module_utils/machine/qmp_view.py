@@ -9,18 +9,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
-    GUEST_NOT_READY,
-    HOTPLUG_UNSUPPORTED,
-    MIGRATION_IN_PROGRESS,
-    NOT_HOTPLUGGABLE,
-    quoted,
-)
-from ansible_collections.kvm.hotplug.plugins.module_utils.machine import acpi
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HOTPLUG_UNSUPPORTED, quoted
+from ansible_collections.kvm.hotplug.plugins.module_utils.machine import acpi, blockers
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.arguments import device_argument, smp_argument
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.monitor import Command, Refusal
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import MachineView
-from ansible_collections.kvm.hotplug.plugins.module_utils.machine.refusals import NOT_READY_REMEDY, meaning
+from ansible_collections.kvm.hotplug.plugins.module_utils.machine.refusals import meaning
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.slots import (
     Slot,
     fixed_slots,
@@ -43,9 +37,6 @@ QUESTIONS: Mapping[str, Command] = {
     "migration": ("query-migrate", {}),
     "ospm": ("query-acpi-ospm-status", {}),
 }
-
-# Machines whose guests answer a plug and an unplug with _OST; the others speak up only to refuse.
-_ACPI_ARCHITECTURES = ("x86_64", "i386", "loongarch64")
 
 # Whatever else a guest may be, it is not running but could be again.
 _RUN_STATES = {"running": "running", "shutdown": "shutoff", "guest-panicked": "crashed", "internal-error": "crashed"}
@@ -87,7 +78,7 @@ class QmpView:
             machine=self._machine(),
         )
         words = acpi.read_ospm_status(replies["ospm"])
-        self.acknowledges = self.facts.arch in _ACPI_ARCHITECTURES
+        self.acknowledges = self.facts.arch in acpi.ARCHITECTURES
         self.ready = bool(words) or not self.acknowledges
         self.ejecting = frozenset(
             slot.entity.index
@@ -156,43 +147,22 @@ class QmpView:
         if self._unsupported is not None:
             return found
         if self.facts.arch == "s390x":
-            return dict.fromkeys(
-                present,
-                Blocker(
-                    NOT_HOTPLUGGABLE,
-                    "s390x machines take vCPUs but do not give them back",
-                    "start the guest with fewer, or have the guest offline them",
-                ),
-            )
+            return dict.fromkeys(present, blockers.S390X)
         if self.slots and self.slots[0].qom_path is not None:
-            found[0] = Blocker(
-                NOT_HOTPLUGGABLE,
-                "the guest booted on it, and QEMU never lets the boot vCPU go",
-                "leave it enabled",
-            )
+            found[0] = blockers.BOOT_VCPU
         return found
 
     def _whole_machine_blocker(self) -> Blocker | None:
         if self._unsupported is not None:
             return self._unsupported
         if self._word("migration", "status") in _MIGRATING:
-            return Blocker(
-                MIGRATION_IN_PROGRESS,
-                "the guest is being migrated, and source and destination must keep the same vCPUs",
-                "wait until the migration has ended, then run the task again",
-            )
+            return blockers.MIGRATING
         return None
 
     def _guest_blocker(self) -> Blocker | None:
         if self.facts.state != "running":
-            return Blocker(
-                GUEST_NOT_READY,
-                f"the guest is {self._run_state}, and only a running guest can give a vCPU up",
-                "resume or start the guest, then run the task again",
-            )
-        if not self.ready:
-            return Blocker(GUEST_NOT_READY, "the guest cannot be asked yet", NOT_READY_REMEDY, passing=True)
-        return None
+            return blockers.not_running(self._run_state)
+        return None if self.ready else blockers.NOT_READY
 
     def _destination_args(self) -> tuple[str, ...]:
         """``-smp`` for the ids enabled from 0 on, ``-device`` for the rest; none where it takes more than QMP tells."""
@@ -215,8 +185,4 @@ def _unsupported(reply: object) -> Blocker | None:
     code, _remedy = meaning(reply.desc)
     if code != HOTPLUG_UNSUPPORTED:
         raise nonsense("query-hotpluggable-cpus", reply.desc)
-    return Blocker(
-        HOTPLUG_UNSUPPORTED,
-        f"QEMU says: {reply.desc}",
-        "start the guest on a machine type that has CPU hotplug, such as q35, pc or pseries",
-    )
+    return blockers.no_hotplug(f"QEMU says: {reply.desc}")

@@ -1,0 +1,102 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What libvirt passes on while a guest takes vCPUs in and gives them up: QEMU's own events, and libvirt's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any, Callable
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, MissingLibrary
+from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.connection import Connection, imported
+from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.refusals import Refusal
+from ansible_collections.kvm.hotplug.plugins.module_utils.machine import acpi
+
+if TYPE_CHECKING:
+    import libvirt
+
+_HEARD = ("ACPI_DEVICE_OST", "DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR")
+# Such an event has some 200 characters.
+_LONGEST = 4096
+
+
+class Ear:
+    """Listens to one domain and puts what it hears into ``news``."""
+
+    def __init__(self, connection: Connection, domain: libvirt.virDomain, news: acpi.GuestNews) -> None:
+        self._connection = connection
+        self._domain = domain
+        self._news = news
+        self._stop: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+        self.refused: str | None = None
+
+    async def open(self) -> None:
+        """Begin to listen; ``refused`` then says why the guest's own words cannot be heard, if they cannot.
+
+        Raises ``HotplugError``.
+        """
+        if self._stop or self.refused:
+            return
+        library = imported()
+        loop = asyncio.get_running_loop()
+        connection = self._connection.handle
+
+        def tell(action: Callable[..., None], *arguments: Any) -> None:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(action, *arguments)
+
+        def from_qemu(
+            _connection: Any, _domain: Any, name: str, _seconds: int, _micros: int, details: str | None, _opaque: Any
+        ) -> None:
+            if name in _HEARD and details and len(details) <= _LONGEST:
+                with contextlib.suppress(ValueError):
+                    tell(self._news.hear, {"event": name, "data": json.loads(details)})
+
+        def removed(_connection: Any, _domain: Any, _what: object, _opaque: Any) -> None:
+            tell(self._news.wake)
+
+        def failed(_connection: Any, _domain: Any, alias: str, _opaque: Any) -> None:
+            tell(self._news.hear, {"event": "DEVICE_UNPLUG_GUEST_ERROR", "data": {"device": alias}})
+
+        try:
+            qemu = imported_for_qemu()
+            number = await self._connection.call(
+                qemu.qemuMonitorEventRegister, connection, self._domain, None, from_qemu, None
+            )
+            self._stop.append((qemu.qemuMonitorEventDeregister, (connection, number)))
+        except (Refusal, MissingLibrary) as refusal:
+            self.refused = refusal.desc if isinstance(refusal, Refusal) else refusal.msg
+        kinds = [
+            ("VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED", removed),
+            ("VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED", failed),
+            ("VIR_DOMAIN_EVENT_ID_VCPU_REMOVED", removed),
+        ]
+        for kind, callback in kinds:
+            if not hasattr(library, kind):
+                continue
+            # Older daemons do not know the newer ones; they only wake a little earlier.
+            with contextlib.suppress(Refusal):
+                number = await self._connection.call(
+                    connection.domainEventRegisterAny, self._domain, getattr(library, kind), callback, None
+                )
+                self._stop.append((connection.domainEventDeregisterAny, (number,)))
+
+    async def close(self) -> None:
+        """Stop listening; never raises."""
+        for function, arguments in self._stop:
+            # Whoever hung up first has ended it too.
+            with contextlib.suppress(Refusal, HotplugError):
+                await self._connection.call(function, *arguments)
+        self._stop = []
+
+
+def imported_for_qemu() -> Any:
+    """Return the part of the library that speaks to QEMU; raises ``MissingLibrary``."""
+    try:
+        import libvirt_qemu
+    except ImportError:
+        raise MissingLibrary("libvirt-python", "https://pypi.org/project/libvirt-python/") from None
+    return libvirt_qemu

@@ -1,0 +1,100 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A guest that libvirt runs, by its name and the uri of its libvirt: one connection for all its ports."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import MONITOR_UNREACHABLE, HotplugError, quoted
+from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.config import LibvirtConfig
+from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.connection import Connection
+from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.machine import LibvirtMachine
+from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.reader import Reader
+from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.refusals import Refusal
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports import LayOut, Ports
+
+if TYPE_CHECKING:
+    import libvirt
+
+# How long a daemon that went away in the middle may take to come back.
+RESTART_SECONDS = 15.0
+RETRY_SECONDS = 0.5
+
+
+@dataclass
+class LibvirtPorts(Ports):
+    """The ports of a libvirt guest, and the connection they share."""
+
+    connection: Connection | None = None
+
+    async def close(self) -> None:
+        await super().close()
+        if self.connection is not None:
+            await self.connection.close()
+
+
+class LibvirtSource:
+    """A guest by its libvirt name, UUID or id; ``timeout`` limits libvirt's own answers, in seconds."""
+
+    def __init__(
+        self, uri: str, name: str, timeout: float, lay_out: LayOut, ask_qemu: bool = False, forced: bool = False
+    ) -> None:
+        self._uri = uri
+        self._name = name
+        self._timeout = timeout
+        self._lay_out = lay_out
+        self._ask_qemu = ask_qemu
+        self._forced = forced
+        self._was_open = False
+
+    async def open(self, reading: bool) -> Ports:
+        """A guest that does not run has no machine, a transient one no config. Asking QEMU takes more than reading."""
+        connection = await self._connected(reading and not self._ask_qemu)
+        try:
+            return await self._ports(connection)
+        except BaseException:
+            await connection.close()
+            raise
+
+    async def _connected(self, reading: bool) -> Connection:
+        deadline = time.monotonic() + (RESTART_SECONDS if self._was_open else 0.0)
+        while True:
+            connection = Connection(self._uri, reading, self._timeout)
+            try:
+                await connection.open()
+                self._was_open = True
+                return connection
+            except HotplugError as error:
+                await connection.close()
+                if error.code != MONITOR_UNREACHABLE or time.monotonic() >= deadline:
+                    raise
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _ports(self, connection: Connection) -> Ports:
+        domain = await connection.find(self._name)
+        try:
+            active, persistent, saved = await asyncio.gather(
+                connection.call(domain.isActive),
+                connection.call(domain.isPersistent),
+                connection.call(domain.hasManagedSaveImage),
+            )
+        except Refusal as refusal:
+            raise refusal.error(f"cannot look at guest {quoted(self._name)}") from None
+        return self._with(connection, domain, bool(active), bool(persistent), bool(saved))
+
+    def _with(
+        self, connection: Connection, domain: libvirt.virDomain, active: bool, persistent: bool, saved: bool
+    ) -> Ports:
+        reader = Reader(connection, domain, self._lay_out, self._ask_qemu)
+        ports = LibvirtPorts(connection=connection)
+        if active:
+            ports.machine = LibvirtMachine(connection, domain, reader)
+        if persistent:
+            ports.config = LibvirtConfig(connection, domain, reader, self._uri, self._forced, saved)
+            ports.lay_out = self._lay_out
+        return ports
