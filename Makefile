@@ -40,7 +40,7 @@ unit: $(READY) ## Run the tests that need no guest: units, properties, recorded 
 	@$(PYTEST) tests/unit
 
 real: $(READY) ## Run the tests against real QEMU and a real Linux guest
-	@$(LAB) prepare --ppc64
+	@$(LAB) prepare --ppc64 --libvirt
 	@$(PYTEST) tests/real
 
 bench: $(READY) ## Measure the modules against ansible.builtin.ping and raw QMP

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The laboratory's commands: prepare what tests need, and boot, use and stop a guest by hand."""
+"""The laboratory's commands: prepare what tests need, and start, use and stop guests and libvirtds by hand."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import json
 import pathlib
 import shlex
 import sys
+import typing as t
 
-from . import LabError, binaries, detached, image
+from . import LabError, binaries, detached, image, software
+from .contact import Shell, ShellError
 from .eyes import cpulist
-from .guest import Guest, Shell, ShellError
+from .guest import Guest
 
 SMP = "2,sockets=4,cores=2,threads=1,maxcpus=8"
 
@@ -22,9 +24,23 @@ SMP = "2,sockets=4,cores=2,threads=1,maxcpus=8"
 def _node(text: str) -> dict[str, list[int]]:
     """Read `sockets=0-1` or `cores=0,8`, what one node consists of."""
     level, _equals, ids = text.partition("=")
-    if level not in ("sockets", "dies", "clusters", "modules", "cores", "threads"):
+    if level not in ("cpus", "sockets", "dies", "clusters", "modules", "cores", "threads"):
         raise argparse.ArgumentTypeError(f"{text!r} is not like sockets=0-1 or cores=0,8")
     return {level: cpulist(ids)}
+
+
+def _counts(text: str) -> dict[str, int]:
+    """Read `sockets=4,cores=2,threads=1`."""
+    try:
+        return {level: int(count) for level, count in (part.split("=") for part in text.split(","))}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like sockets=4,cores=2,threads=1") from None
+
+
+def _vcpus(text: str) -> str:
+    """Read `2/8`, or XML."""
+    enabled, _slash, maximum = text.partition("/")
+    return text if text.startswith("<") else f"<vcpu current='{enabled}'>{maximum or enabled}</vcpu>"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -33,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
 
     prepare = commands.add_parser("prepare", help="install, download and build what tests need, if it is not there")
     prepare.add_argument("--ppc64", action="store_true", help="also what ppc64 guests need")
+    prepare.add_argument("--libvirt", action="store_true", help="also what domains of libvirt need")
 
     boot = commands.add_parser("boot", help="boot a guest that stays, and print its sockets and pid as JSON")
     boot.add_argument("dir", type=pathlib.Path, help="a folder for its sockets and logs")
@@ -62,7 +79,36 @@ def _parser() -> argparse.ArgumentParser:
 
     stop = commands.add_parser("stop", help="end a guest")
     stop.add_argument("dir", type=pathlib.Path, help="the folder it was booted in")
+    _add_libvirt(commands)
     return parser
+
+
+def _add_libvirt(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    libvirtd = commands.add_parser("libvirtd", help="start a libvirtd that stays, and print how to reach it; stop it")
+    libvirtd.add_argument("action", choices=("start", "stop"))
+    libvirtd.add_argument("dir", type=pathlib.Path, help="a folder for what there is to know of it")
+    libvirtd.add_argument("--backports", action="store_true", help="that of the distribution's backports")
+
+    domain = commands.add_parser("domain", help="make a domain in such a libvirtd, and print how to reach it as JSON")
+    domain.add_argument("dir", type=pathlib.Path, help="the folder its libvirtd was started in")
+    domain.add_argument("name")
+    domain.add_argument("--vcpus", default="2/8", type=_vcpus, help="as 2/8, or XML (default: %(default)s)")
+    domain.add_argument("--topology", type=_counts, help="such as sockets=4,cores=2,threads=1")
+    domain.add_argument(
+        "--numa", action="append", default=[], type=_node, metavar="LEVEL=IDS",
+        help="a NUMA node and what is in it, such as sockets=0-1 or cpus=0,5; once for each node",
+    )  # fmt: skip
+    domain.add_argument("--machine", default="q35", help="(default: %(default)s)")
+    domain.add_argument("--memory", type=int, default=256, help="in MiB (default: %(default)s)")
+    domain.add_argument("--uuid")
+    domain.add_argument("--append", default="", help="more for the kernel's command line, such as lab.onliner=0")
+    domain.add_argument("--rest", default="", help="more of its XML, such as <cputune>")
+    domain.add_argument("--agent", action="store_true", help="with a guest agent")
+    domain.add_argument("--paused", action="store_true", help="do not start its CPUs")
+    domain.add_argument("--transient", action="store_true", help="create it, do not define it")
+    domain.add_argument("--shut-off", action="store_true", help="do not start it")
+    domain.add_argument("--firmware", action="store_true", help="no kernel: the firmware finds nothing to boot")
+    domain.add_argument("--distribution", action="store_true", help="with the distribution's QEMU, not the newest")
 
 
 def main() -> int:
@@ -77,6 +123,9 @@ def main() -> int:
                 image.image("ppc64")
             except LabError as error:
                 print(f"going on without ppc64 guests: {error}", flush=True)
+        if options.libvirt:
+            for backports in software.versions():
+                software.software(backports)
     elif options.command == "boot":
         guest = Guest(
             options.dir,
@@ -105,9 +154,34 @@ def main() -> int:
         except ShellError as error:
             print(error.output, end="")
             return error.status
-    elif not detached.stop(options.dir):
+    elif options.command == "libvirtd" and options.action == "start":
+        print(json.dumps(detached.start_libvirtd(options.dir, options.backports), indent=1))
+    elif options.command == "domain":
+        print(json.dumps(_domain(options), indent=1))
+    elif not (detached.stop if options.command == "stop" else detached.stop_libvirtd)(options.dir):
         print("it was not running", file=sys.stderr)
     return 0
+
+
+def _domain(options: argparse.Namespace) -> dict[str, t.Any]:
+    return detached.make_domain(
+        options.dir,
+        options.name,
+        vcpus=options.vcpus,
+        topology=options.topology,
+        numa=options.numa,
+        machine=options.machine,
+        qemu=binaries.distribution() if options.distribution else None,
+        memory=options.memory,
+        uuid=options.uuid,
+        append=options.append,
+        rest=options.rest,
+        agent=options.agent,
+        paused=options.paused,
+        transient=options.transient,
+        start=not options.shut_off,
+        boot=not options.firmware,
+    )
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 from . import LabError
+from .contact import Contact
 from .eyes import Monitor, slot_of
-from .guest import Guest
 
 # A task with a deadline has its time reserved on the CPU, which the kernel then cannot give up. The CPU has to be
 # a scheduling domain of its own for that, and a CPU that has just come online cannot be one at once.
@@ -45,7 +45,7 @@ ALLOW_AFTER = """
 """
 
 
-def guest_cpu(guest: Guest, monitor: Monitor, vcpu: int) -> int:
+def guest_cpu(guest: Contact, monitor: Monitor, vcpu: int) -> int:
     """Return the guest's own number of a vCPU it has online, found by APIC id (x86)."""
     apic = _apic_id(monitor, vcpu)
     number = -1
@@ -62,24 +62,24 @@ def _apic_id(monitor: Monitor, vcpu: int) -> int:
     return int(monitor.execute("qom-get", path=slot_of(monitor, vcpu)["qom-path"], property="apic-id"))
 
 
-def refuse(guest: Guest, cpu: int, times: int = 0) -> None:
+def refuse(guest: Contact, cpu: int, times: int = 0) -> None:
     """Let the guest refuse to take one CPU offline, as busy (status 130): until `allow`, or a number of times."""
     guest.shell(REFUSE.format(cpu=cpu))
     if times:
         guest.shell(ALLOW_AFTER.format(times=times, allow=ALLOW.format(cpu=cpu)))
 
 
-def allow(guest: Guest, cpu: int) -> None:
+def allow(guest: Contact, cpu: int) -> None:
     """Undo `refuse`."""
     guest.shell(ALLOW.format(cpu=cpu))
 
 
-def forbid_ejects(guest: Guest, forbidden: bool = True) -> None:
+def forbid_ejects(guest: Contact, forbidden: bool = True) -> None:
     """Let the guest refuse every CPU's eject, as not supported (status 128); or allow them again."""
     guest.shell(f"echo {int(not forbidden)} > /sys/firmware/acpi/hotplug/processor/enabled")
 
 
-def dawdle(guest: Guest, cpu: int) -> None:
+def dawdle(guest: Contact, cpu: int) -> None:
     """Let the guest begin to take its CPU offline when asked, and not come to an end before `hurry`.
 
     A real-time task keeps the CPU for itself. What would leave a share of it to others, and so to the kernel's own
@@ -96,6 +96,6 @@ def dawdle(guest: Guest, cpu: int) -> None:
     )
 
 
-def hurry(guest: Guest, cpu: int) -> None:
+def hurry(guest: Contact, cpu: int) -> None:
     """Undo `dawdle`."""
     guest.shell(f"kill $(cat /run/dawdle-{cpu}); rm /run/dawdle-{cpu}")

@@ -80,6 +80,25 @@ def newest(arch: str = "x86_64") -> Qemu:
     return _choose(arch, qemus(arch))
 
 
+def secluded(qemu: Qemu) -> Qemu:
+    """Return a QEMU that is unpacked as one that never looks for its modules among those of the installed QEMU.
+
+    It does so for modules that it does not have itself, which libvirt makes it look for, and it ends when it finds one.
+    """
+    if not qemu.root:
+        return qemu
+    own = qemu.path.with_name(f"{qemu.path.name}-secluded")
+    with packages.locked("qemu-secluded"):
+        if not own.exists():
+            modules = f"/usr/lib/{os.uname().machine}-linux-gnu/qemu\0".encode()
+            nowhere = modules.replace(b"/qemu\0", b"/none\0")
+            new = own.with_name(f".{own.name}")
+            new.write_bytes(qemu.path.read_bytes().replace(modules, nowhere))
+            new.chmod(0o755)
+            new.rename(own)
+    return dataclasses.replace(qemu, path=own)
+
+
 def _choose(arch: str, found: list[Qemu]) -> Qemu:
     if not found:
         raise LabError(f"no QEMU for {arch} guests is here: run `python3 -m lab prepare` in tests/")

@@ -2,21 +2,23 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Guests that outlive the command that started them, found again by their folder."""
+"""Guests and libvirtds that outlive the command that started them, found again by their folder."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import pathlib
-import select
 import signal
 import typing as t
 
-from . import LabError
+from . import LabError, processes
+from .daemon import Daemon
+from .domains import LibvirtGuest
 from .guest import Guest
 
 STATE = "guest.json"
+LIBVIRTD = "libvirtd.json"
 
 
 def boot(guest: Guest, timeout: float = 120) -> dict[str, t.Any]:
@@ -26,7 +28,7 @@ def boot(guest: Guest, timeout: float = 120) -> dict[str, t.Any]:
     try:
         state = {
             "pid": guest.pid,
-            "started": _started(guest.pid),
+            "started": processes.started(guest.pid),
             "qemu": ".".join(str(number) for number in guest.qemu.version),
             "qmp_socket": guest.qmp_socket,
             "tcp_monitor": guest.tcp_monitor,
@@ -45,43 +47,81 @@ def boot(guest: Guest, timeout: float = 120) -> dict[str, t.Any]:
 
 def state_of(workdir: pathlib.Path) -> dict[str, t.Any]:
     """Return what `boot` returned for a guest."""
-    try:
-        return t.cast(dict[str, t.Any], json.loads((workdir / STATE).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise LabError(f"no guest was booted in {workdir}") from None
+    return _read(workdir / STATE, f"no guest was booted in {workdir}")
 
 
 def stop(workdir: pathlib.Path, timeout: float = 10) -> bool:
     """End a guest, and tell whether it was running; a process that merely has its old pid is left alone."""
     state = state_of(workdir)
-    try:
-        process = os.pidfd_open(state["pid"])
-    except ProcessLookupError:
-        return False
-    try:
-        if _started(state["pid"]) != state["started"]:
-            return False
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            signal.pidfd_send_signal(process, number)
-            if select.select([process], [], [], timeout)[0]:
-                return True
+    ended = processes.end(state["pid"], state["started"], (signal.SIGTERM, signal.SIGKILL), timeout)
+    if ended is False:
         raise LabError(f"QEMU, process {state['pid']}, does not end")
-    finally:
-        os.close(process)
+    return bool(ended)
 
 
 def _refuse_second(workdir: pathlib.Path) -> None:
     if (workdir / STATE).exists():
         state = state_of(workdir)
-        if _started(state["pid"]) == state["started"]:
+        if processes.started(state["pid"]) == state["started"]:
             raise LabError(f"a guest is running in {workdir}: stop it first")
 
 
-def _started(pid: int) -> int | None:
-    """Return when a running process started, in ticks since the machine did; with its pid this names it for good."""
+def start_libvirtd(workdir: pathlib.Path, backports: bool = False) -> dict[str, t.Any]:
+    """Start a libvirtd that stays, and return how to reach it."""
+    if (workdir / LIBVIRTD).exists():
+        state = _libvirtd(workdir)
+        if processes.started(state["keeper"]) == state["keeper_started"]:
+            raise LabError(f"a libvirtd is running in {workdir}: stop it first")
+    workdir.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as undo:
+        daemon = undo.enter_context(Daemon(backports))
+        state = daemon.state
+        (workdir / LIBVIRTD).write_text(json.dumps(state, indent=1), encoding="utf-8")
+        daemon.stay()
+        undo.pop_all()
+    return state
+
+
+def make_domain(workdir: pathlib.Path, name: str, timeout: float = 120, **options: t.Any) -> dict[str, t.Any]:
+    """Make a domain of `LibvirtGuest`'s options that stays, in a libvirtd that stays; return how to reach it."""
+    guest = LibvirtGuest(Daemon.attach(_libvirtd(workdir)), name=name, **options)
+    guest.make()
     try:
-        text = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    fields = text.rpartition(")")[2].split()
-    return None if fields[0] == "Z" else int(fields[19])
+        state = {
+            "name": guest.name,
+            "uuid": guest.uuid,
+            "uri": guest.daemon.uri,
+            "pid": guest.pid if guest.starts else None,
+            "eyes_socket": guest.eyes_socket,
+            "shell_socket": guest.shell_socket,
+            "console": str(guest.console),
+        }
+        if guest.speaks:
+            guest.wait_ready(timeout)
+        guest.disconnect()
+    except BaseException:
+        guest.remove()
+        raise
+    (workdir / f"{name}.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
+    return state
+
+
+def stop_libvirtd(workdir: pathlib.Path, timeout: float = 30) -> bool:
+    """End a libvirtd and the QEMUs of its domains, and tell whether it was running."""
+    state = _libvirtd(workdir)
+    # Its keeper must not be killed: it has the others to end.
+    ended = processes.end(state["keeper"], state["keeper_started"], (signal.SIGTERM,), timeout)
+    if ended is False:
+        raise LabError(f"libvirtd's keeper, process {state['keeper']}, does not end")
+    return bool(ended)
+
+
+def _libvirtd(workdir: pathlib.Path) -> dict[str, t.Any]:
+    return _read(workdir / LIBVIRTD, f"no libvirtd was started in {workdir}")
+
+
+def _read(file: pathlib.Path, otherwise: str) -> dict[str, t.Any]:
+    try:
+        return t.cast(dict[str, t.Any], json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise LabError(otherwise) from None

@@ -16,7 +16,7 @@ import typing as t
 from . import LabError
 
 if t.TYPE_CHECKING:
-    from .guest import Guest
+    from .contact import Contact
 
 Message = dict[str, t.Any]
 Trace = t.Callable[[str, Message], None]
@@ -204,19 +204,19 @@ class GuestCpu(t.NamedTuple):
     node: int | None
 
 
-def guest_cpus(guest: Guest, state: str = "online") -> list[int]:
+def guest_cpus(guest: Contact, state: str = "online") -> list[int]:
     """Return the guest's own numbers of its `online` or `present` CPUs."""
     return cpulist(guest.shell(f"cat /sys/devices/system/cpu/{state}"))
 
 
-def guest_nodes(guest: Guest) -> dict[int, list[int]]:
+def guest_nodes(guest: Contact) -> dict[int, list[int]]:
     """Return the guest's own numbers of its online CPUs, by NUMA node."""
     text = guest.shell("cd /sys/devices/system/node; for n in node*; do echo ${n#node} $(cat $n/cpulist); done")
     nodes = (line.partition(" ") for line in text.splitlines())
     return {int(node): cpulist(cpus) for node, space, cpus in nodes}
 
 
-def guest_topology(guest: Guest) -> dict[int, GuestCpu]:
+def guest_topology(guest: Contact) -> dict[int, GuestCpu]:
     """Return where each online CPU of the guest sits; the thread counts within its core, by number."""
     text = guest.shell(
         "cd /sys/devices/system/cpu; for c in cpu[0-9]*; do [ -d $c/topology ] || continue; "

@@ -2,22 +2,21 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One guest: a QEMU process, its sockets, and a shell inside it."""
+"""One guest whose QEMU we start ourselves."""
 
 from __future__ import annotations
 
 import os
 import pathlib
 import re
-import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
 import typing as t
 
-from . import LabError, binaries, eyes
+from . import LabError, binaries
+from .contact import Contact, Died
 from .image import image
 
 SOCKETS = ("qmp", "eyes", "agent", "shell")
@@ -29,15 +28,6 @@ MACHINES = {"x86_64": ("q35", "qemu64,-hypervisor", "ttyS0"), "ppc64": (PSERIES,
 KNOWN_HYPERVISOR = ("-smbios", "type=1,serial=VMware-lab")
 
 Nodes = t.Sequence[t.Mapping[str, t.Sequence[int]]]
-
-
-class ShellError(LabError):
-    """A command in the guest ended with a status that is not 0."""
-
-    def __init__(self, command: str, status: int, output: str) -> None:
-        super().__init__(f"in the guest, `{command}` ended with {status}: {output.strip()}")
-        self.status = status
-        self.output = output
 
 
 def numa_args(nodes: Nodes, memory: int) -> list[str]:
@@ -54,7 +44,7 @@ def numa_args(nodes: Nodes, memory: int) -> list[str]:
     return arguments
 
 
-class Guest:
+class Guest(Contact):
     """A guest that is ended when the `with` block is left, and by the kernel when the thread that started it dies."""
 
     def __init__(
@@ -77,6 +67,7 @@ class Guest:
         tcp_monitor: bool = False,
         arch: str = "x86_64",
     ) -> None:
+        super().__init__()
         self.workdir = pathlib.Path(workdir).absolute()
         self.workdir.mkdir(parents=True, exist_ok=True)
         self.qemu = qemu or binaries.newest(arch)
@@ -93,8 +84,6 @@ class Guest:
         self.speaks = boot and not paused
         self._tcp = tcp_monitor
         self._process: subprocess.Popen[bytes] | None = None
-        self._eyes: eyes.Monitor | None = None
-        self._shell: Shell | None = None
         transport = "device" if machine and machine.startswith("microvm") else "pci"
         usual_machine, usual_cpu, terminal = MACHINES[arch]
         # Each vCPU's thread takes one of `maxcpus` TCG contexts for good, so that a guest aborts when those it booted
@@ -147,13 +136,6 @@ class Guest:
             raise LabError("this guest was not started")
         return self._process.pid
 
-    @property
-    def eyes(self) -> eyes.Monitor:
-        """A monitor the code under test knows nothing of."""
-        if not self._eyes:
-            self._eyes = eyes.Monitor(self.eyes_socket)
-        return self._eyes
-
     def start(self, detached: bool = False) -> None:
         """Start QEMU and return when its monitors answer; a detached one outlives this process."""
         tie = [] if detached else ["setpriv", "--pdeathsig", "KILL", "--"]
@@ -168,7 +150,7 @@ class Guest:
             )
         deadline = time.monotonic() + 30
         while True:
-            self._check_alive()
+            self.check_alive()
             try:
                 monitor = self.eyes
                 break
@@ -181,29 +163,6 @@ class Guest:
                 found = re.search(r"tcp:([\d.]+:\d+)", chardev["filename"])
                 if found:
                     self.tcp_monitor = found.group(1)
-
-    def wait_ready(self, timeout: float = 60) -> float:
-        """Wait until the guest's shell answers and return the seconds that took."""
-        began = time.monotonic()
-        try:
-            self.shell("true", timeout=timeout)
-        except TimeoutError:
-            self._check_alive()
-            tail = self.console.read_text(encoding="utf-8", errors="replace")[-1500:]
-            raise LabError(f"the guest is not ready after {timeout} s; its console ends with\n{tail}") from None
-        return time.monotonic() - began
-
-    def shell(self, command: str, timeout: float = 30) -> str:
-        """Run a command in the guest and return its output; `ShellError` when its status is not 0."""
-        if not self._shell:
-            self._shell = Shell(self.shell_socket)
-        return self._shell.run(command, timeout)
-
-    def hang_up(self) -> None:
-        """Leave the guest's shell, which serves one at a time, to someone else."""
-        if self._shell:
-            self._shell.close()
-        self._shell = None
 
     def stop(self, timeout: float = 10) -> None:
         """End QEMU, politely at first."""
@@ -224,69 +183,14 @@ class Guest:
     def _forget(self) -> None:
         if self._process:
             self._process.wait()
-        for connection in (self._eyes, self._shell):
-            if connection:
-                connection.close()
-        self._eyes = self._shell = None
+        self.disconnect()
         if self._short:
             shutil.rmtree(self._short, ignore_errors=True)
 
-    def _check_alive(self) -> None:
+    def check_alive(self) -> None:
         if self._process and self._process.poll() is not None:
-            raise LabError(
-                f"QEMU ended with {self._process.returncode}: {self.log.read_text(errors='replace').strip()}"
-            )
+            raise Died(f"QEMU ended with {self._process.returncode}: {self.log.read_text(errors='replace').strip()}")
 
 
 def _chardev(name: str, path: str) -> list[str]:
     return ["-chardev", f"socket,id={name},path={path},server=on,wait=off"]
-
-
-class Shell:
-    """The shell that the guest's init serves on a virtio port."""
-
-    def __init__(self, path: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(path)
-        self._buffer = b""
-
-    def close(self) -> None:
-        """Hang up."""
-        self._socket.close()
-
-    def run(self, command: str, timeout: float) -> str:
-        """Run one command; answers to earlier ones that were given up are skipped."""
-        deadline = time.monotonic() + timeout
-        token = secrets.token_hex(8)
-        line = "".join(char if char.isalnum() or char in " /=_-.;" else _escaped(char) for char in command)
-        self._socket.sendall(f"{token} {line}\n".encode())
-        header = re.compile(rb"\x01LAB " + token.encode() + rb" (\d+) (\d+)\n")
-        found = None
-        while not found:
-            self._receive(deadline)
-            found = header.search(self._buffer)
-        status, end = int(found.group(1)), found.end() + int(found.group(2))
-        while len(self._buffer) < end:
-            self._receive(deadline)
-        output = self._buffer[found.end() : end].decode(errors="replace")
-        self._buffer = self._buffer[end:]
-        if status:
-            raise ShellError(command, status, output)
-        return output
-
-    def _receive(self, deadline: float) -> None:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the guest's shell did not answer in time")
-        self._socket.settimeout(left)
-        try:
-            chunk = self._socket.recv(65536)
-        except socket.timeout:
-            raise TimeoutError("the guest's shell did not answer in time") from None
-        if not chunk:
-            raise ConnectionError("the guest is gone")
-        self._buffer += chunk
-
-
-def _escaped(char: str) -> str:
-    return "".join(f"\\0{byte:03o}" for byte in char.encode())

@@ -13,33 +13,28 @@ import tempfile
 import types
 import typing as t
 
-from . import packages
-
-PACKAGES = ("libvirt-daemon-driver-qemu", "libvirt-clients", "libvirt-daemon")
-# All that it links to and that is not installed; not the programs and services it recommends to itself.
-BESIDE = r"lib.*"
-NOBODY = 65534
+from . import nobody, packages
+from .software import Software, software
 
 
 class Libvirt:
-    """A libvirt of the distribution, unpacked into a folder of its own, as a ``with`` block."""
+    """A libvirt of the distribution, with a folder of its own, as a ``with`` block."""
 
     def __init__(self, backports: bool = False) -> None:
         self._backports = backports
         self.folder = pathlib.Path()
+        self._software = Software(self.folder)
 
     def __enter__(self) -> Libvirt:
         # Tests' own folders are closed to the user that libvirt runs as.
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="lab-libvirt-"))
         try:
-            archive = packages.Archive(backports=self._backports)
-            packages.unpack(archive.fetch(PACKAGES, BESIDE, beside_installed=True), self.folder / "software")
             self.folder.chmod(0o755)
             for name in ("root", "home", "run", "domains"):
                 folder = self.folder / name
                 folder.mkdir(mode=0o700)
-                if os.geteuid() == 0:
-                    os.chown(folder, NOBODY, NOBODY)
+                nobody.give(folder)
+            self._software = Software(nobody.lend(software(self._backports).root, self.folder))
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -61,7 +56,7 @@ class Libvirt:
     @property
     def grammar(self) -> pathlib.Path:
         """Its RELAX NG grammar of domains."""
-        return self.folder / "software/usr/share/libvirt/schemas/domain.rng"
+        return self._software.data / "schemas/domain.rng"
 
     def defined(self, domains: t.Mapping[str, bytes]) -> dict[str, str]:
         """Define domains by their names and return how each then reads, or what libvirt said against it."""
@@ -85,23 +80,20 @@ class Libvirt:
 
     def virsh(self, *words: str, connect: bool = True) -> str:
         """Run virsh and return all that it said."""
-        software = self.folder / "software/usr"
-        libraries = software / "lib" / f"{os.uname().machine}-linux-gnu"
         uri = ["-c", f"qemu:///embed?root={self.folder / 'root'}"] if connect else []
-        # An unprivileged libvirt needs no user of its own on this machine, and no rights.
-        drop: dict[str, t.Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
-        command = ["sh", "-c", '"$@" 2>&1; true', "sh", os.fspath(software / "bin/virsh"), *uri, *words]
+        virsh = os.fspath(self._software.root / "usr/bin/virsh")
+        command = ["sh", "-c", '"$@" 2>&1; true', "sh", virsh, *uri, *words]
         return packages.run(
             command,
-            cwd="/",
+            cwd=self._software.data,
             timeout=120,
             env={
                 "PATH": "/usr/bin:/bin",
                 "LC_ALL": "C.UTF-8",
                 "HOME": os.fspath(self.folder / "home"),
                 "XDG_RUNTIME_DIR": os.fspath(self.folder / "run"),
-                "LD_LIBRARY_PATH": os.fspath(libraries),
-                "LIBVIRT_DRIVER_DIR": os.fspath(libraries / "libvirt/connection-driver"),
+                "LD_LIBRARY_PATH": os.fspath(self._software.libraries),
+                "LIBVIRT_DRIVER_DIR": os.fspath(self._software.libraries / "libvirt/connection-driver"),
             },
-            **drop,
+            **nobody.user(),
         )

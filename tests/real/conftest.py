@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
@@ -15,15 +16,25 @@ from typing import Any, Callable
 import pytest
 
 from lab import binaries
+from lab.contact import Died
+from lab.daemon import Daemon
+from lab.domains import LibvirtGuest
 from lab.guest import Guest
+from lab.software import versions
 
 Boot = Callable[..., Guest]
+Domains = Callable[..., LibvirtGuest]
 
 needs_ppc64 = pytest.mark.skipif(not binaries.qemus("ppc64"), reason="there is no QEMU for ppc64 guests here")
 
 # vCPUs 0-3 on node 0, 4-7 on node 1, one to a core; the guest boots with 0 and 1.
 TWO_NODES: dict[str, Any] = {
     "smp": "2,sockets=4,cores=2,threads=1,maxcpus=8",
+    "numa": [{"sockets": [0, 1]}, {"sockets": [2, 3]}],
+}
+# The same in a domain.
+TWO_CELLS: dict[str, Any] = {
+    "topology": {"sockets": 4, "cores": 2, "threads": 1},
     "numa": [{"sockets": [0, 1]}, {"sockets": [2, 3]}],
 }
 
@@ -35,9 +46,49 @@ def boot(tmp_path: Path) -> Iterator[Boot]:
     with contextlib.ExitStack() as guests:
 
         def start(smp: str, ready: bool = True, **options: Any) -> Guest:
+            try:
+                return started(smp, ready, **options)
+            except Died as error:
+                # Under TCG, QEMU crashes now and then while a guest boots, before the code under test has any part.
+                warnings.warn(f"booting the guest once more: {error}", stacklevel=2)
+                return started(smp, ready, **options)
+
+        def started(smp: str, ready: bool, **options: Any) -> Guest:
             guest = guests.enter_context(Guest(tmp_path / str(next(numbers)), smp=smp, **options))
             if ready and options.get("boot", True) and not options.get("paused"):
                 guest.wait_ready()
             return guest
 
         yield start
+
+
+@pytest.fixture(scope="session", params=["distribution", "backports"])
+def daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
+    """Run a libvirtd of our own, once for each version there is."""
+    backports = request.param == "backports"
+    if backports not in versions():
+        pytest.skip("the distribution's own libvirt is not old")
+    with Daemon(backports) as found:
+        yield found
+
+
+@pytest.fixture
+def domain(daemon: Daemon) -> Iterator[Domains]:
+    """Make domains by the options of ``lab.domains.LibvirtGuest``; one that boots is waited for, unless told not to."""
+    numbers = itertools.count()
+    with contextlib.ExitStack() as guests:
+
+        def make(ready: bool = True, **options: Any) -> LibvirtGuest:
+            options = {"name": f"guest-{next(numbers)}", **options}
+            guest = guests.enter_context(LibvirtGuest(daemon, **options))
+            if ready and guest.speaks:
+                try:
+                    guest.wait_ready()
+                except Died as error:
+                    warnings.warn(f"booting the domain once more: {error}", stacklevel=2)
+                    guest.remove()
+                    guest.make()
+                    guest.wait_ready()
+            return guest
+
+        yield make

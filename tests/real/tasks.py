@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from lab import eyes
+from lab.contact import Contact
+from lab.daemon import Daemon
+from lab.domains import LibvirtGuest
 from lab.guest import Guest
 
 COLLECTIONS = Path(__file__).absolute().parents[2] / ".cache" / "collections"
@@ -24,9 +27,10 @@ PATIENCE = 120
 
 
 class Result(dict):
-    """What a task returned; ``diff`` is what Ansible printed of it."""
+    """What a task returned; ``diff`` and ``warnings`` are what Ansible printed of it."""
 
     diff = ""
+    warnings = ""
 
     @property
     def steps(self) -> list[str]:
@@ -37,15 +41,20 @@ class Result(dict):
         return [vcpu["id"] for vcpu in self["vcpus"] if vcpu[scope] == "enabled"]
 
 
-def run_task(module: str, check: bool = False, **options: Any) -> Result:
-    """Run one task on this machine and return its result, failed or not."""
+def run_task(module: str, check: bool = False, client: Daemon | None = None, **options: Any) -> Result:
+    """Run one task on this machine and return its result, failed or not.
+
+    The module of a ``client`` of a libvirtd runs as on a hypervisor: by the system's own Python, with its packages.
+    """
+    python, libraries = (sys.executable, {}) if client is None else (client.python, client.environment)
     command = [
         *(sys.executable, "-m", "ansible", "adhoc", "localhost", "--inventory", "localhost,", "--connection", "local"),
-        *("--extra-vars", json.dumps({"ansible_python_interpreter": sys.executable}), "--diff"),
+        *("--extra-vars", json.dumps({"ansible_python_interpreter": python}), "--diff"),
         *("--module-name", module, "--args", json.dumps(options), *(["--check"] if check else [])),
     ]
     environment = {
         **os.environ,
+        **libraries,
         "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_LOCALHOST_WARNING": "0",
@@ -57,11 +66,12 @@ def run_task(module: str, check: bool = False, **options: Any) -> Result:
         raise AssertionError(f"the task returned nothing:\n{done.stdout}\n{done.stderr}")
     result = Result(json.loads(found.group(1)))
     result.diff = "".join(re.findall(r"^[+-]vCPU.*\n", done.stdout, re.MULTILINE))
+    result.warnings = " ".join((done.stdout[: found.start()] + done.stderr).split())
     assert "Traceback" not in done.stdout + done.stderr
     return result
 
 
-def wait_online(guest: Guest, count: int, timeout: float = 30) -> None:
+def wait_online(guest: Contact, count: int, timeout: float = 30) -> None:
     """Wait until the guest's own system runs on this many CPUs: its udev takes a moment after the acknowledgement."""
     deadline = time.monotonic() + timeout
     while len(eyes.guest_cpus(guest)) != count:
@@ -73,18 +83,24 @@ def wait_online(guest: Guest, count: int, timeout: float = 30) -> None:
 class Vcpu:
     """The module ``kvm.hotplug.vcpu`` on one guest."""
 
-    def __init__(self, guest: Guest, domain_xml: Path | None = None) -> None:
+    def __init__(self, guest: Guest | LibvirtGuest, domain_xml: Path | None = None) -> None:
         self.guest = guest
-        self.source = {"qmp_socket": guest.qmp_socket}
+        self.client: Daemon | None = None
+        self.source: dict[str, Any] = {}
+        if isinstance(guest, LibvirtGuest):
+            self.client = guest.daemon
+            self.source = {"name": guest.name, "uri": guest.daemon.uri}
+        else:
+            self.source["qmp_socket"] = guest.qmp_socket
         if domain_xml is not None:
             self.source["domain_xml"] = str(domain_xml)
 
     def __call__(self, check: bool = False, **options: Any) -> Result:
-        return run_task("kvm.hotplug.vcpu", check, **{**self.source, **options})
+        return run_task("kvm.hotplug.vcpu", check, self.client, **{**self.source, **options})
 
-    def info(self) -> Result:
+    def info(self, **options: Any) -> Result:
         """Return what ``vcpu_info`` says of the guest."""
-        result = run_task("kvm.hotplug.vcpu_info", **self.source)
+        result = run_task("kvm.hotplug.vcpu_info", False, self.client, **{**self.source, **options})
         assert result["changed"] is False
         return Result(result["guests"][0])
 

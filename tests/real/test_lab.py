@@ -19,7 +19,8 @@ from typing import Any, Callable
 import pytest
 
 from lab import LabError, behaviours, binaries, eyes, image
-from lab.guest import Guest, ShellError
+from lab.contact import ShellError
+from lab.guest import Guest
 
 Boot = Callable[..., Guest]
 

@@ -1,0 +1,268 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A libvirtd of its own: without rights, below one folder, unknown to the host, and gone with whoever started it."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shlex
+import signal
+import socket
+import tempfile
+import time
+import typing as t
+import uuid
+
+from . import LabError, binaries, nobody, packages, processes, relay
+from .guest import KNOWN_HYPERVISOR, MACHINES
+from .keeper import Keeper
+from .software import Software, software
+
+OWN = ("run", "config", "cache", "data", "home", "guests")
+SETTINGS = """\
+stdio_handler = "file"
+security_driver = "none"
+cgroup_controllers = []
+namespaces = []
+remember_owner = 0
+"""
+# libvirt also asks a QEMU that is no guest's what it can do. A guest gets our eyes and the relay behind libvirt's back:
+# to libvirt, a domain with arguments of ours would be a tainted one.
+EMULATOR = """\
+#!/bin/sh
+unset LD_LIBRARY_PATH
+name=
+for word; do
+    case $word in guest=*) name=${{word#guest=}} name=${{name%%,*}} ;; esac
+done
+if [ -e "{folder}/$name.relayed" ]; then
+    for word; do
+        shift
+        case $word in
+            socket,id=charmonitor,fd=*)
+                descriptor=${{word#*,fd=}}
+                {python} {relay} "${{descriptor%%,*}}" "{folder}/$name.monitor" &
+                word="socket,id=charmonitor,path={folder}/$name.monitor,server=on,wait=off"
+                ;;
+        esac
+        set -- "$@" "$word"
+    done
+fi
+{environment}
+[ -n "$name" ] || exec {command} "$@"
+exec {command} "$@" {guest} -mon chardev=labeyes,mode=control \\
+    -chardev "socket,id=labeyes,path={folder}/$name.eyes,server=on,wait=off"
+"""
+PATIENCE = 60
+
+
+class Daemon:
+    """libvirtd and the QEMUs of its domains, ended when the ``with`` block is left or this process dies.
+
+    It runs in session mode, as nobody if we are root. Such a daemon has no read-only socket: a client that opens a
+    read-only connection uses the same URI.
+    """
+
+    def __init__(self, backports: bool = False) -> None:
+        self.backports = backports
+        self.folder = pathlib.Path()
+        self.software = Software(self.folder)
+        self._keeper: Keeper | None = None
+        self._pid = 0
+
+    def __enter__(self) -> Daemon:
+        # Sockets' paths have to be short, and tests' own folders are closed to the user that libvirtd runs as.
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="lv-", dir="/tmp"))
+        self._keeper = Keeper(self.folder)
+        try:
+            self._furnish()
+            self.start_daemon()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @classmethod
+    def attach(cls, state: t.Mapping[str, t.Any]) -> Daemon:
+        """Return one that another process started and left, by its `state`; it cannot be stopped or started here."""
+        daemon = cls(state["backports"])
+        daemon.folder = pathlib.Path(state["folder"])
+        daemon.software = Software(pathlib.Path(state["software"]))
+        daemon._pid = state["pid"]
+        return daemon
+
+    def stay(self) -> None:
+        """Let it outlive this process, until its keeper gets SIGTERM."""
+        self._kept().stay()
+
+    def close(self) -> None:
+        """End the daemon and its domains' QEMUs, and remove all that it had."""
+        if self._keeper:
+            self._keeper.close()
+        self._keeper = None
+
+    @property
+    def uri(self) -> str:
+        """Where its clients connect to."""
+        return f"qemu:///session?socket={self._socket}"
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Its version."""
+        return self.software.version
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client process needs in its environment."""
+        return self.software.environment
+
+    @property
+    def python(self) -> str:
+        """The interpreter that the bindings in the environment are for."""
+        return "/usr/bin/python3"
+
+    @property
+    def pid(self) -> int:
+        """The daemon's process id."""
+        if not self.running:
+            raise LabError("libvirtd is not running")
+        return self._pid
+
+    @property
+    def state(self) -> dict[str, t.Any]:
+        """All that another process needs to know of it."""
+        keeper = self._kept().pid
+        return {
+            "uri": self.uri,
+            "version": ".".join(str(number) for number in self.version),
+            "python": self.python,
+            "environment": self.environment,
+            "pid": self.pid,
+            "keeper": keeper,
+            "keeper_started": processes.started(keeper),
+            "backports": self.backports,
+            "folder": os.fspath(self.folder),
+            "software": os.fspath(self.software.root),
+        }
+
+    @property
+    def running(self) -> bool:
+        """Whether the daemon runs."""
+        return bool(self._pid) and processes.started(self._pid) is not None
+
+    @property
+    def log(self) -> str:
+        """What the daemon has said so far."""
+        return (self.folder / "libvirtd.log").read_text(encoding="utf-8", errors="replace").strip()
+
+    def virsh(self, *words: str, readonly: bool = False, timeout: float = PATIENCE) -> str:
+        """Run virsh against the daemon and return its output; `LabError` when it fails."""
+        virsh = os.fspath(self.software.root / "usr/bin/virsh")
+        command = [virsh, "-q", *(["-r"] if readonly else []), "-c", self.uri, *words]
+        return packages.run(command, cwd="/", timeout=timeout, env={**self._client(), **self.environment})
+
+    def start_daemon(self) -> None:
+        """Start the daemon, which finds its domains again, and return when it answers."""
+        if self.running:
+            return
+        command = [os.fspath(self.software.root / "usr/sbin/libvirtd")]
+        self._pid = self._kept().start(
+            command,
+            self.folder / "libvirtd.log",
+            cwd=os.fspath(self.software.data),
+            env=self._own(),
+            umask=0o22,
+            **nobody.user(),
+        )
+        deadline = time.monotonic() + PATIENCE
+        while not self._listens():
+            if not self.running or time.monotonic() > deadline:
+                raise LabError(f"libvirtd does not answer: {self.log}")
+            time.sleep(0.02)
+        self.virsh("version")
+
+    def stop_daemon(self, hard: bool = False) -> None:
+        """End the daemon, politely or not at all so; its domains go on."""
+        if self.running and not self._kept().end(self._pid, signal.SIGKILL if hard else signal.SIGTERM, PATIENCE):
+            raise LabError(f"libvirtd, process {self._pid}, does not end: {self.log}")
+
+    def restart(self, hard: bool = False) -> None:
+        """End the daemon and start it again."""
+        self.stop_daemon(hard)
+        self.start_daemon()
+
+    def emulator(self, qemu: binaries.Qemu | None = None) -> pathlib.Path:
+        """Return what a domain is to have as its emulator: the newest QEMU, or this one."""
+        newest = binaries.newest()
+        qemu = qemu or newest
+        version = ".".join(str(number) for number in qemu.version)
+        path = self.folder / "bin" / ("qemu-system-x86_64" if qemu == newest else f"qemu-{version}")
+        if not path.exists():
+            own = binaries.secluded(qemu)
+            if own.root:
+                root = self.lend(own.root)
+                own = binaries.Qemu(root / own.path.relative_to(own.root), own.version, root)
+            ways = [(key, own.environment[key]) for key in ("LD_LIBRARY_PATH", "QEMU_MODULE_DIR") if own.root]
+            script = EMULATOR.format(
+                environment="\n".join(f"export {key}={shlex.quote(value)}" for key, value in ways),
+                command=shlex.join(own.command),
+                guest=shlex.join(["-cpu", MACHINES["x86_64"][1], *KNOWN_HYPERVISOR]),
+                folder=self.folder / "guests",
+                python=self.python,
+                relay=self.lend(pathlib.Path(relay.__file__)),
+            )
+            path.write_text(script, encoding="utf-8")
+            path.chmod(0o755)
+        return path
+
+    def lend(self, path: pathlib.Path) -> pathlib.Path:
+        """Return a file or a tree that the daemon's user can read: itself, or a copy."""
+        return nobody.lend(path, self.folder / "lent")
+
+    @property
+    def _socket(self) -> pathlib.Path:
+        return self.folder / "run/libvirt/libvirt-sock"
+
+    def _kept(self) -> Keeper:
+        if not self._keeper:
+            raise LabError("this libvirtd is not ours to start and to stop")
+        return self._keeper
+
+    def _furnish(self) -> None:
+        self.folder.chmod(0o755)
+        for name in ("bin", "lent", *OWN):
+            (self.folder / name).mkdir(mode=0o755)
+        settings = self.folder / "config/libvirt/qemu.conf"
+        settings.parent.mkdir()
+        settings.write_text(SETTINGS, encoding="utf-8")
+        # To migrate to another daemon of the same host, libvirt has to take them for two.
+        identity = settings.with_name("libvirtd.conf")
+        identity.write_text(f'host_uuid = "{uuid.uuid4()}"\n', encoding="utf-8")
+        nobody.give(*(self.folder / name for name in OWN), settings.parent, settings, identity)
+        self.software = Software(self.lend(software(self.backports).root))
+        self.emulator()
+
+    def _client(self) -> dict[str, str]:
+        return {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": os.fspath(self.folder / "home")}
+
+    def _own(self) -> dict[str, str]:
+        folders = {f"XDG_{name.upper()}_HOME": os.fspath(self.folder / name) for name in ("config", "cache", "data")}
+        return {
+            **self._client(),
+            **folders,
+            # With the host's QEMUs in reach, libvirt would ask each of them what it can do.
+            "PATH": os.fspath(self.folder / "bin"),
+            "XDG_RUNTIME_DIR": os.fspath(self.folder / "run"),
+            "LD_LIBRARY_PATH": os.fspath(self.software.libraries),
+            "LIBVIRT_DRIVER_DIR": os.fspath(self.software.libraries / "libvirt/connection-driver"),
+        }
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as attempt:
+            return attempt.connect_ex(os.fspath(self._socket)) == 0

@@ -1,0 +1,197 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""vcpu on guests of libvirt's that refuse, dawdle, stop or vanish, and on daemons that restart or are not there."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+
+import pytest
+
+from lab import LabError, behaviours, eyes
+from lab.daemon import Daemon
+
+from .conftest import Domains
+from .tasks import Vcpu, run_task, wait_online
+from .test_libvirt_guests import HOTPLUGGABLE, libvirts, tainted
+
+THREE_GO = {
+    "vcpus": "<vcpu current='4'>8</vcpu><vcpus><vcpu id='0' enabled='yes' hotpluggable='no'/>"
+    + "".join(f"<vcpu id='{vcpu}' enabled='{'yes' if vcpu < 4 else 'no'}' hotpluggable='yes'/>" for vcpu in range(1, 8))
+    + "</vcpus>"
+}
+
+
+def test_a_vcpu_that_is_gone_while_libvirt_knows_nothing_is_done_and_drift(domain: Domains) -> None:
+    # Under TCG, QEMU never tells libvirt that a vCPU went: its call ends in the time-out that users know.
+    guest = domain(**THREE_GO)
+    vcpu = Vcpu(guest)
+    applied = vcpu.converges([0, 1, 2], vcpus=[{"id": "3", "state": "disabled"}])
+    unplugged = applied["steps"][0]
+    assert unplugged["seconds"] < 4, "the guest's word comes before libvirt gives up"
+    assert 3 in libvirts(guest)
+    assert "restart the libvirt daemon" in applied.warnings
+    info = vcpu.info()
+    assert info["drift"] == {"config": "", "libvirt": "3"}
+    assert info["vcpus"][3]["can_enable"]["code"] == "not_hotpluggable"
+    refused = vcpu.refuses("not_hotpluggable", vcpus=[{"id": "3", "state": "enabled"}])
+    assert "restart the libvirt daemon" in refused["msg"]
+    # Once libvirt has plugged another, it reads the whole process for the thread it misses.
+    vcpu.converges([0, 1, 2, 4], vcpus=[{"id": "4", "state": "enabled"}])
+    assert vcpu.info()["drift"]["libvirt"] == "3"
+    assert not tainted(guest)
+    guest.daemon.restart()
+    assert libvirts(guest) == [0, 1, 2, 4]
+    assert vcpu.info()["drift"]["libvirt"] == ""
+    vcpu.converges([0, 1, 2, 3, 4], vcpus=[{"id": "3", "state": "enabled"}])
+    wait_online(guest, 5)
+
+
+def test_a_vcpu_that_libvirt_saw_go_is_gone_for_all(domain: Domains) -> None:
+    # As under KVM, where QEMU tells.
+    guest = domain(**THREE_GO, as_kvm=True)
+    vcpu = Vcpu(guest)
+    vcpu.converges([0, 1, 3], vcpus=[{"id": "2", "state": "disabled"}])
+    assert libvirts(guest) == libvirts(guest, inactive=True) == [0, 1, 3]
+    assert vcpu.info()["drift"] == {"config": "", "libvirt": ""}
+    vcpu.converges([0, 1, 2, 3], vcpus=[{"id": "2", "state": "enabled"}])
+    wait_online(guest, 4)
+    assert not tainted(guest)
+
+
+def test_a_refusal_is_heard_and_asked_again(domain: Domains) -> None:
+    guest = domain(**THREE_GO)
+    behaviours.refuse(guest, 2)
+    result = Vcpu(guest)(vcpus=[{"id": "2", "state": "disabled"}], timeout=14)
+    assert (result["error_code"], result.steps) == ("unplug_refused", ["unplug 2 refused", "disable 2 skipped"])
+    assert result["changed"] is False
+    assert "busy" in result["msg"]
+    assert eyes.enabled_ids(guest.eyes) == libvirts(guest, inactive=True) == [0, 1, 2, 3]
+
+
+def test_a_guest_that_agrees_at_the_second_asking_is_no_failure(domain: Domains) -> None:
+    guest = domain(**THREE_GO)
+    behaviours.refuse(guest, 3, times=1)
+    result = Vcpu(guest)(vcpus=[{"id": "3", "state": "disabled"}])
+    assert (result.get("error_code"), result.steps) == (None, ["unplug 3 done", "disable 3 done"])
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+
+
+def test_a_guest_that_will_not_eject_at_all_says_so_at_once(domain: Domains) -> None:
+    guest = domain(**THREE_GO)
+    behaviours.forbid_ejects(guest)
+    result = Vcpu(guest)(vcpus=[{"id": "3", "state": "disabled"}], timeout=600, on_failure="rollback")
+    assert (result["error_code"], result.steps[0]) == ("unplug_refused", "unplug 3 refused")
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
+
+
+def test_a_pending_unplug_outlives_libvirts_own_patience(domain: Domains) -> None:
+    guest = domain(**THREE_GO)
+    vcpu = Vcpu(guest)
+    behaviours.dawdle(guest, 3)
+    pending = vcpu(vcpus=[{"id": "3", "state": "disabled"}], timeout=2)
+    assert (pending["error_code"], pending["changed"]) == ("unplug_pending", False)
+    threading.Timer(9, behaviours.hurry, (guest, 3)).start()
+    done = vcpu(vcpus=[{"id": "3", "state": "disabled"}], timeout=60)
+    assert (done.get("error_code"), done["changed"], done.steps[0]) == (None, True, "unplug 3 done")
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+
+
+def test_a_paused_guest_takes_vcpus_and_gives_none(domain: Domains) -> None:
+    guest = domain(vcpus=HOTPLUGGABLE)
+    guest.suspend()
+    vcpu = Vcpu(guest)
+    vcpu.refuses("guest_not_ready", vcpus=[{"id": "5", "state": "disabled"}])
+    applied = vcpu.converges([0, 1, 2, 3, 5], vcpus=[{"id": "3", "state": "enabled"}])
+    assert applied["guest"]["state"] == "paused"
+    guest.resume()
+    wait_online(guest, 5)
+
+
+def test_a_guest_that_never_ran_shows_its_vcpus(domain: Domains) -> None:
+    guest = domain(vcpus=HOTPLUGGABLE, paused=True)
+    info = Vcpu(guest).info()
+    assert info.enabled() == eyes.enabled_ids(guest.eyes) == [0, 1, 2, 5]
+    assert info["drift"]["libvirt"] in ("", None)
+
+
+def test_a_managed_save_is_told(domain: Domains) -> None:
+    guest = domain()
+    guest.managedsave()
+    applied = Vcpu(guest)(count=3)
+    assert (applied["changed"], applied.steps) == (True, ["enable 2 done"])
+    assert "managed save" in applied.warnings
+
+
+def test_a_daemon_restarted_in_the_middle(domain: Domains) -> None:
+    guest = domain(**THREE_GO)
+    behaviours.refuse(guest, 2)
+    threading.Timer(4, guest.daemon.restart, kwargs={"hard": True}).start()
+    result = Vcpu(guest)(vcpus=[{"id": "2", "state": "disabled"}, {"id": "5", "state": "enabled"}], timeout=60)
+    assert result["error_code"] == "connection_lost", result
+    assert (result.steps[0], result["changed"]) == ("plug 5 done", True)
+    assert result.enabled() == eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3, 5]
+
+
+@pytest.mark.parametrize("transient", [True, False], ids=["transient", "persistent"])
+def test_a_guest_that_ends_in_the_middle(domain: Domains, transient: bool) -> None:
+    guest = domain(**THREE_GO, transient=transient)
+    behaviours.refuse(guest, 2)
+    threading.Timer(4, guest.destroy).start()
+    result = Vcpu(guest)(vcpus=[{"id": "2", "state": "disabled"}], timeout=60)
+    assert result["error_code"] in ("guest_not_running", "guest_not_found"), result
+    again = Vcpu(guest)(count=2)
+    if transient:
+        assert again["error_code"] == "guest_not_found"
+    else:
+        assert again["guest"]["state"] == "shutoff"
+
+
+def test_a_guest_in_its_firmware_is_not_ready(domain: Domains) -> None:
+    guest = domain(vcpus=HOTPLUGGABLE, boot=False)
+    time.sleep(1)
+    result = Vcpu(guest)(vcpus=[{"id": "5", "state": "disabled"}], timeout=3)
+    assert (result["error_code"], result["changed"]) == ("guest_not_ready", False), result
+
+
+def test_a_guest_that_migrates_keeps_its_vcpus(domain: Domains) -> None:
+    guest = domain(vcpus=HOTPLUGGABLE)
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 5]
+    with Daemon(guest.daemon.backports) as destination:
+
+        def migrate() -> None:
+            with contextlib.suppress(LabError):
+                guest.virsh("migrate", "--live", "--bandwidth", "1", destination.uri, "tcp://127.0.0.1")
+
+        migration = threading.Thread(target=migrate)
+        migration.start()
+        try:
+            while "migration" not in guest.virsh("domjobinfo").lower() and migration.is_alive():
+                time.sleep(0.1)
+            vcpu = Vcpu(guest)
+            vcpu.refuses("migration_in_progress", vcpus=[{"id": "3", "state": "enabled"}])
+            vcpu.refuses("migration_in_progress", count=1)
+            assert vcpu(count=4)["changed"] is False
+            assert vcpu.info()["vcpus"][3]["can_enable"]["code"] == "migration_in_progress"
+        finally:
+            with contextlib.suppress(LabError):
+                guest.virsh("domjobabort")
+            migration.join()
+
+
+def test_libvirts_that_are_not_there(domain: Domains) -> None:
+    guest = domain(start=False)
+    gone = {"name": guest.name, "uri": "qemu:///session?socket=/nonexistent/socket"}
+    for module, wish in (("vcpu", {"count": 1}), ("vcpu_info", {})):
+        result = run_task(f"kvm.hotplug.{module}", False, guest.daemon, **gone, **wish)
+        assert (result["error_code"], result["changed"]) == ("monitor_unreachable", False)
+    missing = Vcpu(guest)(name="nobody", count=1)
+    assert (missing["error_code"], missing["changed"]) == ("guest_not_found", False)
+    other = Vcpu(guest)(name="test", uri="test:///default", count=1)
+    assert (other["error_code"], other["changed"]) == ("hotplug_unsupported", False)
+    for options in ({"qmp_socket": "/q"}, {"domain_xml": "/x"}, {"backup": True}):
+        assert Vcpu(guest)(count=1, **options)["error_code"] == "conflicting_request"
