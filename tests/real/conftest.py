@@ -72,9 +72,29 @@ def daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
         yield found
 
 
+@pytest.fixture(scope="session")
+def newest_daemon() -> Iterator[Daemon]:
+    """Run the newest libvirtd there is."""
+    with Daemon(versions()[-1]) as found:
+        yield found
+
+
 @pytest.fixture
 def domain(daemon: Daemon) -> Iterator[Domains]:
     """Make domains by the options of ``lab.domains.LibvirtGuest``; one that boots is waited for, unless told not to."""
+    with _domains(daemon) as make:
+        yield make
+
+
+@pytest.fixture
+def newest_domain(newest_daemon: Daemon) -> Iterator[Domains]:
+    """Make domains as ``domain`` does, of the newest libvirtd only."""
+    with _domains(newest_daemon) as make:
+        yield make
+
+
+@contextlib.contextmanager
+def _domains(daemon: Daemon) -> Iterator[Domains]:
     numbers = itertools.count()
     with contextlib.ExitStack() as guests:
 

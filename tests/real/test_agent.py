@@ -1,0 +1,217 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The agent port on real guests: with an agent, without, with one that may not do all, and one that stops."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Awaitable
+from typing import Any, Callable, TypeVar
+
+import pytest
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.agent.guest import GuestAgent
+from ansible_collections.kvm.hotplug.plugins.module_utils.agent.port import SetResult
+from ansible_collections.kvm.hotplug.plugins.module_utils.agent.socket_wire import agent_at
+from ansible_collections.kvm.hotplug.plugins.module_utils.agent.translate import logical_ids
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
+from lab import eyes
+from lab.guest import Guest
+
+from .conftest import TWO_NODES, Boot, needs_ppc64
+
+T = TypeVar("T")
+
+# The guest's own numbers of its CPUs, by vCPU id.
+Numbers = dict[int, int]
+
+
+def asked(guest: Guest, question: Callable[[GuestAgent], Awaitable[T]], timeout: float = 20.0) -> T:
+    """Ask the guest's agent one question, and hang up."""
+
+    async def ask() -> T:
+        agent = agent_at(guest.agent_socket, timeout)
+        try:
+            return await question(agent)
+        finally:
+            await agent.close()
+
+    return asyncio.run(ask())
+
+
+async def online(agent: GuestAgent) -> list[int]:
+    return [cpu.logical_id for cpu in await agent.cpus() if cpu.online]
+
+
+def translated(guest: Guest) -> Numbers:
+    async def look(agent: GuestAgent) -> Numbers:
+        cpus = await agent.cpus()
+        slots = await agent.slots([cpu.logical_id for cpu in cpus])
+        possible, enabled = eyes.possible_ids(guest.eyes), eyes.enabled_ids(guest.eyes)
+        return {vcpu: cpu.logical_id for vcpu, cpu in logical_ids(len(possible), enabled, cpus, slots).items()}
+
+    return asked(guest, look)
+
+
+def booted(boot: Boot, plugged: int | None = 5, **options: Any) -> Guest:
+    """A guest of vCPUs 0 and 1, with one more plugged that it has online."""
+    guest = boot(agent=True, **{**TWO_NODES, **options})
+    if plugged is not None:
+        before = len(eyes.guest_cpus(guest))
+        eyes.plug(guest.eyes, plugged)
+        deadline = time.monotonic() + 30
+        while len(eyes.guest_cpus(guest)) == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    return guest
+
+
+def agent_pid(guest: Guest) -> str:
+    return guest.shell("pidof qemu-ga").strip()
+
+
+def error_of(guest: Guest, timeout: float = 2.0) -> HotplugError:
+    began = time.monotonic()
+    with pytest.raises(HotplugError) as caught:
+        asked(guest, GuestAgent.cpus, timeout)
+    assert time.monotonic() - began < timeout + 5
+    return caught.value
+
+
+def test_a_sparse_guest_is_onlined_and_offlined_by_our_ids(boot: Boot) -> None:
+    guest = booted(boot)
+    numbers = translated(guest)
+    assert numbers == {0: 0, 1: 1, 5: 2}
+    assert eyes.guest_topology(guest)[numbers[5]].node == 1
+    assert asked(guest, lambda agent: agent.set_online({numbers[5]: False})) == SetResult((2,))
+    assert eyes.guest_cpus(guest) == asked(guest, online) == [0, 1]
+    # An offline CPU has no topology any more, and is told all the same.
+    assert translated(guest) == numbers
+    assert asked(guest, lambda agent: agent.set_online({numbers[1]: False, numbers[5]: True})) == SetResult((1, 2))
+    assert eyes.guest_cpus(guest) == asked(guest, online) == [0, 2]
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 5]
+
+
+def test_what_the_guest_refuses_is_told_behind_what_it_did(boot: Boot) -> None:
+    guest = booted(boot)
+    result = asked(guest, lambda agent: agent.set_online({1: False, 77: True, 2: False}))
+    assert (result.processed, result.stopped_at, result.code) == ((1,), 77, "agent_error")
+    assert "cpu77" in result.reason
+    assert eyes.guest_cpus(guest) == [0, 2]
+    first = asked(guest, lambda agent: agent.set_online({0: False}))
+    assert (first.processed, first.stopped_at) == ((), 0)
+
+
+def test_an_agent_that_reads_no_files_is_enough_until_the_guest_is_sparse(boot: Boot) -> None:
+    guest = booted(boot, plugged=2, append="lab.ga=-b lab.ga=guest-file-open")
+    assert translated(guest) == {0: 0, 1: 1, 2: 2}
+    eyes.plug(guest.eyes, 7)
+    with pytest.raises(HotplugError) as caught:
+        translated(guest)
+    assert caught.value.code == "agent_error"
+    assert "guest-file-open" in caught.value.msg
+
+
+def test_an_agent_that_may_not_set_says_so_and_nothing_changes(boot: Boot) -> None:
+    guest = booted(boot, plugged=None, append="lab.ga=-b lab.ga=guest-set-vcpus")
+    with pytest.raises(HotplugError, match="does not offer guest-set-vcpus"):
+        asked(guest, lambda agent: agent.set_online({1: False}))
+    assert eyes.guest_cpus(guest) == [0, 1]
+
+
+def test_a_guest_without_an_agent_is_told_within_the_timeout(boot: Boot) -> None:
+    guest = booted(boot, plugged=None)
+    guest.shell(f"kill {agent_pid(guest)}")
+    error = error_of(guest)
+    assert error.code == "agent_unavailable"
+    assert "does not run in the guest" in error.msg
+    assert "another client" not in error.msg
+
+
+def test_an_agent_that_stops_in_the_middle_is_in_step_when_it_goes_on(boot: Boot) -> None:
+    guest = booted(boot, plugged=None)
+    pid = agent_pid(guest)
+
+    async def stopped(agent: GuestAgent) -> list[str]:
+        assert await online(agent) == [0, 1]
+        guest.shell(f"kill -STOP {pid}")
+        codes = []
+        for _attempt in range(2):
+            with pytest.raises(HotplugError) as caught:
+                await agent.cpus()
+            codes.append(caught.value.code)
+        guest.shell(f"kill -CONT {pid}")
+        # Its answers to what was asked before come now, before the one to this.
+        assert await agent.set_online({1: False}) == SetResult((1,))
+        assert await online(agent) == [0]
+        return codes
+
+    assert asked(guest, stopped, timeout=3) == ["agent_error", "agent_unavailable"]
+    assert eyes.guest_cpus(guest) == [0]
+
+
+def test_an_agent_that_was_stopped_when_we_left_answers_the_next_client(boot: Boot) -> None:
+    guest = booted(boot, plugged=None)
+    pid = agent_pid(guest)
+    guest.shell(f"kill -STOP {pid}")
+    assert error_of(guest).code == "agent_unavailable"
+    guest.shell(f"kill -CONT {pid}")
+    assert asked(guest, online) == [0, 1]
+
+
+def test_the_half_command_of_another_client_is_no_hindrance(boot: Boot) -> None:
+    guest = booted(boot, plugged=None)
+    with socket.socket(socket.AF_UNIX) as other:
+        other.connect(guest.agent_socket)
+        other.sendall(b'{"execute": "guest-set-vcpus", "arguments": {"vcpus": [')
+        # Once QEMU has passed it on.
+        time.sleep(0.5)
+    assert asked(guest, online) == [0, 1]
+
+
+def test_a_socket_that_another_client_holds_is_free_when_that_leaves(boot: Boot) -> None:
+    guest = booted(boot, plugged=None)
+    with socket.socket(socket.AF_UNIX) as other:
+        other.connect(guest.agent_socket)
+        time.sleep(0.5)
+        error = error_of(guest)
+        assert error.code == "agent_unavailable"
+        assert "another client holds the socket" in error.msg
+        assert "run in the guest" not in error.msg
+    assert asked(guest, online) == [0, 1]
+
+
+def test_a_monitor_is_no_agent(boot: Boot) -> None:
+    guest = booted(boot, plugged=None)
+    guest.agent_socket = guest.qmp_socket
+    error = error_of(guest)
+    assert error.code == "agent_error"
+    assert "does not answer as a guest agent" in error.msg
+
+
+def test_a_qemu_that_ends_in_the_middle_is_no_agent_any_more(boot: Boot) -> None:
+    guest = booted(boot, plugged=None)
+
+    async def killed(agent: GuestAgent) -> str:
+        assert await online(agent) == [0, 1]
+        guest.kill()
+        with pytest.raises(HotplugError) as caught:
+            await agent.cpus()
+        return caught.value.code
+
+    assert asked(guest, killed) == "agent_unavailable"
+
+
+@needs_ppc64
+def test_a_sparse_pseries_guest_is_known_by_the_numbers_of_its_threads(boot: Boot) -> None:
+    guest = booted(boot, plugged=12, arch="ppc64", smp="4,sockets=2,cores=2,threads=4,maxcpus=16", numa=(), memory=512)
+    numbers = translated(guest)
+    assert set(numbers) == {0, 1, 2, 3, 12, 13, 14, 15}
+    assert numbers[12] == 4
+    assert asked(guest, lambda agent: agent.set_online({numbers[13]: False})) == SetResult((numbers[13],))
+    assert numbers[13] not in eyes.guest_cpus(guest)
+    assert translated(guest) == numbers
