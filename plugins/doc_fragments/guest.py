@@ -16,7 +16,7 @@ options:
       - The name, UUID or id of a guest that libvirt runs.
       - Its vCPUs come and go through libvirt's own API, an entity at a time, and its config state is libvirt's
         persistent definition, so that libvirt always knows; a transient guest has none.
-      - Exactly one of O(name), and O(qmp_socket) with or without O(domain_xml), and O(domain_xml) alone, is required.
+      - Either O(name) is required, or at least one of O(qmp_socket), O(agent_socket) and O(domain_xml).
     type: str
   uri:
     description:
@@ -41,6 +41,15 @@ options:
       - QEMU serves one client at a time on each monitor. Give it one of its own for this collection.
       - When O(domain_xml) is given too and nobody listens at the monitor, the guest is taken to be shut off, with a
         warning.
+    type: str
+  agent_socket:
+    description:
+      - The guest agent of a guest that libvirt does not run, the socket of its port C(org.qemu.guest_agent.0): a path,
+        or C(HOST:PORT). It serves one client at a time.
+      - With it, RV(ignore:vcpus[].online) says whether the guest's own system runs on each vCPU. A guest of O(name)
+        needs no such option; libvirt holds its agent's channel, and only lets those ask who may also write, so that
+        what only reads does not say.
+      - Alone, it is a guest of which nothing else is known, for O(ignore:method=agent).
     type: str
   domain_xml:
     description:
@@ -68,7 +77,7 @@ options:
     default: 60.0
 requirements:
   - python >= 3.9
-  - qemu.qmp >= 0.0.6, for O(qmp_socket)
+  - qemu.qmp >= 0.0.6, for O(qmp_socket) and O(agent_socket)
   - lxml, for O(domain_xml) and O(name)
   - libvirt-python >= 9.0, for O(name)
 """

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ansible_collections.kvm.hotplug.plugins.module_utils import guest_steps
+from ansible_collections.kvm.hotplug.plugins.module_utils.agent.port import Agent
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     CONNECTION_LOST,
     INTERNAL,
@@ -21,12 +23,18 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     CONFIG,
     DISABLE,
     ENABLE,
-    LIVE,
+    GUEST,
+    OFFLINE,
+    ONLINE,
     PLUG,
     UNPLUG,
     GuestState,
+    OnlineState,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports import Ports
+
+# A guest that was in order a moment ago needs no longer to take a step of its own back.
+UNDO_SECONDS = 5.0
 
 _REMEDIES = {
     UNPLUG_REFUSED: "see the guest's kernel log for what holds it, free it there, then run the task again",
@@ -53,12 +61,11 @@ async def carry_out(journal: Journal, ports: Ports, state: GuestState, how: How)
     """
     if how.check_mode:
         return False
-    machine = ports.machine
+    hand = _Hand(journal, ports, state, how)
     try:
-        if machine is not None:
-            await _plug(journal.of(PLUG), machine, how)
-            if journal.first_failure is None:
-                await _unplug(journal.of(UNPLUG), machine, how)
+        await hand.plug()
+        if journal.first_failure is None:
+            await hand.give_up()
         if journal.first_failure is None or not how.rollback:
             await _write_config(journal, ports, state)
     except BaseException as error:
@@ -70,35 +77,114 @@ async def carry_out(journal: Journal, ports: Ports, state: GuestState, how: How)
     if failure is None:
         return True
     journal.skip_the_rest()
-    if how.rollback and machine is not None:
-        await _undo(journal, machine, how)
+    if how.rollback:
+        await hand.undo()
     raise _error(failure, journal)
 
 
-async def _plug(entries: list[Entry], machine: Machine, how: How) -> None:
-    """All at once: a guest takes many insertions in the time of few."""
-    if not entries:
-        return
-    for entry in entries:
-        entry.start()
-    answers = await machine.plug([entry.step.entity for entry in entries])
-    for entry in entries:
-        entry.end(answers[entry.step.entity.index])
-    # Those that had been there already were acknowledged, if ever, before this run could hear it.
-    fresh = [entry for entry in entries if entry.status == DONE and entry.took_effect]
-    if fresh and how.await_guest and not any(entry.code == CONNECTION_LOST for entry in entries):
-        acknowledgements = await machine.await_insertion([entry.step.entity for entry in fresh], how.timeout)
-        for entry in fresh:
-            entry.end(acknowledgements[entry.step.entity.index])
+class _Hand:
+    """What changes a running guest: its machine, and its own system through the agent."""
 
+    def __init__(self, journal: Journal, ports: Ports, state: GuestState, how: How) -> None:
+        self._journal = journal
+        self._machine = ports.machine
+        self._agent = ports.agent
+        self._state = state
+        self._how = how
 
-async def _unplug(entries: list[Entry], machine: Machine, how: How) -> None:
-    """One after another: guests were seen to wedge on a burst, and the first refusal ends it."""
-    for entry in entries:
-        entry.start()
-        entry.end(await machine.unplug(entry.step.entity, how.timeout))
-        if entry.failed:
+    async def plug(self) -> None:
+        """All at once: a guest takes many insertions in the time of few."""
+        entries = self._journal.of(PLUG)
+        if entries and self._machine is not None:
+            await self._plug(entries, self._machine)
+        online = self._journal.of(ONLINE)
+        if not online or self._journal.first_failure is not None:
             return
+        agent, before = self._asked()
+        if entries:
+            plugged = frozenset(vcpu for entry in entries for vcpu in entry.step.entity.vcpus)
+            enabled = plugged | (self._state.live.enabled if self._state.live is not None else frozenset())
+            layout = self._state.layout
+            await guest_steps.follow_plugs(online, agent, before, layout.max_vcpus, enabled, self._how.timeout)
+        else:
+            await guest_steps.set_online(online, agent, before)
+
+    async def give_up(self) -> None:
+        """One after another: guests were seen to wedge on a burst, and the first refusal ends it."""
+        entries = self._journal.of(UNPLUG, OFFLINE)
+        if entries and not self._journal.of(UNPLUG):
+            await guest_steps.set_online(entries, *self._asked())
+            return
+        drained: Entry | None = None
+        for entry in entries:
+            if entry.step.kind == OFFLINE:
+                await guest_steps.drain(entry, *self._asked())
+                drained = entry
+            elif self._machine is not None:
+                entry.start()
+                entry.end(await self._machine.unplug(entry.step.entity, self._how.timeout))
+                if entry.failed and drained is not None and drained.step.entity == entry.step.entity:
+                    # The guest keeps the vCPU, so it shall have the use of it.
+                    await self._take_back(drained)
+            if entry.failed:
+                return
+
+    async def undo(self) -> None:
+        """Take back what was done, in reverse, as far as the guest allows."""
+        for entry in reversed(self._journal.entries):
+            if not entry.took_effect or entry.step.target == CONFIG:
+                continue
+            if entry.step.target == GUEST:
+                if not await self._take_back(entry):
+                    return
+                continue
+            if self._machine is None:
+                return
+            try:
+                answer = await self._unplug_or_plug_again(entry, self._machine)
+            except HotplugError as error:
+                entry.detail = _joined(entry.detail, f"undoing it failed: {error.msg}")
+                return
+            _note_undone(entry, answer.detail if answer.status != DONE else "")
+
+    async def _plug(self, entries: list[Entry], machine: Machine) -> None:
+        for entry in entries:
+            entry.start()
+        answers = await machine.plug([entry.step.entity for entry in entries])
+        for entry in entries:
+            entry.end(answers[entry.step.entity.index])
+        # Those that had been there already were acknowledged, if ever, before this run could hear it.
+        fresh = [entry for entry in entries if entry.status == DONE and entry.took_effect]
+        if fresh and self._how.await_guest and not any(entry.code == CONNECTION_LOST for entry in entries):
+            acknowledgements = await machine.await_insertion([entry.step.entity for entry in fresh], self._how.timeout)
+            for entry in fresh:
+                entry.end(acknowledgements[entry.step.entity.index])
+
+    async def _unplug_or_plug_again(self, entry: Entry, machine: Machine) -> Answer:
+        entity = entry.step.entity
+        if entry.step.kind == PLUG:
+            return await machine.unplug(entity, self._how.timeout)
+        return (await machine.plug([entity]))[entity.index]
+
+    async def _take_back(self, entry: Entry) -> bool:
+        if not entry.took_effect:
+            return True
+        reason = await guest_steps.undo(entry, *self._asked(), min(UNDO_SECONDS, self._how.timeout))
+        _note_undone(entry, reason)
+        return not reason
+
+    def _asked(self) -> tuple[Agent, OnlineState]:
+        if self._agent is None or self._state.online is None:
+            raise HotplugError(INTERNAL, "a step for the guest's agent was planned without an agent")
+        return self._agent, self._state.online
+
+
+def _note_undone(entry: Entry, reason: str) -> None:
+    if reason:
+        entry.detail = _joined(entry.detail, f"undoing it failed: {reason}")
+    else:
+        entry.took_effect = False
+        entry.status = UNDONE
 
 
 async def _write_config(journal: Journal, ports: Ports, state: GuestState) -> None:
@@ -143,32 +229,15 @@ def _live_agrees(config_entry: Entry, journal: Journal) -> bool:
     )
 
 
-async def _undo(journal: Journal, machine: Machine, how: How) -> None:
-    for entry in reversed(journal.entries):
-        if not entry.took_effect or entry.step.target != LIVE:
-            continue
-        try:
-            if entry.step.kind == PLUG:
-                answer = await machine.unplug(entry.step.entity, how.timeout)
-            else:
-                answer = (await machine.plug([entry.step.entity]))[entry.step.entity.index]
-        except HotplugError as error:
-            entry.detail = _joined(entry.detail, f"undoing it failed: {error.msg}")
-            return
-        if answer.status == DONE:
-            entry.took_effect = False
-            entry.status = UNDONE
-        else:
-            entry.detail = _joined(entry.detail, f"undoing it failed: {answer.detail}")
-
-
 def _error(failure: Entry, journal: Journal) -> HotplugError:
     if failure.code == CONNECTION_LOST:
         return HotplugError(CONNECTION_LOST, failure.detail)
     if failure.step.target == CONFIG:
         return HotplugError(failure.code or INTERNAL, f"could not write the config state: {failure.detail}")
-    verb = "plug" if failure.step.kind == PLUG else "unplug"
-    parts = [f"could not {verb} vCPU {failure.vcpus}: {failure.detail}", _REMEDIES.get(failure.code or "", "")]
+    parts = [
+        f"could not {failure.step.kind} vCPU {failure.vcpus}: {failure.detail}",
+        _REMEDIES.get(failure.code or "", ""),
+    ]
     undone = [entry for entry in journal.entries if entry.status == UNDONE]
     if undone:
         parts.append("what this run had done was undone, see steps")

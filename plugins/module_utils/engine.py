@@ -9,20 +9,42 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    AGENT_UNAVAILABLE,
     CONNECTION_LOST,
     GUEST_NOT_READY,
     GUEST_NOT_RUNNING,
     HotplugError,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG, LIVE, PLUG, GuestState
-from ansible_collections.kvm.hotplug.plugins.module_utils.observe import Observation, inspect, observe, observe_again
-from ansible_collections.kvm.hotplug.plugins.module_utils.plan import Plan, StillEjecting, make_plan
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
+    CONFIG,
+    LIVE,
+    OFFLINE,
+    ONLINE,
+    PLUG,
+    UNPLUG,
+    GuestState,
+    OnlineState,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.observe import (
+    Need,
+    Observation,
+    inspect,
+    observe,
+    observe_again,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.plan import AgentUse, Plan, StillEjecting, make_plan
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports import Ports, Source, opened
 from ansible_collections.kvm.hotplug.plugins.module_utils.request import Request
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.apply import How
     from ansible_collections.kvm.hotplug.plugins.module_utils.journal import Journal
+
+
+UDEV_RULE = (
+    "this udev rule has Linux use every vCPU that is plugged: "
+    'SUBSYSTEM=="cpu", ACTION=="add", TEST=="online", ATTR{online}=="0", ATTR{online}="1"'
+)
 
 
 @dataclass
@@ -37,6 +59,7 @@ class Convergence:
     after: Observation | None = None
     journal: Journal | None = None
     is_prediction: bool = False
+    by_agent: bool = False
     warnings: list[str] = field(default_factory=list)
     error: HotplugError | None = None
 
@@ -51,6 +74,7 @@ async def converge(source: Source, request: Request, result: Convergence) -> Non
 
     Whatever else is raised is a defect; ``result`` then says what had been done by then.
     """
+    result.by_agent = request.by_agent
     try:
         async with opened(source, reading=request.check_mode) as ports:
             result.warnings = ports.warnings
@@ -64,7 +88,7 @@ async def converge(source: Source, request: Request, result: Convergence) -> Non
 
 
 async def _converge(ports: Ports, request: Request, result: Convergence) -> None:
-    result.before = await observe(ports, request.needs_config)
+    result.before = await observe(ports, _need(request))
     result.after = result.before
     plan, result.before = await _plan(ports, request, result.before)
     result.after = result.before
@@ -82,7 +106,7 @@ async def _converge(ports: Ports, request: Request, result: Convergence) -> None
     # Until it is known again, the state is unknown: a defect in between must not report the old one.
     result.after = None
     if await carry_out(result.journal, ports, result.before.state, how):
-        result.after = await observe_again(ports, request.needs_config)
+        result.after = await observe_again(ports, _need(request))
     else:
         result.is_prediction = True
         result.after = predicted
@@ -90,34 +114,27 @@ async def _converge(ports: Ports, request: Request, result: Convergence) -> None
 
 async def _plan(ports: Ports, request: Request, seen: Observation) -> tuple[Plan, Observation]:
     """Plan; when the wish needs what the guest is just giving up, wait for the end of that first."""
+    agent = AgentUse(only=request.by_agent, online=request.guest_online != "ignore", drain=request.drain)
     try:
-        return make_plan(request.wish, seen.state, request.scope, request.whole_cores), seen
+        return make_plan(request.wish, seen.state, request.scope, request.whole_cores, agent), seen
     except StillEjecting as leaving:
         if ports.machine is None:
             raise
         await ports.machine.settle(leaving.entities, request.timeout)
-        seen = await observe(ports, request.needs_config)
-        return make_plan(request.wish, seen.state, request.scope, request.whole_cores), seen
+        seen = await observe(ports, _need(request))
+        return make_plan(request.wish, seen.state, request.scope, request.whole_cores, agent), seen
+
+
+def _need(request: Request) -> Need:
+    return Need(config=request.scope in ("all", "config") and not request.by_agent, agent=request.by_agent)
 
 
 def _how(request: Request, state: GuestState, plan: Plan, warnings: list[str]) -> How:
     """Decide what of the guest can be waited for; a guest that does not run acknowledges nothing."""
-    plugs = any(step.kind == PLUG for step in plan.steps)
     live = state.live
     answers = live is not None and live.running and live.acknowledges
-    if plugs and live is not None and not answers and request.guest_online != "ignore":
-        if not live.running and request.guest_online == "verify":
-            raise HotplugError(
-                GUEST_NOT_READY,
-                f"the guest is {state.facts.state}, so it cannot show that it uses new vCPUs: resume it, "
-                "or use guest_online: ensure or ignore",
-            )
-        if not live.running:
-            warnings.append(f"the guest is {state.facts.state}: it sees the new vCPUs when it runs")
-        elif request.guest_online == "verify":
-            warnings.append(
-                f"{state.facts.arch} guests do not acknowledge a plug: that the guest uses the new vCPUs is not proven"
-            )
+    if any(step.kind == PLUG for step in plan.steps) and request.guest_online != "ignore":
+        _say_what_cannot_be_proven(request, state, warnings)
     from ansible_collections.kvm.hotplug.plugins.module_utils.apply import How
 
     return How(
@@ -126,6 +143,30 @@ def _how(request: Request, state: GuestState, plan: Plan, warnings: list[str]) -
         timeout=request.timeout,
         rollback=request.rollback,
     )
+
+
+def _say_what_cannot_be_proven(request: Request, state: GuestState, warnings: list[str]) -> None:
+    """That the guest's system runs on a new vCPU, only its agent can show. Raises ``HotplugError`` for ``verify``."""
+    must = request.guest_online == "verify"
+    if state.live is not None and not state.live.running:
+        if must:
+            raise HotplugError(
+                GUEST_NOT_READY,
+                f"the guest is {state.facts.state}, so it cannot show that it uses new vCPUs: resume it, "
+                "or use guest_online: ensure or ignore",
+            )
+        warnings.append(f"the guest is {state.facts.state}: it sees the new vCPUs when it runs")
+    elif state.online is None:
+        if must:
+            raise HotplugError(
+                AGENT_UNAVAILABLE,
+                "guest_online is verify, but there is no guest agent to tell whether the guest uses new vCPUs: name "
+                "agent_socket (or give the libvirt guest a channel) and start qemu-guest-agent in the guest, or use "
+                "guest_online: ensure or ignore",
+            )
+        warnings.append(
+            f"without its agent nobody tells whether the guest uses the new vCPUs; in the guest, {UDEV_RULE}"
+        )
 
 
 def _check_config(seen: Observation, plan: Plan, request: Request) -> None:
@@ -143,7 +184,18 @@ def _predicted(seen: Observation, plan: Plan) -> Observation:
         state = replace(state, live=replace(state.live, enabled=plan.reached[LIVE]))
     if state.config is not None and CONFIG in plan.reached:
         state = replace(state, config=replace(state.config, enabled=plan.reached[CONFIG]))
+    if state.online is not None:
+        state = replace(state, online=_predicted_online(state.online, plan))
     return replace(seen, state=state, destination_args=())
+
+
+def _predicted_online(online: OnlineState, plan: Plan) -> OnlineState:
+    ids: dict[str, set[int]] = {}
+    for step in plan.steps:
+        ids.setdefault(step.kind, set()).update(step.entity.vcpus)
+    added, removed = ids.get(ONLINE, set()), ids.get(OFFLINE, set()) | ids.get(UNPLUG, set())
+    known = (online.known | added) - ids.get(UNPLUG, set()) if online.known else online.known
+    return replace(online, enabled=frozenset((online.enabled | added) - removed) & known, known=frozenset(known))
 
 
 async def _see_what_was_reached(source: Source, ports: Ports, request: Request, result: Convergence) -> None:
@@ -162,7 +214,7 @@ async def _see_what_was_reached(source: Source, ports: Ports, request: Request, 
 
 async def _look_again(source: Source, ports: Ports, request: Request) -> Observation:
     try:
-        return await observe(ports, request.needs_config)
+        return await observe(ports, _need(request))
     except HotplugError as error:
         if error.code not in (CONNECTION_LOST, GUEST_NOT_RUNNING):
             raise

@@ -13,7 +13,7 @@ from typing import Any
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONNECTION_LOST
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import DONE, FAILED, Answer
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG, ENABLE, PLUG, GuestState, Step
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import ENABLE, ONLINE, PLUG, GuestState, Step
 
 PLANNED = "planned"
 UNDONE = "undone"
@@ -96,11 +96,11 @@ class Journal:
     def learn(self, state: GuestState) -> None:
         """Settle what the end of a conversation left open, by what is enabled now."""
         for entry in self.entries:
-            scope = state.config if entry.step.target == CONFIG else state.live
+            scope = state.scope(entry.step.target)
             if entry.code != CONNECTION_LOST or scope is None:
                 continue
             is_enabled = not scope.enabled.isdisjoint(entry.step.entity.vcpus)
-            if is_enabled is (entry.step.kind in (PLUG, ENABLE)):
+            if is_enabled is (entry.step.kind in (PLUG, ENABLE, ONLINE)):
                 entry.status, entry.took_effect = DONE, True
                 entry.detail = "the conversation ended under it; seen done afterwards"
             else:

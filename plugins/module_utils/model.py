@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Union
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HOTPLUG_UNSUPPORTED, NOT_HOTPLUGGABLE
 
@@ -21,6 +22,8 @@ PLUG = "plug"
 UNPLUG = "unplug"
 ENABLE = "enable"
 DISABLE = "disable"
+ONLINE = "online"
+OFFLINE = "offline"
 
 # From the outermost to the innermost: the order in which a vCPU's position gives it its id.
 LEVELS = ("drawer", "book", "socket", "die", "cluster", "module", "core", "thread")
@@ -80,6 +83,22 @@ class Layout:
     def by_vcpu(self) -> dict[int, Entity]:
         return {vcpu: entity for entity in self.entities for vcpu in entity.vcpus}
 
+    @property
+    def by_thread(self) -> Layout:
+        """The same vCPUs, each an entity of its own, as a guest's own system sees them."""
+        return Layout(
+            tuple(
+                replace(
+                    entity,
+                    index=vcpu,
+                    vcpus=(vcpu,),
+                    position={**entity.position, "thread": thread} if len(entity.vcpus) > 1 else entity.position,
+                )
+                for entity in self.entities
+                for thread, vcpu in enumerate(entity.vcpus)
+            )
+        )
+
 
 @dataclass(frozen=True)
 class Blocker:
@@ -136,6 +155,26 @@ class ConfigState:
 
 
 @dataclass(frozen=True)
+class OnlineState:
+    """What the guest's own system says, through its agent; all by vCPU id.
+
+    ``enabled`` are the vCPUs it runs on. ``known`` are those it can be told of at all: the others' ids could not be
+    translated, or the guest does not see them. ``logical_ids`` are the guest's own numbers of the known ones, and
+    ``all_logical_ids`` those of all CPUs it has.
+    """
+
+    enabled: frozenset[int]
+    known: frozenset[int] = frozenset()
+    cannot_enable: Mapping[int, Blocker] = field(default_factory=dict)
+    cannot_disable: Mapping[int, Blocker] = field(default_factory=dict)
+    logical_ids: Mapping[int, int] = field(default_factory=dict)
+    all_logical_ids: frozenset[int] = frozenset()
+
+
+Scope = Union[LiveState, ConfigState, OnlineState]
+
+
+@dataclass(frozen=True)
 class GuestFacts:
     """Who the guest is; ``state`` is running, paused, shutoff or QEMU's own word for anything else."""
 
@@ -154,6 +193,12 @@ class GuestState:
     layout: Layout
     live: LiveState | None = None
     config: ConfigState | None = None
+    online: OnlineState | None = None
+
+    def scope(self, name: str) -> Scope | None:
+        """The state of ``LIVE``, ``CONFIG`` or ``GUEST``."""
+        scopes: dict[str, Scope | None] = {LIVE: self.live, CONFIG: self.config, GUEST: self.online}
+        return scopes[name]
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    AGENT_UNAVAILABLE,
+    CONFIG_INVALID,
+    GUEST_NOT_READY,
+    GUEST_NOT_RUNNING,
+    HotplugError,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import MachineView
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestState, Layout
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestFacts, GuestState, Layout
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports import LayOut, Ports, Source, opened
 
 if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.agent.port import Agent
     from ansible_collections.kvm.hotplug.plugins.module_utils.config.domain import Domain
     from ansible_collections.kvm.hotplug.plugins.module_utils.config.layout import ConfigLayout
 
@@ -31,31 +38,84 @@ class Observation:
     config_layout: ConfigLayout | None = None
 
 
+@dataclass(frozen=True)
+class Need:
+    """What a run cannot do without: a config that goes with the running guest, an agent and whose CPU is which."""
+
+    config: bool = False
+    agent: bool = False
+
+
+NOTHING = Need()
+
+
 async def inspect(source: Source) -> tuple[Observation, list[str]]:
     """Open the ports, observe, and close them; return the warnings too. Raises ``HotplugError``."""
     async with opened(source, reading=True) as ports:
-        return await observe(ports, config_needed=False), ports.warnings
+        return await observe(ports), ports.warnings
 
 
-async def observe(ports: Ports, config_needed: bool = True) -> Observation:
-    """Return what all ports show.
+async def observe(ports: Ports, need: Need = NOTHING) -> Observation:
+    """Return what all ports show; what fails and is no ``need`` is left out, with a warning.
 
-    A config that cannot go with the running guest is left out with a warning unless ``config_needed``. Raises the
-    ``HotplugError`` of the first port that fails.
+    Raises the ``HotplugError`` of the first port that fails.
     """
     view = await ports.machine.observe() if ports.machine is not None else None
-    return await _put_together(ports, view, config_needed)
+    return await _put_together(ports, view, need)
 
 
-async def observe_again(ports: Ports, config_needed: bool = True) -> Observation:
-    """Return what the machine showed after its last step, and what config has now."""
+async def observe_again(ports: Ports, need: Need = NOTHING) -> Observation:
+    """Return what the machine showed after its last step, and what config and the guest's system have now."""
     view = ports.machine.latest() if ports.machine is not None else None
-    return await _put_together(ports, view, config_needed)
+    return await _put_together(ports, view, need)
 
 
-async def _put_together(ports: Ports, view: MachineView | None, config_needed: bool) -> Observation:
+async def _put_together(ports: Ports, view: MachineView | None, need: Need) -> Observation:
     if view is not None:
         ports.warn(view.warning)
+    if view is None and ports.config is None and ports.agent is not None:
+        return await _of_agent(ports.agent)
+    seen = await _without_agent(ports, view, need)
+    if ports.agent is None:
+        if need.agent and view is None:
+            raise HotplugError(GUEST_NOT_RUNNING, "the guest is shut off, so it has no agent to ask: start it")
+        if need.agent:
+            raise HotplugError(
+                AGENT_UNAVAILABLE,
+                "nothing says where the guest's agent is: name agent_socket, or a libvirt guest with a channel "
+                "org.qemu.guest_agent.0 that the agent in the guest has open",
+            )
+        return _with_agent_unasked(seen) if ports.has_agent else seen
+    if seen.state.live is not None and not seen.state.live.running:
+        if need.agent:
+            raise HotplugError(
+                GUEST_NOT_READY, f"the guest is {seen.state.facts.state}, so its agent cannot answer: resume it"
+            )
+        return seen
+    from ansible_collections.kvm.hotplug.plugins.module_utils.online import see_online
+
+    enabled = seen.state.live.enabled if seen.state.live is not None else _all(seen.state.layout)
+    try:
+        online = await see_online(ports.agent, seen.state.layout.max_vcpus, enabled, exact=need.agent)
+    except HotplugError as error:
+        if need.agent:
+            raise
+        ports.warn(f"whether the guest's system runs on its vCPUs is not known: {error.msg}")
+        return seen
+    return replace(seen, state=replace(seen.state, online=online))
+
+
+def _with_agent_unasked(seen: Observation) -> Observation:
+    """Let a prediction reckon with a guest that uses what it has, which is not known of any of its vCPUs."""
+    live = seen.state.live
+    if live is None or not live.running:
+        return seen
+    from ansible_collections.kvm.hotplug.plugins.module_utils.online import unasked
+
+    return replace(seen, state=replace(seen.state, online=unasked(live.enabled)))
+
+
+async def _without_agent(ports: Ports, view: MachineView | None, need: Need) -> Observation:
     if ports.config is None or ports.lay_out is None:
         return _of_machine(view)
     from ansible_collections.kvm.hotplug.plugins.module_utils.config.state import config_state, facts_of
@@ -68,7 +128,7 @@ async def _put_together(ports: Ports, view: MachineView | None, config_needed: b
             f"the config has {domain.max_vcpus} vCPUs at most, the running guest {view.layout.max_vcpus}: "
             "they agree again after the next boot"
         )
-        if config_needed:
+        if need.config:
             raise HotplugError(CONFIG_INVALID, f"{reason}; until then use scope live")
         ports.warn(f"{reason}; config is left out")
         return _of_machine(view)
@@ -83,8 +143,21 @@ async def _put_together(ports: Ports, view: MachineView | None, config_needed: b
 
 def _of_machine(view: MachineView | None) -> Observation:
     if view is None:
-        raise HotplugError(CONFIG_INVALID, "neither a monitor nor a config state was named")
+        raise HotplugError(CONFIG_INVALID, "neither a monitor, nor a config state, nor an agent was named")
     return Observation(GuestState(view.facts, view.layout, live=view.live), view.destination_args)
+
+
+async def _of_agent(agent: Agent) -> Observation:
+    """A guest of which only the agent is known."""
+    from ansible_collections.kvm.hotplug.plugins.module_utils.online import layout_by_agent, see_online
+
+    layout, enabled = await layout_by_agent(agent)
+    online = await see_online(agent, layout.max_vcpus, enabled, exact=True)
+    return Observation(GuestState(GuestFacts(state="running"), layout, online=online))
+
+
+def _all(layout: Layout) -> frozenset[int]:
+    return frozenset(layout.by_vcpu)
 
 
 async def _laid_out(lay_out: LayOut, domain: Domain, needed: bool) -> ConfigLayout | None:

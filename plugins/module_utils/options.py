@@ -18,14 +18,15 @@ GUEST_OPTIONS: dict[str, Any] = {
     "uri": {"type": "str", "default": "qemu:///system"},
     "ask_qemu": {"type": "bool", "default": False},
     "qmp_socket": {"type": "str"},
+    "agent_socket": {"type": "str"},
     "domain_xml": {"type": "path"},
     "probe": {"type": "str", "choices": ["auto", "never", "always"], "default": "auto"},
     "emulator": {"type": "path"},
 }
 
 GUEST_CONSTRAINTS: dict[str, Any] = {
-    "required_one_of": [("name", "qmp_socket", "domain_xml")],
-    "mutually_exclusive": [("name", "qmp_socket"), ("name", "domain_xml")],
+    "required_one_of": [("name", "qmp_socket", "agent_socket", "domain_xml")],
+    "mutually_exclusive": [("name", other) for other in ("qmp_socket", "agent_socket", "domain_xml")],
 }
 
 CONFIG_OPTIONS: dict[str, Any] = {
@@ -65,8 +66,10 @@ WISH_OPTIONS: dict[str, Any] = {
 
 HOW_OPTIONS: dict[str, Any] = {
     "scope": {"type": "str", "choices": ["current", "live", "config", "all"], "default": "all"},
+    "method": {"type": "str", "choices": ["hotplug", "agent"], "default": "hotplug"},
     "granularity": {"type": "str", "choices": ["thread", "core"], "default": "thread"},
     "guest_online": {"type": "str", "choices": ["ensure", "verify", "ignore"], "default": "ensure"},
+    "drain": {"type": "bool", "default": True},
     "on_failure": {"type": "str", "choices": ["keep", "rollback"], "default": "keep"},
 }
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.desired import Wish
@@ -20,17 +20,34 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     CONFIG,
     DISABLE,
     ENABLE,
+    GUEST,
     LIVE,
+    OFFLINE,
+    ONLINE,
     PLUG,
     UNPLUG,
     Blocker,
-    ConfigState,
     Entity,
     GuestState,
     LiveState,
+    OnlineState,
+    Scope,
     Step,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.target import resolve
+
+
+@dataclass(frozen=True)
+class AgentUse:
+    """What the guest's agent is for: to do all itself, or to take part in plugs and unplugs.
+
+    ``only``: nothing is plugged, the guest's system onlines and offlines. ``online``: it onlines what was plugged.
+    ``drain``: it offlines what is about to be unplugged.
+    """
+
+    only: bool = False
+    online: bool = False
+    drain: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +82,11 @@ def scopes_of(scope: str, state: GuestState) -> tuple[str, ...]:
     Raises ``HotplugError`` when the guest lacks a scope that was asked for by name.
     """
     has = tuple(name for name, found in ((LIVE, state.live), (CONFIG, state.config)) if found is not None)
+    if not has:
+        raise HotplugError(
+            CONFLICTING_REQUEST,
+            "only the guest's agent was named, which cannot plug: use method agent, or name qmp_socket or domain_xml too",
+        )
     if scope == "all":
         return has
     if scope == "current":
@@ -81,18 +103,48 @@ def scopes_of(scope: str, state: GuestState) -> tuple[str, ...]:
     return (scope,)
 
 
-def make_plan(wish: Wish, state: GuestState, scope: str = "all", whole_cores: bool = False) -> Plan:
+def make_plan(
+    wish: Wish, state: GuestState, scope: str = "all", whole_cores: bool = False, agent: AgentUse = AgentUse()
+) -> Plan:
     """Return the plan that makes ``state`` satisfy ``wish``; no step where it does already.
 
     Raises ``HotplugError`` when the wish cannot be satisfied, ``StillEjecting`` when it cannot be yet.
     """
+    if agent.only:
+        return _plan_of_guest(wish, state, whole_cores)
     reached = resolve(wish, state, scopes_of(scope, state), whole_cores)
     steps: list[Step] = []
     if LIVE in reached and state.live is not None:
-        steps += _live_steps(state.layout.entities, state.live, reached[LIVE])
+        steps += _with_agent(_live_steps(state.layout.entities, state.live, reached[LIVE]), state.online, agent)
     if CONFIG in reached and state.config is not None:
         steps += _steps(state.layout.entities, state.config, reached[CONFIG], CONFIG, ENABLE, DISABLE)
     return Plan(tuple(steps), reached)
+
+
+def _plan_of_guest(wish: Wish, state: GuestState, whole_cores: bool) -> Plan:
+    """The guest's system deals with each vCPU by itself, whatever the machine can only plug together."""
+    if state.online is None:
+        raise HotplugError(GUEST_NOT_RUNNING, "the guest does not run, so it has no agent to ask: start or resume it")
+    alone = replace(state, layout=state.layout.by_thread)
+    reached = resolve(wish, alone, (GUEST,), whole_cores)
+    steps = _steps(alone.layout.entities, state.online, reached[GUEST], GUEST, ONLINE, OFFLINE)
+    return Plan(tuple(steps), reached)
+
+
+def _with_agent(steps: Sequence[Step], online: OnlineState | None, agent: AgentUse) -> list[Step]:
+    """Let the guest's system go before each unplug, and follow after the plugs."""
+    if online is None:
+        return list(steps)
+    plugs = [step for step in steps if step.kind == PLUG]
+    found = list(plugs)
+    if agent.online:
+        found += [Step(ONLINE, GUEST, step.entity) for step in plugs]
+    for step in steps[len(plugs) :]:
+        drained = online.enabled.intersection(step.entity.vcpus) - online.cannot_disable.keys()
+        if agent.drain and drained:
+            found.append(Step(OFFLINE, GUEST, step.entity))
+        found.append(step)
+    return found
 
 
 def _live_steps(entities: Iterable[Entity], live: LiveState, wanted: frozenset[int]) -> list[Step]:
@@ -106,7 +158,7 @@ def _live_steps(entities: Iterable[Entity], live: LiveState, wanted: frozenset[i
 
 def _steps(
     entities: Iterable[Entity],
-    found: LiveState | ConfigState,
+    found: Scope,
     wanted: frozenset[int],
     target: str,
     add: str,

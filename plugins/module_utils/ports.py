@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Callable, Protocol
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import Machine
 
 if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.agent.port import Agent
     from ansible_collections.kvm.hotplug.plugins.module_utils.config.domain import Domain
     from ansible_collections.kvm.hotplug.plugins.module_utils.config.layout import ConfigLayout
     from ansible_collections.kvm.hotplug.plugins.module_utils.config.port import Config
@@ -22,15 +23,17 @@ LayOut = Callable[["Domain"], Awaitable["ConfigLayout"]]
 
 @dataclass
 class Ports:
-    """The open ports of a guest; it is shut off without a machine, and nothing holds its next boot without a config.
+    """The open ports of a guest: it is shut off without a machine, and nothing holds its next boot without a config.
 
-    ``lay_out`` tells the layout of the config's domain, and is there where ``config`` is. ``warnings`` are for the
-    user.
+    ``lay_out`` tells the layout of the config's domain, and is there where ``config`` is. ``has_agent`` without an
+    ``agent`` is one that must not be asked. ``warnings`` are for the user.
     """
 
     machine: Machine | None = None
     config: Config | None = None
     lay_out: LayOut | None = None
+    agent: Agent | None = None
+    has_agent: bool = False
     warnings: list[str] = field(default_factory=list)
 
     def warn(self, text: str) -> None:
@@ -40,7 +43,7 @@ class Ports:
 
     async def close(self) -> None:
         """Let go of all ports; never raises."""
-        for port in (self.machine, self.config):
+        for port in (self.agent, self.machine, self.config):
             if port is not None:
                 await port.close()
 

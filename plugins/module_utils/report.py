@@ -62,7 +62,9 @@ def convergence_report(result: Convergence) -> dict[str, Any]:
         report.update(guest_report(result.after))
     report["steps"] = [entry.result() for entry in result.journal.entries] if result.journal is not None else []
     if result.before is not None and result.after is not None:
-        report["diff"] = {"before": _lines(result.before.state), "after": _lines(result.after.state)}
+        states = result.before.state, result.after.state
+        before, after = (_lines(state, with_online=result.by_agent) for state in states)
+        report["diff"] = {"before": before, "after": after}
     if result.journal is not None and result.journal.backup_file is not None:
         report["backup_file"] = result.journal.backup_file
     if result.error is not None:
@@ -109,7 +111,7 @@ def _vcpu(state: GuestState, entity: Entity, vcpu: int) -> dict[str, Any]:
         "id": vcpu,
         "live": _state_of(vcpu, _live(state)),
         "config": _state_of(vcpu, _config(state)),
-        "online": None,
+        "online": vcpu in state.online.enabled if state.online is not None and vcpu in state.online.known else None,
         "hotpluggable": _is_hotpluggable(state, entity),
         "node": entity.node,
         "socket": entity.position.get("socket"),
@@ -198,13 +200,17 @@ def _record_drift(state: GuestState) -> str | None:
     return format_cpulist(state.live.recorded ^ state.live.enabled)
 
 
-def _lines(state: GuestState) -> str:
+def _lines(state: GuestState, with_online: bool) -> str:
     """One line a vCPU, the same text for the same state: what diff mode compares."""
+    online = state.online if with_online else None
     lines: list[str] = []
     for entity in state.layout.entities:
         place = "" if entity.node is None else f" (node {entity.node})"
         for vcpu in entity.vcpus:
             scopes = (("live", _state_of(vcpu, _live(state))), ("config", _state_of(vcpu, _config(state))))
-            said = ", ".join(f"{scope} {value}" for scope, value in scopes if value is not None)
+            told = [f"{scope} {value}" for scope, value in scopes if value is not None]
+            if online is not None and vcpu in online.known:
+                told.append("online" if vcpu in online.enabled else "offline")
+            said = ", ".join(told)
             lines.append(f"vCPU {vcpu}{place}: {said}\n")
     return "".join(lines)

@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.desired import Wish, parse_wish
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG
 from ansible_collections.kvm.hotplug.plugins.module_utils.options import parse_timeout
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for. ``guest_online`` is ensure, verify or ignore; ``timeout`` in seconds."""
+    """What the user asked for. ``guest_online`` is ensure, verify or ignore; ``timeout`` in seconds.
+
+    With ``by_agent`` nothing is plugged: the guest's own system onlines and offlines.
+    """
 
     wish: Wish
     scope: str = "all"
@@ -25,15 +30,15 @@ class Request:
     rollback: bool = False
     force: bool = False
     check_mode: bool = False
-
-    @property
-    def needs_config(self) -> bool:
-        """Whether a config that cannot go with the running guest is in the way."""
-        return self.scope in ("all", "config")
+    by_agent: bool = False
+    drain: bool = True
 
 
 def parse_request(params: Mapping[str, Any], check_mode: bool) -> Request:
     """Return what the options of ``vcpu`` ask for; raises ``HotplugError`` for what no guest could satisfy."""
+    by_agent = params["method"] == "agent"
+    if by_agent:
+        _refuse_what_the_agent_cannot(params)
     return Request(
         wish=parse_wish(params),
         scope=params["scope"],
@@ -43,4 +48,22 @@ def parse_request(params: Mapping[str, Any], check_mode: bool) -> Request:
         rollback=params["on_failure"] == "rollback",
         force=bool(params.get("force")),
         check_mode=check_mode,
+        by_agent=by_agent,
+        drain=params["drain"],
     )
+
+
+def _refuse_what_the_agent_cannot(params: Mapping[str, Any]) -> None:
+    """The RFC lets GUEST go with neither NUMA_NODE nor CONFIG."""
+    if params["nodes"] is not None:
+        raise HotplugError(
+            CONFLICTING_REQUEST,
+            "method agent does not go with nodes: the guest's agent knows CPUs by the guest's own count, not by the "
+            "machine's nodes; name the vCPUs, or use method hotplug",
+        )
+    if params["scope"] == CONFIG:
+        raise HotplugError(
+            CONFLICTING_REQUEST,
+            "method agent does not go with scope config: what a guest's system onlines and offlines is lost at its "
+            "next boot; use scope live, or method hotplug",
+        )

@@ -15,22 +15,30 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.options import parse_t
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports import LayOut, Ports, Source
 
 if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.agent.port import Agent
     from ansible_collections.kvm.hotplug.plugins.module_utils.config.port import Config
 
 OpenMachine = Callable[[], Awaitable[Machine]]
+MakeAgent = Callable[[], "Agent"]
+
+# An agent answers within a moment or not at all; nobody waits a whole timeout for one that hangs.
+LONGEST_FOR_AGENT = 15.0
 
 
 @dataclass(frozen=True)
 class DirectSource:
-    """A guest that libvirt does not run: what opens its machine, what holds its config, and what lays that out."""
+    """A guest that libvirt does not run: what opens its machine, its config, its agent."""
 
     open_machine: OpenMachine | None = None
     config: Config | None = None
     lay_out: LayOut | None = None
+    make_agent: MakeAgent | None = None
 
     async def open(self, reading: bool) -> Ports:
         """A guest whose config is known, and at whose monitor nobody listens, is shut off."""
         ports = Ports(config=self.config, lay_out=self.lay_out)
+        # It connects when it is first asked.
+        agent = self.make_agent() if self.make_agent is not None else None
         if self.open_machine is not None:
             try:
                 ports.machine = await self.open_machine()
@@ -38,6 +46,9 @@ class DirectSource:
                 if self.config is None:
                     raise
                 ports.warn(f"the guest is taken to be shut off: {error.msg}")
+                return ports
+        if ports.machine is not None or self.config is None:
+            ports.agent = agent
         return ports
 
 
@@ -48,9 +59,10 @@ def source_of(params: Mapping[str, Any]) -> Source:
         return _with_libvirt(params, timeout)
     _refuse(params, ("ask_qemu",), "goes with name")
     open_machine = None if params["qmp_socket"] is None else _opener(params["qmp_socket"], timeout)
+    make_agent = None if params["agent_socket"] is None else _agent_maker(params["agent_socket"], timeout)
     if params["domain_xml"] is None:
         _refuse(params, ("backup", "xml_detail", "force", "probe", "emulator"), "goes with domain_xml")
-        return DirectSource(open_machine)
+        return DirectSource(open_machine, make_agent=make_agent)
     from ansible_collections.kvm.hotplug.plugins.module_utils.config.xml_file import XmlFile
 
     config = XmlFile(
@@ -60,7 +72,7 @@ def source_of(params: Mapping[str, Any]) -> Source:
         detail=params.get("xml_detail"),
         forced=bool(params.get("force")),
     )
-    return DirectSource(open_machine, config, _layer(params, timeout))
+    return DirectSource(open_machine, config, _layer(params, timeout), make_agent)
 
 
 def _with_libvirt(params: Mapping[str, Any], timeout: float) -> Source:
@@ -73,6 +85,7 @@ def _with_libvirt(params: Mapping[str, Any], timeout: float) -> Source:
         timeout,
         _layer(params, timeout),
         ask_qemu=params["ask_qemu"],
+        by_agent=params.get("method") == "agent",
         forced=bool(params.get("force")),
     )
 
@@ -102,3 +115,12 @@ def _opener(address: str, timeout: float) -> OpenMachine:
         return machine
 
     return open_machine
+
+
+def _agent_maker(address: str, timeout: float) -> MakeAgent:
+    def make_agent() -> Agent:
+        from ansible_collections.kvm.hotplug.plugins.module_utils.agent.socket_wire import agent_at
+
+        return agent_at(address, min(timeout, LONGEST_FOR_AGENT))
+
+    return make_agent

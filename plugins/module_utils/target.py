@@ -119,7 +119,7 @@ def _by_node(
 
 
 def _enabled(state: GuestState, scope: str) -> frozenset[int]:
-    found = state.live if scope == LIVE else state.config
+    found = state.scope(scope)
     return found.enabled if found is not None else frozenset()
 
 
@@ -129,7 +129,7 @@ def _unit(group: tuple[Entity, ...], state: GuestState, scopes: Sequence[str]) -
     pinned = barred = False
     weight = 0
     for scope in scopes:
-        found = state.live if scope == LIVE else state.config
+        found = state.scope(scope)
         if found is None:
             continue
         pinned = pinned or _blocked(found.cannot_disable, group, found.enabled, True)

@@ -88,6 +88,18 @@ options:
       config: That of the next boot.
       current: That of the running guest, or, when it is shut off, that of the next boot.
     default: all
+  method:
+    description:
+      - How vCPUs are enabled and disabled.
+      - V(agent) goes with O(vcpus) and O(count), and not with O(nodes) or O(scope=config); O(scope) is always live.
+      - With V(agent), ids are those of the machine. Which of the guest's own CPUs each is, the guest's sysfs tells,
+        where its agent may read files. Where not, the guest is taken to count as the machine does, if there is no gap in
+        the ids; otherwise the task fails with RV(error_code=agent_error).
+    type: str
+    choices:
+      hotplug: The machine plugs and unplugs them.
+      agent: The guest's own system onlines and offlines them, asked through its agent. Nothing is plugged.
+    default: hotplug
   granularity:
     description:
       - What a vCPU id in O(vcpus) stands for, and what O(count) is made up of.
@@ -99,17 +111,24 @@ options:
   guest_online:
     description:
       - What to wait for after a plug.
-      - On x86 a guest acknowledges that it has seen the vCPU; whether its system runs on it, it does not tell this way.
-      - A guest that is paused, and any on pseries or s390x, acknowledges nothing; a warning tells when that leaves
-        something unproven.
-      - With O(name), the guest's acknowledgements come as QEMU's own events, which libvirt passes on without tainting
-        the guest.
+      - On x86 a guest acknowledges that it has seen the vCPU, which needs no agent; whether its system runs on it, only
+        the guest's agent tells. On pseries and s390x, and while it is paused, a guest acknowledges nothing.
+      - With O(name), the acknowledgements come as QEMU's own events, which libvirt passes on without tainting the guest.
     type: str
     choices:
-      ensure: The guest's acknowledgement; without it the task fails, with RV(error_code=plug_unacknowledged).
-      verify: As V(ensure), and the task fails before it plugs anything when the guest cannot answer now.
+      ensure:
+        - The guest's acknowledgement, without which the task fails with RV(error_code=plug_unacknowledged).
+        - Where there is an agent, it onlines what the guest has not onlined itself. Without one, a warning tells which
+          udev rule does that.
+      verify: As V(ensure), and the task fails before it plugs anything where there is no agent that could tell.
       ignore: Nothing.
     default: ensure
+  drain:
+    description:
+      - Whether a guest that has an agent is asked to offline a vCPU before it is unplugged. A refusal then comes at once,
+        says why, and leaves everything as it was; when the unplug fails after it, the vCPU is onlined again.
+    type: bool
+    default: true
   on_failure:
     description:
       - What to do with the steps done before one that failed.
@@ -208,6 +227,13 @@ EXAMPLES = r"""
       - id: 1
         count: 2
     backup: true
+
+- name: Have the guest's own system use three of the vCPUs it has, and plug nothing
+  kvm.hotplug.vcpu:
+    qmp_socket: /run/guests/web1/qmp.sock
+    agent_socket: /run/guests/web1/agent.sock
+    method: agent
+    count: 3
 
 - name: Tell a guest that refuses from one that is only slow
   ansible.builtin.debug:

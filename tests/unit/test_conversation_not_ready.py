@@ -95,6 +95,12 @@ def test_a_guest_that_was_not_started_takes_vcpus_and_a_warning_tells_when_it_se
     assert any("when it runs" in warning for warning in result.warnings)
 
 
+def test_with_guest_online_verify_and_nobody_to_ask_nothing_is_plugged(peer: StartPeer) -> None:
+    qemu = peer(Imitation())
+    result = bring(qemu.address, wish(enabled="5"), guest_online="verify")
+    assert (code(result), qemu.changes) == ("agent_unavailable", [])
+
+
 def test_with_guest_online_verify_a_guest_that_cannot_answer_gets_nothing_plugged(peer: StartPeer) -> None:
     qemu = peer(Replay("not-started-plug"))
     result = bring(qemu.address, wish(enabled="5"), guest_online="verify")

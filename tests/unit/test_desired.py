@@ -17,6 +17,8 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.request import parse_r
 
 DEFAULTS = {
     "scope": "all",
+    "method": "hotplug",
+    "drain": True,
     "granularity": "thread",
     "guest_online": "ensure",
     "on_failure": "keep",

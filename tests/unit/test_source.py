@@ -15,6 +15,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.source import source_o
 
 OPTIONS: dict[str, Any] = {
     "name": None,
+    "agent_socket": None,
     "uri": "qemu:///system",
     "ask_qemu": False,
     "qmp_socket": "/run/q",

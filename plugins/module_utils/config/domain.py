@@ -27,7 +27,8 @@ class Domain:
 
     ``topology`` has sockets, dies, clusters, cores and threads, or is empty where the XML has none.
     ``dialect`` is that of its ``<vcpus>`` element, or None without one. ``lines`` are those of the elements a
-    message may name: ``vcpu``, ``vcpus``, ``topology``, ``numa``. Everything by vCPU is keyed by its id.
+    message may name: ``vcpu``, ``vcpus``, ``topology``, ``numa``. Everything by vCPU is keyed by its id. ``agent``
+    is whether the guest's agent has its channel open, which the XML of a running domain tells.
     """
 
     max_vcpus: int
@@ -48,3 +49,4 @@ class Domain:
     pins: Mapping[int, str] = field(default_factory=dict)
     schedulers: Mapping[int, str] = field(default_factory=dict)
     lines: Mapping[str, int] = field(default_factory=dict)
+    agent: bool = False

@@ -111,6 +111,14 @@ def _read(root: _Element) -> Domain:
         pins=_pins(root, vcpu, max_vcpus),
         schedulers=_schedulers(root, max_vcpus),
         lines={name: _line(element) for name, element in known.items() if element is not None},
+        agent=_has_agent(root),
+    )
+
+
+def _has_agent(root: _Element) -> bool:
+    return any(
+        target.get("name") == "org.qemu.guest_agent.0" and target.get("state") == "connected"
+        for target in root.iterfind("devices/channel/target")
     )
 
 

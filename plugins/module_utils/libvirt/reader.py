@@ -48,6 +48,10 @@ class Reader:
         """Return the config state; raises ``HotplugError`` and ``Refusal``."""
         return await self._xml(_XML_INACTIVE)
 
+    async def live(self) -> Domain:
+        """Return what libvirt's record of the running domain is; raises ``HotplugError`` and ``Refusal``."""
+        return await self._xml(0)
+
     async def record(self) -> Record:
         """Return the running domain; raises ``HotplugError`` and ``Refusal``."""
         call = self._connection.call

@@ -19,8 +19,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.refusals impor
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports import LayOut, Ports
 
 if TYPE_CHECKING:
-    import libvirt
-
+    pass
 # How long a daemon that went away in the middle may take to come back.
 RESTART_SECONDS = 15.0
 RETRY_SECONDS = 0.5
@@ -42,19 +41,30 @@ class LibvirtSource:
     """A guest by its libvirt name, UUID or id; ``timeout`` limits libvirt's own answers, in seconds."""
 
     def __init__(
-        self, uri: str, name: str, timeout: float, lay_out: LayOut, ask_qemu: bool = False, forced: bool = False
+        self,
+        uri: str,
+        name: str,
+        timeout: float,
+        lay_out: LayOut,
+        ask_qemu: bool = False,
+        by_agent: bool = False,
+        forced: bool = False,
     ) -> None:
         self._uri = uri
         self._name = name
         self._timeout = timeout
         self._lay_out = lay_out
         self._ask_qemu = ask_qemu
+        self._by_agent = by_agent
         self._forced = forced
         self._was_open = False
 
     async def open(self, reading: bool) -> Ports:
-        """A guest that does not run has no machine, a transient one no config. Asking QEMU takes more than reading."""
-        connection = await self._connected(reading and not self._ask_qemu)
+        """A guest that does not run has no machine, a transient one no config.
+
+        libvirt lets only those ask QEMU or the guest's agent who may also write.
+        """
+        connection = await self._connected(reading and not self._ask_qemu and not self._by_agent)
         try:
             return await self._ports(connection)
         except BaseException:
@@ -85,16 +95,23 @@ class LibvirtSource:
             )
         except Refusal as refusal:
             raise refusal.error(f"cannot look at guest {quoted(self._name)}") from None
-        return self._with(connection, domain, bool(active), bool(persistent), bool(saved))
-
-    def _with(
-        self, connection: Connection, domain: libvirt.virDomain, active: bool, persistent: bool, saved: bool
-    ) -> Ports:
         reader = Reader(connection, domain, self._lay_out, self._ask_qemu)
         ports = LibvirtPorts(connection=connection)
         if active:
             ports.machine = LibvirtMachine(connection, domain, reader)
+            ports.has_agent = await self._has_agent(reader)
+            if ports.has_agent and not connection.reading:
+                from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.agent import LibvirtAgent
+
+                ports.agent = LibvirtAgent(connection, domain, reader, self._timeout)
         if persistent:
-            ports.config = LibvirtConfig(connection, domain, reader, self._uri, self._forced, saved)
+            ports.config = LibvirtConfig(connection, domain, reader, self._uri, self._forced, bool(saved))
             ports.lay_out = self._lay_out
         return ports
+
+    async def _has_agent(self, reader: Reader) -> bool:
+        """Whether libvirt knows that the agent has its channel open."""
+        try:
+            return (await reader.live()).agent
+        except Refusal as refusal:
+            raise refusal.error(f"cannot look at guest {quoted(self._name)}") from None

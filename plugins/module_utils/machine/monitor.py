@@ -131,7 +131,7 @@ class Monitor:
     async def close(self) -> None:
         """End the conversation; a peer that is gone or hangs is none of the caller's business any more."""
         if self._loss is None:
-            await self._disconnect()
+            await disconnect(self._client)
         else:
             await self._loss
 
@@ -155,27 +155,28 @@ class Monitor:
     def _lose(self, msg: str, error: Exception | None = None) -> None:
         """Give up on the session, once; only disconnecting makes qemu.qmp tell why it ended."""
 
-        async def disconnect() -> HotplugError:
-            cause = await self._disconnect() or error or EOFError()
-            return HotplugError(CONNECTION_LOST, msg.replace("{cause}", _in_words(cause)))
+        async def explain() -> HotplugError:
+            cause = await disconnect(self._client) or error or EOFError()
+            return HotplugError(CONNECTION_LOST, msg.replace("{cause}", in_words(cause)))
 
         if self._loss is None:
-            self._loss = asyncio.ensure_future(disconnect())
+            self._loss = asyncio.ensure_future(explain())
 
     async def _lost(self) -> HotplugError:
         if self._loss is None:
             raise RuntimeError("the session was not lost")
         return await asyncio.shield(self._loss)
 
-    async def _disconnect(self) -> BaseException | None:
-        """Disconnect, but not for long, and return what had ended the session, if something had."""
-        disconnection = asyncio.ensure_future(self._client.disconnect())
-        await asyncio.wait([disconnection], timeout=CLOSING_SECONDS)
-        if not disconnection.done():
-            disconnection.cancel()
-            return None
-        # qemu.qmp raises here whatever had ended the session.
-        return disconnection.exception()
+
+async def disconnect(client: QMPClient) -> BaseException | None:
+    """Disconnect, but not for long, and return what had ended the session, if something had."""
+    disconnection = asyncio.ensure_future(client.disconnect())
+    await asyncio.wait([disconnection], timeout=CLOSING_SECONDS)
+    if not disconnection.done():
+        disconnection.cancel()
+        return None
+    # qemu.qmp raises here whatever had ended the session.
+    return disconnection.exception()
 
 
 def _quiet_client() -> QMPClient:
@@ -201,14 +202,15 @@ def _why_unreachable(address: str, error: BaseException) -> str:
     if isinstance(error, PermissionError):
         return f"no permission to connect to the monitor at {address}: run the task as a user who may (become: true)"
     if isinstance(error, OSError):
-        return f"cannot connect to the monitor at {address}: {_in_words(error)}"
+        return f"cannot connect to the monitor at {address}: {in_words(error)}"
     return (
-        f"what answers at {address} does not speak QMP ({_in_words(error)}): "
+        f"what answers at {address} does not speak QMP ({in_words(error)}): "
         "name a socket made with -qmp, not a human monitor, serial line or guest agent"
     )
 
 
-def _in_words(error: BaseException) -> str:
+def in_words(error: BaseException) -> str:
+    """Say what ended a session, safe to print."""
     if isinstance(error, EOFError):
         return "the peer closed it"
     if isinstance(error, OSError) and error.strerror:

@@ -1,0 +1,139 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The agent port over libvirt, which holds the agent's channel of the guests it runs and shares it by its API."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.agent.guest import GuestAgent
+from ansible_collections.kvm.hotplug.plugins.module_utils.agent.port import GuestCpu, SetResult
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    AGENT_ERROR,
+    AGENT_UNAVAILABLE,
+    HotplugError,
+    quoted,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.connection import Connection
+from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.events import imported_for_qemu
+from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.reader import Reader
+from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.refusals import Refusal
+from ansible_collections.kvm.hotplug.plugins.module_utils.machine.monitor import Refusal as AgentRefusal
+
+if TYPE_CHECKING:
+    import libvirt
+
+# libvirt/virterror.h: not configured, unresponsive, out of step, a command that took too long.
+_UNAVAILABLE = (74, 86, 87, 112)
+_CPU_SETS = ("vcpus", "online", "offlinable")
+
+
+class LibvirtAgent:
+    """The agent of a running domain; ``timeout`` limits each answer, in seconds."""
+
+    def __init__(self, connection: Connection, domain: libvirt.virDomain, reader: Reader, timeout: float) -> None:
+        self._connection = connection
+        self._domain = domain
+        self._reader = reader
+        self._files = GuestAgent(_LibvirtWire(connection, domain), timeout)
+
+    async def cpus(self) -> tuple[GuestCpu, ...]:
+        try:
+            reply = await self._connection.call(self._domain.guestVcpus)
+        except Refusal as refusal:
+            raise _error("which CPUs the guest has", refusal) from None
+        try:
+            vcpus, online, offlinable = (parse_cpulist(reply[key]) if reply.get(key) else () for key in _CPU_SETS)
+        except ValueError:
+            raise HotplugError(
+                AGENT_ERROR, f"the guest agent told of CPUs that cannot be: {quoted(reply, 120)}; see the agent's log"
+            ) from None
+        return tuple(GuestCpu(number, number in online, number in offlinable) for number in sorted(vcpus))
+
+    async def slots(self, logical_ids: Collection[int]) -> Mapping[int, int] | None:
+        """Ask the guest's sysfs only where its count may differ from the machine's.
+
+        libvirt has no API for files, only one for any command of the agent's, which taints the domain
+        (``custom-ga-command``).
+        """
+        try:
+            domain = await self._reader.live()
+        except Refusal as refusal:
+            raise _error("what libvirt's record has", refusal) from None
+        ids = sorted(domain.enabled)
+        order = [domain.order.get(vcpu, 0) for vcpu in ids]
+        in_sequence = (len(set(order)) == len(order) and order == sorted(order)) or not any(order)
+        if ids == list(range(len(ids))) == sorted(logical_ids) and in_sequence:
+            return {number: number for number in ids}
+        return await self._files.slots(logical_ids)
+
+    async def set_online(self, wanted: Mapping[int, bool]) -> SetResult:
+        before = {cpu.logical_id: cpu.online for cpu in await self.cpus()}
+        for online in (True, False):
+            numbers = [
+                number for number, state in wanted.items() if state is online and before.get(number) is not state
+            ]
+            if not numbers:
+                continue
+            try:
+                await self._connection.call(self._domain.setGuestVcpus, format_cpulist(numbers), int(online))
+            except Refusal as refusal:
+                return await self._reached(wanted, refusal)
+        return SetResult(tuple(wanted))
+
+    async def close(self) -> None:
+        await self._files.close()
+
+    async def _reached(self, wanted: Mapping[int, bool], refusal: Refusal) -> SetResult:
+        """Libvirt does not say how far the agent came: the guest does."""
+        error = _error("to online or offline CPUs", refusal)
+        after = {cpu.logical_id: cpu.online for cpu in await self.cpus()}
+        done = tuple(number for number, state in wanted.items() if after.get(number) is state)
+        left = [number for number in wanted if number not in done]
+        return SetResult(done, left[0] if left else None, error.code if left else None, error.msg if left else "")
+
+
+class _LibvirtWire:
+    """Carries any command of the agent's."""
+
+    def __init__(self, connection: Connection, domain: libvirt.virDomain) -> None:
+        self._connection = connection
+        self._domain = domain
+
+    async def ask(self, command: str, arguments: Mapping[str, Any], deadline: float) -> Any:
+        question = {"execute": command, **({"arguments": dict(arguments)} if arguments else {})}
+        seconds = max(1, round(deadline - time.monotonic()))
+        try:
+            text: Any = await self._connection.call(
+                imported_for_qemu().qemuAgentCommand, self._domain, json.dumps(question), seconds, 0
+            )
+            return json.loads(text)["return"]
+        except Refusal as refusal:
+            if refusal.number in _UNAVAILABLE:
+                raise _error(command, refusal) from None
+            # libvirt hands the agent's own error on as words.
+            raise AgentRefusal("GenericError", refusal.desc) from None
+        except (ValueError, KeyError, TypeError):
+            raise HotplugError(
+                AGENT_ERROR, f"the guest agent's answer to {command} is none: {quoted(text, 120)}; see the agent's log"
+            ) from None
+
+    async def close(self) -> None:
+        return None
+
+
+def _error(what: str, refusal: Refusal) -> HotplugError:
+    if refusal.number in _UNAVAILABLE:
+        return HotplugError(
+            AGENT_UNAVAILABLE,
+            f"the guest agent cannot be asked {what}: {refusal.desc}; start qemu-guest-agent in the guest, and give "
+            "the domain a channel org.qemu.guest_agent.0 if it has none",
+        )
+    return HotplugError(
+        AGENT_ERROR, f"the guest agent was asked {what}: {refusal.desc}; see the agent's log in the guest"
+    )
