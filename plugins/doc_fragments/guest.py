@@ -81,3 +81,21 @@ requirements:
   - lxml, for O(domain_xml) and O(name)
   - libvirt-python >= 9.0, for O(name)
 """
+
+    HOST = r"""
+options:
+  max_overcommit:
+    description:
+      - How many vCPUs each CPU of the host may bear, over all of its running guests that are known, which for a libvirt
+        are all of its own. It is judged when all is planned, before anything is changed, and only where vCPUs are
+        added.
+    type: float
+  overcommit:
+    description:
+      - What to do when O(max_overcommit) would be exceeded.
+    type: str
+    choices:
+      warn: Go on, with a warning.
+      fail: Add no vCPU to any guest of that host; RV(ignore:error_code=conflicting_request).
+    default: warn
+"""

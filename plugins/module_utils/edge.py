@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
@@ -17,9 +17,13 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     HotplugError,
     MissingLibrary,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.observe import inspect
-from ansible_collections.kvm.hotplug.plugins.module_utils.report import convergence_report, info_report
-from ansible_collections.kvm.hotplug.plugins.module_utils.source import source_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.report import convergence_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.source import Connections, connections, source_of
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.engine import Convergence
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports import Source
+    from ansible_collections.kvm.hotplug.plugins.module_utils.request import Request
 
 
 class GuestModule(AnsibleModule):  # type: ignore[misc]  # ansible-core has no types
@@ -52,23 +56,36 @@ def run_vcpu(module: GuestModule) -> None:
     result = Convergence()
     with Edge(module, lambda: convergence_report(result)):
         request = parse_request(module.params, module.check_mode)
-        asyncio.run(converge(source_of(module.params), request, result))
-        _warn(module, result.warnings)
+
+        async def work() -> None:
+            async with connections() as kept:
+                source = source_of(module.params, kept)
+                if module.params["max_overcommit"] is None:
+                    await converge(source, request, result)
+                else:
+                    await _converge_on_host(module, kept, source, request, result)
+
+        asyncio.run(work())
+        warn(module, result.warnings)
         if result.error is not None:
             raise result.error
         module.exit_json(**convergence_report(result))
 
 
-def run_vcpu_info(module: GuestModule) -> None:
-    """Do what ``kvm.hotplug.vcpu_info`` is asked for."""
-    with Edge(module, lambda: {"changed": False}):
-        seen, warnings = asyncio.run(inspect(source_of(module.params)))
-        _warn(module, warnings)
-        module.exit_json(changed=False, guests=[info_report(seen)])
+async def _converge_on_host(
+    module: GuestModule, kept: Connections, source: Source, request: Request, result: Convergence
+) -> None:
+    """Converge one guest of a host whose capacity counts."""
+    from ansible_collections.kvm.hotplug.plugins.module_utils import fleet, fleet_edge
+
+    job = fleet.Job("", source, request, fleet_edge.host_of(module.params), result)
+    limits = fleet_edge.limits_of(module.params)
+    result.warnings += await fleet.converge_all([job], limits, fleet_edge.host_looker([module.params], kept))
 
 
-def _warn(module: GuestModule, warnings: list[str]) -> None:
-    for warning in warnings:
+def warn(module: GuestModule, warnings: list[str]) -> None:
+    """Hand warnings on to the user."""
+    for warning in dict.fromkeys(warnings):
         module.warn(warning)
 
 

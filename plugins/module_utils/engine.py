@@ -15,6 +15,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     GUEST_NOT_RUNNING,
     HotplugError,
 )
+from ansible_collections.kvm.hotplug.plugins.module_utils.guards import check_guards
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     CONFIG,
     LIVE,
@@ -33,7 +34,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.observe import (
     observe_again,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.plan import AgentUse, Plan, StillEjecting, make_plan
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports import Ports, Source, opened
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports import Ports, Source
 from ansible_collections.kvm.hotplug.plugins.module_utils.request import Request
 
 if TYPE_CHECKING:
@@ -69,47 +70,106 @@ class Convergence:
         return self.journal is not None and (self.is_prediction or self.journal.changed)
 
 
+class Run:
+    """One guest on its way to the wish: ``prepare`` looks and plans, ``finish`` carries that out, ``close`` lets go.
+
+    What came of it is in ``result``, a ``HotplugError`` included; neither is raised. Whatever else is raised is a
+    defect, and ``result`` then says what had been done by then.
+    """
+
+    def __init__(self, source: Source, request: Request, result: Convergence) -> None:
+        self._source = source
+        self._request = request
+        self._ports: Ports | None = None
+        self.result = result
+        self.plan: Plan | None = None
+
+    async def prepare(self) -> None:
+        """Observe the guest and plan; ``plan`` stays None where that failed."""
+        self.result.by_agent = self._request.by_agent
+        try:
+            self._ports = await self._source.open(reading=self._request.check_mode)
+            self.result.warnings = self._ports.warnings
+            seen = await observe(self._ports, _need(self._request))
+            self.result.before = self.result.after = seen
+            plan, seen = await _plan(self._ports, self._request, seen)
+            self.result.before = self.result.after = seen
+            check_guards(plan, seen.state, self._request.guards)
+            if CONFIG in plan.reached and plan.changes:
+                _check_config(seen, plan, self._request)
+        except HotplugError as error:
+            self.result.error = error
+        else:
+            self.plan = plan
+
+    async def finish(self) -> None:
+        """Carry the plan out, or predict it in check mode; nothing where there is none."""
+        if self.plan is None or not self.plan.changes or self._ports is None:
+            return
+        try:
+            await self._carry_out(self._ports, self.plan)
+        except HotplugError as error:
+            self.result.error = error
+            await self._see_what_was_reached(self._ports)
+
+    async def close(self) -> None:
+        """Let go of the guest; never raises."""
+        if self._ports is not None:
+            await self._ports.close()
+
+    async def _carry_out(self, ports: Ports, plan: Plan) -> None:
+        # Most runs of a playbook have nothing to do: what only a change needs is imported only here.
+        from ansible_collections.kvm.hotplug.plugins.module_utils.apply import carry_out
+        from ansible_collections.kvm.hotplug.plugins.module_utils.journal import Journal
+
+        before = self.result.before
+        if before is None:
+            return
+        how = _how(self._request, before.state, plan, self.result.warnings)
+        self.result.journal = Journal(plan.steps)
+        predicted = _predicted(before, plan)
+        # Until it is known again, the state is unknown: a defect in between must not report the old one.
+        self.result.after = None
+        if await carry_out(self.result.journal, ports, before.state, how):
+            self.result.after = await observe_again(ports, _need(self._request))
+        else:
+            self.result.is_prediction = True
+            self.result.after = predicted
+
+    async def _see_what_was_reached(self, ports: Ports) -> None:
+        """After a failure, look once more: the report says what is, not what was hoped for."""
+        journal = self.result.journal
+        if journal is None:
+            return
+        self.result.after = None
+        try:
+            self.result.after = await self._look_again(ports)
+        except HotplugError:
+            # The first error is the one to report; the state stays unknown.
+            return
+        journal.learn(self.result.after.state)
+
+    async def _look_again(self, ports: Ports) -> Observation:
+        try:
+            return await observe(ports, _need(self._request))
+        except HotplugError as error:
+            if error.code not in (CONNECTION_LOST, GUEST_NOT_RUNNING):
+                raise
+        await ports.close()
+        return (await inspect(self._source))[0]
+
+
 async def converge(source: Source, request: Request, result: Convergence) -> None:
     """Bring a guest to the wish and put what came of it into ``result``, a ``HotplugError`` included.
 
     Whatever else is raised is a defect; ``result`` then says what had been done by then.
     """
-    result.by_agent = request.by_agent
+    run = Run(source, request, result)
     try:
-        async with opened(source, reading=request.check_mode) as ports:
-            result.warnings = ports.warnings
-            try:
-                await _converge(ports, request, result)
-            except HotplugError as error:
-                result.error = error
-                await _see_what_was_reached(source, ports, request, result)
-    except HotplugError as error:
-        result.error = error
-
-
-async def _converge(ports: Ports, request: Request, result: Convergence) -> None:
-    result.before = await observe(ports, _need(request))
-    result.after = result.before
-    plan, result.before = await _plan(ports, request, result.before)
-    result.after = result.before
-    if not plan.changes:
-        return
-    # Most runs of a playbook end above: what only a change needs is imported only then.
-    from ansible_collections.kvm.hotplug.plugins.module_utils.apply import carry_out
-    from ansible_collections.kvm.hotplug.plugins.module_utils.journal import Journal
-
-    if CONFIG in plan.reached:
-        _check_config(result.before, plan, request)
-    how = _how(request, result.before.state, plan, result.warnings)
-    result.journal = Journal(plan.steps)
-    predicted = _predicted(result.before, plan)
-    # Until it is known again, the state is unknown: a defect in between must not report the old one.
-    result.after = None
-    if await carry_out(result.journal, ports, result.before.state, how):
-        result.after = await observe_again(ports, _need(request))
-    else:
-        result.is_prediction = True
-        result.after = predicted
+        await run.prepare()
+        await run.finish()
+    finally:
+        await run.close()
 
 
 async def _plan(ports: Ports, request: Request, seen: Observation) -> tuple[Plan, Observation]:
@@ -196,27 +256,3 @@ def _predicted_online(online: OnlineState, plan: Plan) -> OnlineState:
     added, removed = ids.get(ONLINE, set()), ids.get(OFFLINE, set()) | ids.get(UNPLUG, set())
     known = (online.known | added) - ids.get(UNPLUG, set()) if online.known else online.known
     return replace(online, enabled=frozenset((online.enabled | added) - removed) & known, known=frozenset(known))
-
-
-async def _see_what_was_reached(source: Source, ports: Ports, request: Request, result: Convergence) -> None:
-    """After a failure, look once more: the report says what is, not what was hoped for."""
-    journal = result.journal
-    if journal is None:
-        return
-    result.after = None
-    try:
-        result.after = await _look_again(source, ports, request)
-    except HotplugError:
-        # The first error is the one to report; the state stays unknown.
-        return
-    journal.learn(result.after.state)
-
-
-async def _look_again(source: Source, ports: Ports, request: Request) -> Observation:
-    try:
-        return await observe(ports, _need(request))
-    except HotplugError as error:
-        if error.code not in (CONNECTION_LOST, GUEST_NOT_RUNNING):
-            raise
-    await ports.close()
-    return (await inspect(source))[0]

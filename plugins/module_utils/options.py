@@ -73,6 +73,32 @@ HOW_OPTIONS: dict[str, Any] = {
     "on_failure": {"type": "str", "choices": ["keep", "rollback"], "default": "keep"},
 }
 
+GUARD_OPTIONS: dict[str, Any] = {
+    "expected": {
+        "type": "dict",
+        "options": {"live": {"type": "str"}, "config": {"type": "str"}},
+        "required_one_of": [("live", "config")],
+    },
+    "max_disable": {"type": "int"},
+}
+
+HOST_OPTIONS: dict[str, Any] = {
+    "max_overcommit": {"type": "float"},
+    "overcommit": {"type": "str", "choices": ["warn", "fail"], "default": "warn"},
+}
+
+BATCH_OPTIONS: dict[str, Any] = {
+    "guests": {"type": "list", "elements": "dict", "required": True},
+    "defaults": {"type": "dict", "default": {}},
+    "max_concurrency": {"type": "int", "default": 16},
+    "fail_fast": {"type": "bool", "default": False},
+}
+
+FLEET_OPTIONS: dict[str, Any] = {
+    "qmp_sockets": {"type": "list", "elements": "str"},
+    "max_concurrency": {"type": "int", "default": 16},
+}
+
 WISH_CONSTRAINTS: dict[str, Any] = {
     "required_one_of": [("vcpus", "nodes", "count"), *GUEST_CONSTRAINTS["required_one_of"]],
     "mutually_exclusive": [("vcpus", "nodes", "count"), *GUEST_CONSTRAINTS["mutually_exclusive"]],
@@ -87,3 +113,13 @@ def parse_timeout(params: Mapping[str, Any]) -> float:
             CONFLICTING_REQUEST, f"timeout is {timeout:g}: give a number of seconds above 0, at most {LONGEST_TIMEOUT}"
         )
     return timeout
+
+
+VCPU_SPEC: dict[str, Any] = {
+    **GUEST_OPTIONS,
+    **WISH_OPTIONS,
+    **HOW_OPTIONS,
+    **GUARD_OPTIONS,
+    **CONFIG_OPTIONS,
+    **TIMEOUT_OPTION,
+}

@@ -85,7 +85,7 @@ def scopes_of(scope: str, state: GuestState) -> tuple[str, ...]:
     if not has:
         raise HotplugError(
             CONFLICTING_REQUEST,
-            "only the guest's agent was named, which cannot plug: use method agent, or name qmp_socket or domain_xml too",
+            "only the guest's agent was named, which plugs nothing: use method agent, or name qmp_socket as well",
         )
     if scope == "all":
         return has

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
@@ -16,6 +16,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.vcpus_xml import vcpus
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.engine import Convergence
+    from ansible_collections.kvm.hotplug.plugins.module_utils.fleet import Job, Sight
 
 SPARSE_FEATURE = "sparse-vcpus"
 
@@ -53,6 +54,52 @@ def info_report(seen: Observation) -> dict[str, Any]:
     report["drift"] = {"config": _drift(seen.state), "libvirt": _record_drift(seen.state)}
     report["qemu_args"] = _qemu_args(seen)
     return report
+
+
+def failure_report(sight: Sight) -> dict[str, Any]:
+    """Return what there is to say of a guest that could not be looked at."""
+    error = sight.error
+    return {
+        "guest": sight.label,
+        "error_code": None if error is None else error.code,
+        "msg": "" if error is None else error.msg,
+    }
+
+
+def batch_report(jobs: Sequence[Job]) -> dict[str, Any]:
+    """Return what ``vcpu_batch`` returns: each guest as ``vcpu`` would, and how many fared how."""
+    guests = [
+        {
+            "item": job.label,
+            "failed": job.result.error is not None,
+            "skipped": job.skipped,
+            "msg": "" if job.result.error is None else job.result.error.msg,
+            "warnings": list(job.result.warnings),
+            **convergence_report(job.result),
+        }
+        for job in jobs
+    ]
+    diffs = [
+        {**guest.pop("diff"), "before_header": guest["item"], "after_header": guest["item"]}
+        for guest in guests
+        if "diff" in guest
+    ]
+    changed = sum(guest["changed"] for guest in guests)
+    failed = sum(guest["failed"] for guest in guests)
+    skipped = sum(guest["skipped"] for guest in guests)
+    settled = sum(not (guest["changed"] or guest["failed"] or guest["skipped"]) for guest in guests)
+    return {
+        "changed": changed > 0,
+        "guests": guests,
+        "summary": {
+            "guests": len(guests),
+            "changed": changed,
+            "unchanged": settled,
+            "failed": failed,
+            "skipped": skipped,
+        },
+        "diff": diffs,
+    }
 
 
 def convergence_report(result: Convergence) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.desired import Wish, parse_wish
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.guards import NO_GUARDS, Guards, parse_guards
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG
 from ansible_collections.kvm.hotplug.plugins.module_utils.options import parse_timeout
 
@@ -32,6 +33,7 @@ class Request:
     check_mode: bool = False
     by_agent: bool = False
     drain: bool = True
+    guards: Guards = NO_GUARDS
 
 
 def parse_request(params: Mapping[str, Any], check_mode: bool) -> Request:
@@ -50,6 +52,7 @@ def parse_request(params: Mapping[str, Any], check_mode: bool) -> Request:
         check_mode=check_mode,
         by_agent=by_agent,
         drain=params["drain"],
+        guards=parse_guards(params),
     )
 
 

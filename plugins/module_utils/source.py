@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -17,12 +18,44 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.ports import LayOut, P
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.agent.port import Agent
     from ansible_collections.kvm.hotplug.plugins.module_utils.config.port import Config
+    from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.pool import Pool
 
 OpenMachine = Callable[[], Awaitable[Machine]]
 MakeAgent = Callable[[], "Agent"]
 
 # An agent answers within a moment or not at all; nobody waits a whole timeout for one that hangs.
 LONGEST_FOR_AGENT = 15.0
+
+
+@contextlib.asynccontextmanager
+async def connections() -> AsyncIterator[Connections]:
+    """Keep the connections to libvirt of the sources made meanwhile, and close them at the end."""
+    kept = Connections()
+    try:
+        yield kept
+    finally:
+        await kept.close()
+
+
+class Connections:
+    """What a guest of libvirt's needs of those before it; nothing is imported for any other."""
+
+    def __init__(self) -> None:
+        self._pool: Pool | None = None
+
+    @property
+    def pool(self) -> Pool:
+        """The connections to libvirt."""
+        if self._pool is None:
+            from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.pool import Pool
+
+            self._pool = Pool()
+        return self._pool
+
+    async def close(self) -> None:
+        """Close all; never raises."""
+        if self._pool is not None:
+            await self._pool.close()
 
 
 @dataclass(frozen=True)
@@ -52,11 +85,14 @@ class DirectSource:
         return ports
 
 
-def source_of(params: Mapping[str, Any]) -> Source:
-    """Return the source that the options name; raises ``HotplugError`` for options that do not go together."""
+def source_of(params: Mapping[str, Any], kept: Connections) -> Source:
+    """Return the source that the options name; raises ``HotplugError`` for options that do not go together.
+
+    ``kept`` has to be open as long as the source is used.
+    """
     timeout = parse_timeout(params)
     if params["name"] is not None:
-        return _with_libvirt(params, timeout)
+        return _with_libvirt(params, timeout, kept.pool)
     _refuse(params, ("ask_qemu",), "goes with name")
     open_machine = None if params["qmp_socket"] is None else _opener(params["qmp_socket"], timeout)
     make_agent = None if params["agent_socket"] is None else _agent_maker(params["agent_socket"], timeout)
@@ -75,11 +111,12 @@ def source_of(params: Mapping[str, Any]) -> Source:
     return DirectSource(open_machine, config, _layer(params, timeout), make_agent)
 
 
-def _with_libvirt(params: Mapping[str, Any], timeout: float) -> Source:
+def _with_libvirt(params: Mapping[str, Any], timeout: float, pool: Pool) -> Source:
     _refuse(params, ("backup", "xml_detail"), "goes with domain_xml")
     from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.source import LibvirtSource
 
     return LibvirtSource(
+        pool,
         params["uri"],
         params["name"],
         timeout,

@@ -93,8 +93,8 @@ options:
       - How vCPUs are enabled and disabled.
       - V(agent) goes with O(vcpus) and O(count), and not with O(nodes) or O(scope=config); O(scope) is always live.
       - With V(agent), ids are those of the machine. Which of the guest's own CPUs each is, the guest's sysfs tells,
-        where its agent may read files. Where not, the guest is taken to count as the machine does, if there is no gap in
-        the ids; otherwise the task fails with RV(error_code=agent_error).
+        where its agent may read files. Where not, the guest is taken to count as the machine does, if there is no gap
+        in the ids; otherwise the task fails with RV(error_code=agent_error).
     type: str
     choices:
       hotplug: The machine plugs and unplugs them.
@@ -111,9 +111,10 @@ options:
   guest_online:
     description:
       - What to wait for after a plug.
-      - On x86 a guest acknowledges that it has seen the vCPU, which needs no agent; whether its system runs on it, only
-        the guest's agent tells. On pseries and s390x, and while it is paused, a guest acknowledges nothing.
-      - With O(name), the acknowledgements come as QEMU's own events, which libvirt passes on without tainting the guest.
+      - On x86 a guest acknowledges that it has seen the vCPU, which needs no agent; whether its system runs on it,
+        only the guest's agent tells. On pseries and s390x, and while it is paused, a guest acknowledges nothing.
+      - With O(name), the acknowledgements come as QEMU's own events, which libvirt passes on without tainting the
+        guest.
     type: str
     choices:
       ensure:
@@ -125,10 +126,29 @@ options:
     default: ensure
   drain:
     description:
-      - Whether a guest that has an agent is asked to offline a vCPU before it is unplugged. A refusal then comes at once,
-        says why, and leaves everything as it was; when the unplug fails after it, the vCPU is onlined again.
+      - Whether a guest that has an agent is asked to offline a vCPU before it is unplugged. A refusal then comes at
+        once, says why, and leaves everything as it was; when the unplug fails after it, the vCPU is onlined again.
     type: bool
     default: true
+  expected:
+    description:
+      - The vCPUs that were enabled when this change was decided on. When others are enabled now, the task fails with
+        RV(error_code=conflicting_request) and changes nothing, unless the wish is fulfilled already.
+    type: dict
+    suboptions:
+      live:
+        description:
+          - Those of the running guest, as a list of ids such as V(0-3,6).
+        type: str
+      config:
+        description:
+          - Those of its next boot.
+        type: str
+  max_disable:
+    description:
+      - How many vCPUs the task may at most disable, in the running guest or at its next boot. When it would take more,
+        it fails with RV(error_code=conflicting_request) and changes nothing.
+    type: int
   on_failure:
     description:
       - What to do with the steps done before one that failed.
@@ -158,6 +178,7 @@ options:
     default: false
 extends_documentation_fragment:
   - kvm.hotplug.guest
+  - kvm.hotplug.guest.host
   - kvm.hotplug.attributes
 attributes:
   check_mode:
@@ -249,11 +270,13 @@ steps:
   elements: dict
   contains:
     step:
-      description: V(plug) or V(unplug) of the running guest, V(enable) or V(disable) for its next boot.
+      description:
+        - V(plug) or V(unplug) of the running guest, V(enable) or V(disable) for its next boot, V(online) or V(offline)
+          by the guest's own system.
       type: str
       sample: plug
     target:
-      description: Which state it changes, V(live) or V(config).
+      description: Which state it changes, V(live), V(config) or V(guest), that of the guest's own system.
       type: str
       sample: live
     vcpus:
@@ -468,21 +491,14 @@ msg:
 """
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.edge import GuestModule, run_vcpu
-from ansible_collections.kvm.hotplug.plugins.module_utils.options import (
-    CONFIG_OPTIONS,
-    GUEST_OPTIONS,
-    HOW_OPTIONS,
-    TIMEOUT_OPTION,
-    WISH_CONSTRAINTS,
-    WISH_OPTIONS,
-)
+from ansible_collections.kvm.hotplug.plugins.module_utils.options import HOST_OPTIONS, VCPU_SPEC, WISH_CONSTRAINTS
 
 
 def main() -> None:
     """Run the module."""
     run_vcpu(
         GuestModule(
-            argument_spec={**GUEST_OPTIONS, **WISH_OPTIONS, **HOW_OPTIONS, **CONFIG_OPTIONS, **TIMEOUT_OPTION},
+            argument_spec={**VCPU_SPEC, **HOST_OPTIONS},
             supports_check_mode=True,
             **WISH_CONSTRAINTS,
         )

@@ -14,6 +14,18 @@ version_added: 0.1.0
 description:
   - Returns each vCPU a guest can have, whether it is enabled, where it is in the guest's topology, and whether it
     could be enabled or disabled now, with the reason and the remedy when not.
+  - Without an option that names a guest, it tells of every guest at O(uri), running or not.
+options:
+  qmp_sockets:
+    description:
+      - The monitors of several guests that libvirt does not run, as shell patterns such as C(/run/guests/*/qmp.sock).
+    type: list
+    elements: str
+  max_concurrency:
+    description:
+      - How many guests to look at at once, at most 256.
+    type: int
+    default: 16
 author:
   - the kvm.hotplug authors (@kvm-hotplug)
 extends_documentation_fragment:
@@ -34,6 +46,15 @@ EXAMPLES = r"""
   kvm.hotplug.vcpu_info:
     qmp_socket: /run/guests/web1/qmp.sock
   register: info
+
+- name: Look at all guests of a libvirt
+  kvm.hotplug.vcpu_info:
+    uri: qemu:///system
+  register: all_guests
+
+- name: Look at all guests that have a monitor in a folder
+  kvm.hotplug.vcpu_info:
+    qmp_sockets: [/run/guests/*/qmp.sock]
 
 - name: Look at the config state of a guest that is shut off
   kvm.hotplug.vcpu_info:
@@ -58,7 +79,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 guests:
-  description: The guests, one for each that was named.
+  description: The guests that were named, or found.
   returned: success
   type: list
   elements: dict
@@ -258,6 +279,24 @@ guests:
       description: The arguments that start QEMU with the config state; empty when nothing tells that state.
       type: list
       elements: str
+failed_guests:
+  description:
+    - Those of several guests that could not be looked at; they hide no others. One that was named alone fails the task.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    guest:
+      description: What the guest was named by.
+      type: str
+      sample: /run/guests/web2/qmp.sock
+    error_code:
+      description: What failed.
+      type: str
+      sample: monitor_unreachable
+    msg:
+      description: What failed, why, and what to do about it.
+      type: str
 error_code:
   description: What failed, for programs; RV(msg) says it for people, and what to do about it.
   returned: failure
@@ -269,8 +308,10 @@ msg:
   type: str
 """
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.edge import GuestModule, run_vcpu_info
+from ansible_collections.kvm.hotplug.plugins.module_utils.edge import GuestModule
+from ansible_collections.kvm.hotplug.plugins.module_utils.fleet_edge import run_vcpu_info
 from ansible_collections.kvm.hotplug.plugins.module_utils.options import (
+    FLEET_OPTIONS,
     GUEST_CONSTRAINTS,
     GUEST_OPTIONS,
     TIMEOUT_OPTION,
@@ -280,7 +321,11 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.options import (
 def main() -> None:
     """Run the module."""
     run_vcpu_info(
-        GuestModule(argument_spec={**GUEST_OPTIONS, **TIMEOUT_OPTION}, supports_check_mode=True, **GUEST_CONSTRAINTS)
+        GuestModule(
+            argument_spec={**GUEST_OPTIONS, **FLEET_OPTIONS, **TIMEOUT_OPTION},
+            supports_check_mode=True,
+            mutually_exclusive=GUEST_CONSTRAINTS["mutually_exclusive"],
+        )
     )
 
 

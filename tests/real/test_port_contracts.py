@@ -18,6 +18,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.config.lay_out import 
 from ansible_collections.kvm.hotplug.plugins.module_utils.config.port import Config
 from ansible_collections.kvm.hotplug.plugins.module_utils.config.xml_file import XmlFile
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.pool import Pool
 from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.source import LibvirtSource
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import DONE, REFUSED, Machine
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.qmp import QmpMachine
@@ -38,16 +39,26 @@ Work = Callable[[Ports], Awaitable[None]]
 Stored = tuple[Source, Callable[[], str], Callable[[str], None]]
 
 
-def libvirt_source(guest: LibvirtGuest) -> Source:
-    if not bindings():
-        pytest.skip("libvirt's bindings are for another Python than this one")
-    return LibvirtSource(guest.daemon.uri, guest.name, PATIENCE, lambda xml: lay_out(xml, "never", None, PATIENCE))
+class OwnLibvirtSource(LibvirtSource):
+    """A source that closes its connection with its ports."""
+
+    def __init__(self, guest: LibvirtGuest) -> None:
+        if not bindings():
+            pytest.skip("libvirt's bindings are for another Python than this one")
+        self.pool = Pool()
+        super().__init__(
+            self.pool, guest.daemon.uri, guest.name, PATIENCE, lambda xml: lay_out(xml, "never", None, PATIENCE)
+        )
 
 
 def using(source: Source, work: Work, reading: bool = False) -> None:
     async def all_of_it() -> None:
-        async with opened(source, reading) as ports:
-            await work(ports)
+        try:
+            async with opened(source, reading) as ports:
+                await work(ports)
+        finally:
+            if isinstance(source, OwnLibvirtSource):
+                await source.pool.close()
 
     asyncio.run(asyncio.wait_for(all_of_it(), 4 * PATIENCE))
 
@@ -67,7 +78,7 @@ def running(request: pytest.FixtureRequest) -> tuple[Contact, Source]:
     """A guest with vCPUs 0-3 of 8 on two nodes, and the source that opens its machine."""
     if request.param == "libvirt":
         domain = request.getfixturevalue("newest_domain")(**{**TWO_CELLS, **THREE_GO})
-        return domain, libvirt_source(domain)
+        return domain, OwnLibvirtSource(domain)
     guest = request.getfixturevalue("boot")(**{**TWO_NODES, "smp": "4,sockets=4,cores=2,threads=1,maxcpus=8"})
 
     async def open_machine() -> Machine:
@@ -87,7 +98,7 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stored]:
         def enable(vcpu: str) -> None:
             domain.virsh("setvcpu", vcpu, "--enable", "--config")
 
-        yield libvirt_source(domain), lambda: domain.xml(inactive=True), enable
+        yield OwnLibvirtSource(domain), lambda: domain.xml(inactive=True), enable
         return
     file = tmp_path / "guest.xml"
     file.write_text(

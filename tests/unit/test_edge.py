@@ -195,11 +195,11 @@ def test_a_missing_library_is_named_with_the_python_that_misses_it(
 
 
 def test_an_error_in_the_collection_itself_is_reported_as_one(run: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_module: object) -> None:
+    def broken(*_arguments: object) -> None:
         raise ZeroDivisionError("by mistake")
 
     monkeypatch.setattr(edge, "source_of", broken)
-    answer = run("vcpu_info", qmp_socket="/nowhere")
+    answer = run("vcpu", qmp_socket="/nowhere", count=1)
     assert (answer["failed"], answer["error_code"], answer["changed"]) == (True, "internal", False)
     assert "please report it: ZeroDivisionError: by mistake" in answer["msg"]
 

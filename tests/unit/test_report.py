@@ -12,6 +12,8 @@ from typing import Any, Callable
 
 import pytest
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.fleet import Sight
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     Blocker,
     ConfigState,
@@ -22,6 +24,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
 from ansible_collections.kvm.hotplug.plugins.module_utils.observe import Observation
 from ansible_collections.kvm.hotplug.plugins.module_utils.report import (
     convergence_report,
+    failure_report,
     guest_report,
     info_report,
 )
@@ -105,7 +108,9 @@ def test_vcpu_returns_no_error_code_when_it_succeeds(peer: StartPeer) -> None:
 
 def test_vcpu_info_returns_what_it_documents(peer: StartPeer) -> None:
     migrating = Imitation(answers={"query-migrate": {"return": {"status": "active"}}})
-    report = {"guests": [info_report(look(peer(migrating).address))], "error_code": "", "msg": ""}
+    lost = failure_report(Sight("/q", error=HotplugError("monitor_unreachable", "nobody listens")))
+    seen = info_report(look(peer(migrating).address))
+    report = {"guests": [seen], "failed_guests": [lost], "error_code": "", "msg": ""}
     assert reported_keys(report) == documented_keys(returned("vcpu_info"))
     for name, entry in returned("vcpu_info").items():
         check_types(entry, report[name], name)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.source import source_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.source import Connections, source_of
 
 OPTIONS: dict[str, Any] = {
     "name": None,
@@ -27,13 +27,13 @@ OPTIONS: dict[str, Any] = {
 
 
 def test_a_socket_alone_is_a_machine_without_config() -> None:
-    source = source_of(OPTIONS)
+    source = source_of(OPTIONS, Connections())
     assert source.open_machine is not None
     assert source.config is None
 
 
 def test_a_file_alone_is_a_config_without_machine() -> None:
-    source = source_of({**OPTIONS, "qmp_socket": None, "domain_xml": "/etc/g.xml"})
+    source = source_of({**OPTIONS, "qmp_socket": None, "domain_xml": "/etc/g.xml"}, Connections())
     assert source.open_machine is None
     assert source.config is not None
 
@@ -45,6 +45,6 @@ def test_a_file_alone_is_a_config_without_machine() -> None:
 )
 def test_an_option_of_config_without_config_is_refused(option: dict[str, Any]) -> None:
     with pytest.raises(HotplugError) as caught:
-        source_of({**OPTIONS, **option})
+        source_of({**OPTIONS, **option}, Connections())
     assert caught.value.code == "conflicting_request"
     assert next(iter(option)) in caught.value.msg

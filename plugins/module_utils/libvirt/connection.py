@@ -86,11 +86,18 @@ class Connection:
         try:
             return await self._in_thread(function, *arguments)
         except Refusal as refusal:
-            if self._open is not None and not await self._is_alive():
+            if self._open is not None and not await self.is_alive():
                 raise HotplugError(
                     CONNECTION_LOST, f"the connection to libvirt at {quoted(self.uri)} broke: {refusal.desc}"
                 ) from None
             raise
+
+    async def is_alive(self) -> bool:
+        """Tell whether the daemon is still at the other end."""
+        try:
+            return bool(await self._in_thread(self.handle.isAlive))
+        except (Refusal, HotplugError):
+            return False
 
     async def close(self) -> None:
         """Hang up; never raises."""
@@ -112,12 +119,6 @@ class Connection:
         if name.isascii() and name.isdecimal() and len(name) < 10:
             found.append((self.handle.lookupByID, int(name)))
         return found
-
-    async def _is_alive(self) -> bool:
-        try:
-            return bool(await self._in_thread(self.handle.isAlive))
-        except (Refusal, HotplugError):
-            return False
 
     async def _in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
         try:

@@ -1,40 +1,20 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A guest that libvirt runs, by its name and the uri of its libvirt: one connection for all its ports."""
+"""A guest that libvirt runs, by its name and the uri of its libvirt."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import MONITOR_UNREACHABLE, HotplugError, quoted
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import quoted
 from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.config import LibvirtConfig
 from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.connection import Connection
 from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.machine import LibvirtMachine
+from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.pool import Pool
 from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.reader import Reader
 from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.refusals import Refusal
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports import LayOut, Ports
-
-if TYPE_CHECKING:
-    pass
-# How long a daemon that went away in the middle may take to come back.
-RESTART_SECONDS = 15.0
-RETRY_SECONDS = 0.5
-
-
-@dataclass
-class LibvirtPorts(Ports):
-    """The ports of a libvirt guest, and the connection they share."""
-
-    connection: Connection | None = None
-
-    async def close(self) -> None:
-        await super().close()
-        if self.connection is not None:
-            await self.connection.close()
 
 
 class LibvirtSource:
@@ -42,6 +22,7 @@ class LibvirtSource:
 
     def __init__(
         self,
+        pool: Pool,
         uri: str,
         name: str,
         timeout: float,
@@ -50,6 +31,7 @@ class LibvirtSource:
         by_agent: bool = False,
         forced: bool = False,
     ) -> None:
+        self._pool = pool
         self._uri = uri
         self._name = name
         self._timeout = timeout
@@ -57,33 +39,14 @@ class LibvirtSource:
         self._ask_qemu = ask_qemu
         self._by_agent = by_agent
         self._forced = forced
-        self._was_open = False
 
     async def open(self, reading: bool) -> Ports:
         """A guest that does not run has no machine, a transient one no config.
 
         libvirt lets only those ask QEMU or the guest's agent who may also write.
         """
-        connection = await self._connected(reading and not self._ask_qemu and not self._by_agent)
-        try:
-            return await self._ports(connection)
-        except BaseException:
-            await connection.close()
-            raise
-
-    async def _connected(self, reading: bool) -> Connection:
-        deadline = time.monotonic() + (RESTART_SECONDS if self._was_open else 0.0)
-        while True:
-            connection = Connection(self._uri, reading, self._timeout)
-            try:
-                await connection.open()
-                self._was_open = True
-                return connection
-            except HotplugError as error:
-                await connection.close()
-                if error.code != MONITOR_UNREACHABLE or time.monotonic() >= deadline:
-                    raise
-            await asyncio.sleep(RETRY_SECONDS)
+        reads = reading and not self._ask_qemu and not self._by_agent
+        return await self._ports(await self._pool.connection(self._uri, reads, self._timeout))
 
     async def _ports(self, connection: Connection) -> Ports:
         domain = await connection.find(self._name)
@@ -96,7 +59,7 @@ class LibvirtSource:
         except Refusal as refusal:
             raise refusal.error(f"cannot look at guest {quoted(self._name)}") from None
         reader = Reader(connection, domain, self._lay_out, self._ask_qemu)
-        ports = LibvirtPorts(connection=connection)
+        ports = Ports()
         if active:
             ports.machine = LibvirtMachine(connection, domain, reader)
             ports.has_agent = await self._has_agent(reader)

@@ -1,0 +1,35 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How many vCPUs a host's CPUs have to bear. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Host:
+    """A hypervisor: its CPUs, and how many vCPUs each of its guests has enabled, by UUID, as far as anybody tells."""
+
+    name: str
+    cpus: int
+    guests: Mapping[str, int] = field(default_factory=dict)
+
+
+def overcommitted(host: Host, planned: Sequence[tuple[str | None, int]], most: float) -> str:
+    """Return why the host gets too full, or nothing; ``planned`` are the UUIDs of guests and what they will have.
+
+    ``most`` is how many vCPUs each of the host's CPUs may bear.
+    """
+    ours = {uuid for uuid, _count in planned}
+    others = sum(count for uuid, count in host.guests.items() if uuid not in ours)
+    load = others + sum(count for _uuid, count in planned)
+    if load <= most * host.cpus:
+        return ""
+    where = host.name or "this host"
+    return (
+        f"{where} has {host.cpus} CPUs, and its guests would have {load} vCPUs enabled, {load / host.cpus:.2f} for "
+        f"each, and max_overcommit is {most:g}: disable others first, or raise it"
+    )

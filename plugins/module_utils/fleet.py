@@ -1,0 +1,178 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Many guests in one run: so many at a time, each by itself, and none stops or hides another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Callable, TypeVar
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.capacity import Host, overcommitted
+from ansible_collections.kvm.hotplug.plugins.module_utils.engine import Convergence, Run
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    CONFLICTING_REQUEST,
+    INTERNAL,
+    HotplugError,
+    quoted,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import LIVE
+from ansible_collections.kvm.hotplug.plugins.module_utils.observe import Observation, inspect
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports import Source
+from ansible_collections.kvm.hotplug.plugins.module_utils.request import Request
+
+Item = TypeVar("Item")
+
+
+@dataclass
+class Job:
+    """One guest and what is wanted of it. ``host`` is where it runs; ``skipped`` after another's failure."""
+
+    label: str
+    source: Source
+    request: Request
+    host: str = ""
+    result: Convergence = field(default_factory=Convergence)
+    skipped: bool = False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many guests at a time; whether the first failure ends the batch; how full a host may get, and what then."""
+
+    concurrency: int = 16
+    fail_fast: bool = False
+    max_overcommit: float | None = None
+    refuse_overcommit: bool = False
+
+
+@dataclass
+class Sight:
+    """What was seen of one guest of many: an observation, or the error."""
+
+    label: str
+    seen: Observation | None = None
+    warnings: list[str] = field(default_factory=list)
+    error: HotplugError | None = None
+
+
+LookAtHost = Callable[[str], Awaitable[Host]]
+
+
+async def converge_all(jobs: Sequence[Job], limits: Limits, look_at_host: LookAtHost) -> list[str]:
+    """Bring each guest to its wish; what came of it is in the jobs. Return warnings that concern no single guest.
+
+    Where the hosts' capacity counts, all is planned before the first step is taken. ``look_at_host`` raises
+    ``HotplugError``.
+    """
+    runs = [Run(job.source, job.request, job.result) for job in jobs]
+    failed = asyncio.Event()
+
+    async def prepared(number: int) -> None:
+        if limits.fail_fast and failed.is_set():
+            jobs[number].skipped = True
+            return
+        await _guarded(jobs[number], runs[number].prepare)
+        if jobs[number].result.error is not None:
+            failed.set()
+
+    async def finished(number: int) -> None:
+        if limits.fail_fast and failed.is_set():
+            jobs[number].skipped = jobs[number].result.error is None
+            return
+        await _guarded(jobs[number], runs[number].finish)
+        if jobs[number].result.error is not None:
+            failed.set()
+
+    async def at_once(number: int) -> None:
+        await prepared(number)
+        if not jobs[number].skipped:
+            await finished(number)
+        await runs[number].close()
+
+    numbers = range(len(jobs))
+    if limits.max_overcommit is None:
+        await _each(numbers, at_once, limits.concurrency)
+        return []
+    try:
+        await _each(numbers, prepared, limits.concurrency)
+        warnings = await _judge_hosts(jobs, runs, limits, look_at_host)
+        await _each(numbers, finished, limits.concurrency)
+    finally:
+        for run in runs:
+            await run.close()
+    return warnings
+
+
+async def inspect_all(sources: Mapping[str, Source], concurrency: int) -> list[Sight]:
+    """Look at each guest; one that cannot be looked at hides no other."""
+    sights = [Sight(label) for label in sources]
+
+    async def look(sight: Sight) -> None:
+        try:
+            sight.seen, sight.warnings = await inspect(sources[sight.label])
+        except HotplugError as error:
+            sight.error = error
+
+    await _each(sights, look, concurrency)
+    return sights
+
+
+async def _each(items: Sequence[Item], work: Callable[[Item], Awaitable[None]], concurrency: int) -> None:
+    slots = asyncio.Semaphore(concurrency)
+
+    async def one(item: Item) -> None:
+        async with slots:
+            await work(item)
+
+    await asyncio.gather(*(one(item) for item in items))
+
+
+async def _guarded(job: Job, phase: Callable[[], Awaitable[None]]) -> None:
+    """A defect that shows with one guest is that guest's error, and the others go on."""
+    try:
+        await phase()
+    except Exception as error:  # noqa: BLE001 - it is reported with all else that came of the guest
+        job.result.error = HotplugError(
+            INTERNAL, f"an error in kvm.hotplug itself, please report it: {type(error).__name__}: {quoted(error)}"
+        )
+
+
+async def _judge_hosts(jobs: Sequence[Job], runs: Sequence[Run], limits: Limits, look_at_host: LookAtHost) -> list[str]:
+    """Warn of hosts that would get too full, or refuse all that would add to that."""
+    warnings: list[str] = []
+    for name in sorted({job.host for job in jobs}):
+        here = [(job, run) for job, run in zip(jobs, runs) if job.host == name and run.plan is not None]
+        growing = [(job, run) for job, run in here if _growth(run) > 0]
+        if not growing or limits.max_overcommit is None:
+            continue
+        host = await look_at_host(name)
+        problem = overcommitted(host, [_load(run) for _job, run in here], limits.max_overcommit)
+        if not problem:
+            continue
+        if not limits.refuse_overcommit:
+            warnings.append(problem)
+            continue
+        for job, run in growing:
+            run.plan = None
+            job.result.error = HotplugError(CONFLICTING_REQUEST, problem)
+    return warnings
+
+
+def _load(run: Run) -> tuple[str | None, int]:
+    """The guest's UUID, and how many vCPUs it has enabled when the plan is carried out."""
+    before = run.result.before
+    if before is None or before.state.live is None:
+        return None, 0
+    enabled = before.state.live.enabled
+    if run.plan is not None:
+        enabled = run.plan.reached.get(LIVE, enabled)
+    return before.state.facts.uuid, len(enabled)
+
+
+def _growth(run: Run) -> int:
+    before = run.result.before
+    live = None if before is None else before.state.live
+    return _load(run)[1] - (len(live.enabled) if live is not None else 0)
