@@ -19,7 +19,7 @@ export ANSIBLE_HOME := $(CACHE)/ansible
 export ANSIBLE_COLLECTIONS_PATH := $(CACHE)/collections
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
 
-.PHONY: help demo test lint sanity unit real bench matrix format clean
+.PHONY: help demo test lint sanity unit real molecule bench matrix format clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -27,8 +27,8 @@ help: ## Show this list
 demo: $(READY) ## Boot a guest here, plug and unplug its vCPUs by playbook, draw the result
 	@$(PY) tests/demo.py
 
-test: $(READY) ## Run lint, sanity, unit and real, whatever fails, and sum up
-	@$(PY) tests/suite.py lint sanity unit real
+test: $(READY) ## Run lint, sanity, unit, real and molecule, whatever fails, and sum up
+	@$(PY) tests/suite.py lint sanity unit real molecule
 
 lint: $(READY) ## Check style, types, licences, docs, the built artifact and the playbooks
 	@$(NOX)
@@ -42,6 +42,10 @@ unit: $(READY) ## Run the tests that need no guest: units, properties, recorded 
 real: $(READY) ## Run the tests against real QEMU and a real Linux guest
 	@$(LAB) prepare --ppc64 --libvirt
 	@$(PYTEST) tests/real
+
+molecule: $(READY) ## Run the molecule scenarios, on guests of QEMU's and of libvirt's
+	@$(LAB) prepare --libvirt
+	@$(PY) tests/scenarios.py
 
 bench: $(READY) ## Measure the modules against ansible.builtin.ping and raw QMP
 	@$(LAB) prepare

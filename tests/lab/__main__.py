@@ -10,12 +10,13 @@ import argparse
 import json
 import pathlib
 import shlex
+import signal
 import sys
 import typing as t
 
 from . import LabError, binaries, detached, image, software
 from .contact import Shell, ShellError
-from .eyes import cpulist
+from .eyes import Monitor, cpulist, enabled_ids
 from .guest import Guest
 
 SMP = "2,sockets=4,cores=2,threads=1,maxcpus=8"
@@ -76,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     shell.add_argument("--timeout", type=float, default=30, help="seconds (default: %(default)s)")
     shell.add_argument("dir", type=pathlib.Path, help="the folder it was booted in, or its shell's socket")
     shell.add_argument("words", nargs=argparse.REMAINDER, metavar="command", help="the command")
+
+    seen = commands.add_parser("eyes", help="print the ids of the vCPUs that QEMU itself has now, as JSON")
+    seen.add_argument("dir", type=pathlib.Path, help="the folder the guest was booted in, or its eyes' socket")
 
     stop = commands.add_parser("stop", help="end a guest")
     stop.add_argument("dir", type=pathlib.Path, help="the folder it was booted in")
@@ -148,12 +152,14 @@ def main() -> int:
         print(json.dumps(detached.boot(guest), indent=1))
     elif options.command == "shell":
         try:
-            is_socket = options.dir.is_socket()
-            shell = Shell(str(options.dir) if is_socket else detached.state_of(options.dir)["shell_socket"])
+            shell = Shell(_socket(options.dir, "shell"))
             print(shell.run(" ".join(options.words), options.timeout), end="")
         except ShellError as error:
             print(error.output, end="")
             return error.status
+    elif options.command == "eyes":
+        with Monitor(_socket(options.dir, "eyes")) as monitor:
+            print(json.dumps(enabled_ids(monitor)))
     elif options.command == "libvirtd" and options.action == "start":
         print(json.dumps(detached.start_libvirtd(options.dir, options.backports), indent=1))
     elif options.command == "domain":
@@ -161,6 +167,10 @@ def main() -> int:
     elif not (detached.stop if options.command == "stop" else detached.stop_libvirtd)(options.dir):
         print("it was not running", file=sys.stderr)
     return 0
+
+
+def _socket(path: pathlib.Path, purpose: str) -> str:
+    return str(path if path.is_socket() else detached.state_of(path)[f"{purpose}_socket"])
 
 
 def _domain(options: argparse.Namespace) -> dict[str, t.Any]:
@@ -185,6 +195,8 @@ def _domain(options: argparse.Namespace) -> dict[str, t.Any]:
 
 
 if __name__ == "__main__":
+    # What is half started is ended then.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         sys.exit(main())
     except (LabError, OSError) as error:

@@ -7,8 +7,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
 import pathlib
+import shutil
 import signal
 import typing as t
 
@@ -23,20 +26,25 @@ LIBVIRTD = "libvirtd.json"
 
 def boot(guest: Guest, timeout: float = 120) -> dict[str, t.Any]:
     """Start a guest that stays, wait until it is ready (if it has a system), and return how to reach it."""
-    _refuse_second(guest.workdir)
-    guest.start(detached=True)
+    with _alone(guest.workdir):
+        _refuse_second(guest.workdir)
+        try:
+            guest.start(detached=True)
+            state = {
+                "pid": guest.pid,
+                "started": processes.started(guest.pid),
+                "qemu": ".".join(str(number) for number in guest.qemu.version),
+                "qmp_socket": guest.qmp_socket,
+                "tcp_monitor": guest.tcp_monitor,
+                "eyes_socket": guest.eyes_socket,
+                "agent_socket": guest.agent_socket,
+                "shell_socket": guest.shell_socket,
+            }
+            (guest.workdir / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
+        except BaseException:
+            guest.stop()
+            raise
     try:
-        state = {
-            "pid": guest.pid,
-            "started": processes.started(guest.pid),
-            "qemu": ".".join(str(number) for number in guest.qemu.version),
-            "qmp_socket": guest.qmp_socket,
-            "tcp_monitor": guest.tcp_monitor,
-            "eyes_socket": guest.eyes_socket,
-            "agent_socket": guest.agent_socket,
-            "shell_socket": guest.shell_socket,
-        }
-        (guest.workdir / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
         if guest.speaks:
             guest.wait_ready(timeout)
     except BaseException:
@@ -52,11 +60,15 @@ def state_of(workdir: pathlib.Path) -> dict[str, t.Any]:
 
 def stop(workdir: pathlib.Path, timeout: float = 10) -> bool:
     """End a guest, and tell whether it was running; a process that merely has its old pid is left alone."""
-    state = state_of(workdir)
-    ended = processes.end(state["pid"], state["started"], (signal.SIGTERM, signal.SIGKILL), timeout)
-    if ended is False:
-        raise LabError(f"QEMU, process {state['pid']}, does not end")
-    return bool(ended)
+    with _alone(workdir):
+        state = state_of(workdir)
+        ended = processes.end(state["pid"], state["started"], (signal.SIGTERM, signal.SIGKILL), timeout)
+        if ended is False:
+            raise LabError(f"QEMU, process {state['pid']}, does not end")
+        sockets = pathlib.Path(state["eyes_socket"]).parent
+        if sockets != workdir.absolute():
+            shutil.rmtree(sockets, ignore_errors=True)
+        return bool(ended)
 
 
 def _refuse_second(workdir: pathlib.Path) -> None:
@@ -68,12 +80,12 @@ def _refuse_second(workdir: pathlib.Path) -> None:
 
 def start_libvirtd(workdir: pathlib.Path, backports: bool = False) -> dict[str, t.Any]:
     """Start a libvirtd that stays, and return how to reach it."""
-    if (workdir / LIBVIRTD).exists():
-        state = _libvirtd(workdir)
-        if processes.started(state["keeper"]) == state["keeper_started"]:
-            raise LabError(f"a libvirtd is running in {workdir}: stop it first")
     workdir.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as undo:
+    with _alone(workdir), contextlib.ExitStack() as undo:
+        if (workdir / LIBVIRTD).exists():
+            state = _libvirtd(workdir)
+            if processes.started(state["keeper"]) == state["keeper_started"]:
+                raise LabError(f"a libvirtd is running in {workdir}: stop it first")
         daemon = undo.enter_context(Daemon(backports))
         state = daemon.state
         (workdir / LIBVIRTD).write_text(json.dumps(state, indent=1), encoding="utf-8")
@@ -108,12 +120,13 @@ def make_domain(workdir: pathlib.Path, name: str, timeout: float = 120, **option
 
 def stop_libvirtd(workdir: pathlib.Path, timeout: float = 30) -> bool:
     """End a libvirtd and the QEMUs of its domains, and tell whether it was running."""
-    state = _libvirtd(workdir)
-    # Its keeper must not be killed: it has the others to end.
-    ended = processes.end(state["keeper"], state["keeper_started"], (signal.SIGTERM,), timeout)
-    if ended is False:
-        raise LabError(f"libvirtd's keeper, process {state['keeper']}, does not end")
-    return bool(ended)
+    with _alone(workdir):
+        state = _libvirtd(workdir)
+        # Its keeper must not be killed: it has the others to end.
+        ended = processes.end(state["keeper"], state["keeper_started"], (signal.SIGTERM,), timeout)
+        if ended is False:
+            raise LabError(f"libvirtd's keeper, process {state['keeper']}, does not end")
+        return bool(ended)
 
 
 def _libvirtd(workdir: pathlib.Path) -> dict[str, t.Any]:
@@ -125,3 +138,17 @@ def _read(file: pathlib.Path, otherwise: str) -> dict[str, t.Any]:
         return t.cast(dict[str, t.Any], json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise LabError(otherwise) from None
+
+
+@contextlib.contextmanager
+def _alone(workdir: pathlib.Path) -> t.Iterator[None]:
+    """Wait until nobody else is starting or stopping something in a folder: what is being started can be stopped."""
+    if not workdir.is_dir():
+        yield
+        return
+    descriptor = os.open(workdir, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
