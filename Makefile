@@ -48,7 +48,7 @@ molecule: $(READY) ## Run the molecule scenarios, on guests of QEMU's and of lib
 	@$(PY) tests/scenarios.py
 
 bench: $(READY) ## Measure the modules against ansible.builtin.ping and raw QMP
-	@$(LAB) prepare
+	@$(LAB) prepare --libvirt
 	@$(PY) tests/bench
 
 matrix: $(READY) ## Run the unit tests on each Python 3.9 to 3.13 found, with the oldest and newest ansible-core

@@ -44,8 +44,8 @@ options:
     type: str
   agent_socket:
     description:
-      - The guest agent of a guest that libvirt does not run, by the socket of its port C(org.qemu.guest_agent.0), a path
-        or C(HOST:PORT). It serves one client at a time.
+      - The guest agent of a guest that libvirt does not run, by the socket of its port C(org.qemu.guest_agent.0), a
+        path or C(HOST:PORT). It serves one client at a time.
       - With it, RV(ignore:vcpus[].online) says whether the guest's own system runs on each vCPU. A guest of O(name)
         needs no such option; libvirt holds its agent's channel, and only lets those ask who may also write, so that
         what only reads does not say.

@@ -76,16 +76,21 @@ async def look_at_all(params: Mapping[str, Any]) -> list[Sight]:
     """Look at the guests that options of ``vcpu_info`` name; raises ``HotplugError`` when they cannot be listed."""
     concurrency = check_concurrency(params["max_concurrency"])
     async with connections() as kept:
-        named = [dict(params)]
-        if params["qmp_sockets"] is not None:
-            if _names_one(params):
-                raise HotplugError(
-                    CONFLICTING_REQUEST, "qmp_sockets names guests of its own: leave out what names one, or it"
-                )
-            named = [{**params, "qmp_socket": socket} for socket in sockets_of(params["qmp_sockets"])]
-        elif not _names_one(params):
-            named = [{**params, "name": name} for name in await _names_at(params, kept)]
+        named = await guests_named(params, kept)
         return await inspect_all({label_of(one): source_of(one, kept) for one in named}, concurrency)
+
+
+async def guests_named(params: Mapping[str, Any], kept: Connections) -> list[dict[str, Any]]:
+    """Return the options of each guest that options of ``vcpu_info`` name; raises ``HotplugError``."""
+    if params["qmp_sockets"] is not None:
+        if _names_one(params):
+            raise HotplugError(
+                CONFLICTING_REQUEST, "qmp_sockets names guests of its own: leave out what names one, or it"
+            )
+        return [{**params, "qmp_socket": socket} for socket in sockets_of(params["qmp_sockets"])]
+    if _names_one(params):
+        return [dict(params)]
+    return [{**params, "name": name} for name in await _names_at(params, kept)]
 
 
 def host_of(params: Mapping[str, Any]) -> str:

@@ -124,7 +124,7 @@ class LiveState:
     """The running QEMU. Blockers are keyed by entity index, everything else by vCPU id.
 
     ``recorded`` is what libvirt's record has enabled, None for a guest it does not run and where the record cannot be
-    compared with QEMU.
+    compared with QEMU. ``order``, ``pins`` and ``schedulers`` are there where it ``tells_placement``.
     """
 
     enabled: frozenset[int]
@@ -139,6 +139,7 @@ class LiveState:
     order: Mapping[int, int] = field(default_factory=dict)
     pins: Mapping[int, str] = field(default_factory=dict)
     schedulers: Mapping[int, str] = field(default_factory=dict)
+    tells_placement: bool = False
 
 
 @dataclass(frozen=True)

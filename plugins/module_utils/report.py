@@ -152,8 +152,7 @@ def _state_of(vcpu: int, enabled: frozenset[int] | None) -> str | None:
 
 def _vcpu(state: GuestState, entity: Entity, vcpu: int) -> dict[str, Any]:
     live = state.live
-    # A transient guest has no config that could tell.
-    placed = state.config or live
+    placed = live if live is not None and live.tells_placement else state.config
     return {
         "id": vcpu,
         "live": _state_of(vcpu, _live(state)),

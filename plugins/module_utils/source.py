@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError, NobodyListens
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import Machine
-from ansible_collections.kvm.hotplug.plugins.module_utils.options import parse_timeout
+from ansible_collections.kvm.hotplug.plugins.module_utils.options import LONGEST_FOR_AGENT, parse_timeout
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports import LayOut, Ports, Source
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 OpenMachine = Callable[[], Awaitable[Machine]]
 MakeAgent = Callable[[], "Agent"]
-
-# An agent answers within a moment or not at all; nobody waits a whole timeout for one that hangs.
-LONGEST_FOR_AGENT = 15.0
 
 
 @contextlib.asynccontextmanager

@@ -19,18 +19,20 @@ from conftest import collections_path
 
 sys.path.insert(0, str(collections_path()))
 
-from bench import plugs, tasks
+from bench import domains, plugs, tasks
+from lab.daemon import Daemon
 from lab.guest import Guest
+from lab.software import versions
 
 
 class Row(NamedTuple):
-    """What ours took and what it is held against, in seconds, and the ratio we aim at."""
+    """What ours took and what it is held against, in seconds, and the ratio we aim at, if there is one."""
 
     what: str
     ours: Sequence[float]
     against: str
     theirs: Sequence[float]
-    aim: float
+    aim: float | None = None
 
     def cells(self) -> list[str]:
         """Return the row's cells as they are printed."""
@@ -41,7 +43,7 @@ class Row(NamedTuple):
             self.against,
             f"{theirs * 1000:.0f} ms",
             f"{ours / theirs:.2f}",
-            f"{self.aim:.1f}",
+            "" if self.aim is None else f"{self.aim:.1f}",
         ]
 
 
@@ -58,6 +60,12 @@ def main() -> None:
         for count in (1, 8, 32):
             ours, raw = plugs.measure(Path(folder, "plugs"), count)
             rows.append(Row(f"plug {count} to the last acknowledgement", ours, "pipelined raw QMP", raw, 1.5))
+        with Daemon(versions()[-1]) as daemon:
+            for count in (1, 4, 8):
+                measured = domains.measure(Path(folder), daemon, count)
+                what = f"plug {count} by libvirt, as a task"
+                rows.append(Row(what, measured.ours, f"virsh setvcpu, looped {count}x in a task", measured.looped))
+                rows.append(Row(what, measured.ours, f"virsh setvcpu, {count}x, no Ansible", measured.bare))
     print(table([HEAD, *(row.cells() for row in rows)]))
 
 

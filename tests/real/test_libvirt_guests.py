@@ -83,8 +83,8 @@ def test_what_we_enabled_in_config_can_go_again_after_the_next_boot(domain: Doma
     ],
     ids=str,
 )
-def test_every_kind_of_wish(domain: Domains, wish: dict[str, object], wanted: list[int]) -> None:
-    guest = domain(**{**TWO_CELLS, "vcpus": HOTPLUGGABLE})
+def test_every_kind_of_wish(newest_domain: Domains, wish: dict[str, object], wanted: list[int]) -> None:
+    guest = newest_domain(**{**TWO_CELLS, "vcpus": HOTPLUGGABLE})
     applied = Vcpu(guest).converges(wanted, **wish)
     assert applied.enabled("config") == libvirts(guest, inactive=True) == wanted
     wait_online(guest, len(wanted))

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.agent.guest import GuestAgent
 from ansible_collections.kvm.hotplug.plugins.module_utils.agent.port import GuestCpu, SetResult
@@ -19,7 +20,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     HotplugError,
     quoted,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.connection import Connection
+from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.connection import Connection, imported
 from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.events import imported_for_qemu
 from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.reader import Reader
 from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.refusals import Refusal
@@ -27,6 +28,8 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.machine.monitor import
 
 if TYPE_CHECKING:
     import libvirt
+
+Result = TypeVar("Result")
 
 # libvirt/virterror.h: not configured, unresponsive, out of step, a command that took too long.
 _UNAVAILABLE = (74, 86, 87, 112)
@@ -40,11 +43,12 @@ class LibvirtAgent:
         self._connection = connection
         self._domain = domain
         self._reader = reader
+        self._timeout = timeout
         self._files = GuestAgent(_LibvirtWire(connection, domain), timeout)
 
     async def cpus(self) -> tuple[GuestCpu, ...]:
         try:
-            reply = await self._connection.call(self._domain.guestVcpus)
+            reply = await self._call(_guest_vcpus, self._domain)
         except Refusal as refusal:
             raise _error("which CPUs the guest has", refusal) from None
         try:
@@ -81,13 +85,24 @@ class LibvirtAgent:
             if not numbers:
                 continue
             try:
-                await self._connection.call(self._domain.setGuestVcpus, format_cpulist(numbers), int(online))
+                await self._call(self._domain.setGuestVcpus, format_cpulist(numbers), int(online))
             except Refusal as refusal:
                 return await self._reached(wanted, refusal)
         return SetResult(tuple(wanted))
 
     async def close(self) -> None:
         await self._files.close()
+
+    async def _call(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call libvirt, which itself waits for an agent that has begun to answer for as long as it takes."""
+        try:
+            return await asyncio.wait_for(self._connection.call(function, *arguments), self._timeout)
+        except asyncio.TimeoutError:
+            raise HotplugError(
+                AGENT_ERROR,
+                f"the guest agent has not answered libvirt within {self._timeout:g} s: see whether the guest is busy "
+                "or the agent hangs, then run the task again",
+            ) from None
 
     async def _reached(self, wanted: Mapping[int, bool], refusal: Refusal) -> SetResult:
         """Libvirt does not say how far the agent came: the guest does."""
@@ -96,6 +111,14 @@ class LibvirtAgent:
         done = tuple(number for number, state in wanted.items() if after.get(number) is state)
         left = [number for number in wanted if number not in done]
         return SetResult(done, left[0] if left else None, error.code if left else None, error.msg if left else "")
+
+
+def _guest_vcpus(domain: libvirt.virDomain) -> Mapping[str, str]:
+    """The binding of this call returns None where others raise; the error is the thread's last."""
+    reply: Mapping[str, str] | None = domain.guestVcpus()
+    if reply is None:
+        raise imported().libvirtError("virDomainGetGuestVcpus() failed")
+    return reply
 
 
 class _LibvirtWire:

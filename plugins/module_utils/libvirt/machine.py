@@ -64,7 +64,8 @@ class LibvirtMachine:
         for entity in entities:
             self._news.forget(entity.index)
             answers[entity.index] = await self._plug(entity)
-        await self.look()
+        # Not only look: the order in which vCPUs came, and where they are pinned, are others now.
+        await self.observe()
         return {entity.index: self._verified(entity, answers[entity.index]) for entity in entities}
 
     async def await_insertion(self, entities: Sequence[Entity], timeout: float) -> dict[int, Answer]:

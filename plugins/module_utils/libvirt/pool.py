@@ -22,6 +22,7 @@ class Pool:
     def __init__(self) -> None:
         self._connections: dict[tuple[str, bool], Connection] = {}
         self._locks: dict[tuple[str, bool], asyncio.Lock] = {}
+        self._once_there: set[str] = set()
 
     async def close(self) -> None:
         """Close all; never raises."""
@@ -33,14 +34,14 @@ class Pool:
     async def connection(self, uri: str, reading: bool, patience: float) -> Connection:
         """Return an open connection; raises ``MissingLibrary``, or ``HotplugError`` (monitor_unreachable).
 
-        One that broke is replaced, and its daemon given some time to come back.
+        One that broke is replaced, and a daemon that was there before is given some time to come back.
         """
         key = (uri, reading)
         async with self._locks.setdefault(key, asyncio.Lock()):
             found = self._connections.get(key)
             if found is not None and await found.is_alive():
                 return found
-            deadline = time.monotonic() + (RESTART_SECONDS if found is not None else 0.0)
+            deadline = time.monotonic() + (RESTART_SECONDS if uri in self._once_there else 0.0)
             if found is not None:
                 await found.close()
             while True:
@@ -53,5 +54,6 @@ class Pool:
                         raise
                 else:
                     self._connections[key] = connection
+                    self._once_there.add(uri)
                     return connection
                 await asyncio.sleep(RETRY_SECONDS)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,7 +18,10 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.config.layout import C
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import GUEST_NOT_RUNNING, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.connection import Connection
 from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.events import imported_for_qemu
-from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.record import Record, recorded_in, with_threads
+from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.host import hypervisor_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.record import Record, recorded_in, suspects
+from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.refusals import SYSTEM_ERROR, Refusal
+from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.threads import vcpus_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.slots import Slot, nonsense, read_slots
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports import LayOut
 
@@ -71,7 +75,7 @@ class Reader:
         recorded = recorded_in(stats) or known.domain.enabled
         now = replace(known, domain=replace(known.domain, enabled=recorded), state=state[0])
         if not self._ask_qemu:
-            return replace(now, in_qemu=with_threads(stats, recorded))
+            return replace(now, in_qemu=await self._in_qemu(now.domain, stats))
         slots = await self._slots()
         return replace(
             now,
@@ -81,6 +85,31 @@ class Reader:
 
     async def _xml(self, flags: int) -> Domain:
         return read_domain((await self._connection.call(self._domain.XMLDesc, flags)).encode())
+
+    async def _in_qemu(self, domain: Domain, stats: Mapping[str, Any]) -> frozenset[int] | None:
+        """Which of the recorded vCPUs QEMU has; None where that cannot be told."""
+        found = suspects(stats, domain.enabled)
+        if found is None:
+            return None
+        doubted = found.silent
+        if doubted:
+            threads = None if hypervisor_of(self._connection.uri) else vcpus_of(domain.uuid or "")
+            if threads is not None:
+                doubted -= threads
+            elif not await self._misses_a_thread():
+                doubted = frozenset()
+            elif len(doubted) > 1:
+                # One of them at least is gone, and nobody tells which.
+                return None
+        return domain.enabled - found.certain - doubted
+
+    async def _misses_a_thread(self) -> bool:
+        """Whether libvirt asks the host for a thread that is no more, as it does to tell on which CPUs each may run."""
+        try:
+            await self._connection.call(self._domain.vcpus)
+        except Refusal as refusal:
+            return (refusal.number, refusal.errno) == (SYSTEM_ERROR, errno.ESRCH)
+        return False
 
     async def _stats(self) -> Mapping[str, Any]:
         found = await self._connection.call(

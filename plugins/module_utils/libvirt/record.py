@@ -74,12 +74,23 @@ def recorded_in(stats: Mapping[str, Any]) -> frozenset[int]:
     return frozenset(int(match.group(1)) for match in found if match)
 
 
-def with_threads(stats: Mapping[str, Any], enabled: Collection[int]) -> frozenset[int] | None:
-    """Return which of these vCPUs have a thread on the host, from the ``cpu`` and ``vcpu`` statistics of a domain.
+@dataclass(frozen=True)
+class Suspects:
+    """vCPUs of libvirt's record that QEMU may have no more.
 
-    The host's kernel counts for each thread how long it ran, and how long it waited to, which is never nothing: a
-    new thread waits for a CPU before it runs first. Of a thread that has gone libvirt reads zeros, until it plugs
-    another vCPU; from then on it takes the whole process for it, which has run longer than a thread of it can have.
+    ``certain`` are those that are gone for sure; of ``silent`` ones the host's kernel has counted nothing yet, as of
+    a thread that is gone, and now and then of one that has hardly run.
+    """
+
+    certain: frozenset[int] = frozenset()
+    silent: frozenset[int] = frozenset()
+
+
+def suspects(stats: Mapping[str, Any], recorded: Collection[int]) -> Suspects | None:
+    """Return the vCPUs whose threads are in doubt, from the ``cpu`` and ``vcpu`` statistics of a domain.
+
+    Of a thread that has gone libvirt reads zeros, until it plugs another vCPU; from then on it takes the whole process
+    for it, which has run longer than a thread of it can have.
 
     None where nothing is counted, for kernels can be built so, and vCPUs can share a thread.
     """
@@ -88,16 +99,17 @@ def with_threads(stats: Mapping[str, Any], enabled: Collection[int]) -> frozense
         value = stats.get(key)
         return value if isinstance(value, int) else 0
 
-    if not any(number(f"vcpu.{vcpu}.delay") for vcpu in enabled):
+    if not any(number(f"vcpu.{vcpu}.delay") for vcpu in recorded):
         return None
     # vCPU 0 never goes, so that what it ran is left for no other.
     most = number("cpu.time") - number("vcpu.0.time") + SLACK_NANOSECONDS
-    found = {0} & set(enabled)
-    for vcpu in enabled:
-        ran = number(f"vcpu.{vcpu}.time")
-        if ran + number(f"vcpu.{vcpu}.delay") > 0 and ran <= most:
-            found.add(vcpu)
-    return frozenset(found)
+    others = frozenset(recorded) - {0}
+    return Suspects(
+        certain=frozenset(vcpu for vcpu in others if number(f"vcpu.{vcpu}.time") > most),
+        silent=frozenset(
+            vcpu for vcpu in others if not number(f"vcpu.{vcpu}.time") and not number(f"vcpu.{vcpu}.delay")
+        ),
+    )
 
 
 def machine_view(record: Record) -> MachineView:
@@ -118,6 +130,7 @@ def machine_view(record: Record) -> MachineView:
             order=domain.order,
             pins=domain.pins,
             schedulers=domain.schedulers,
+            tells_placement=True,
         ),
         destination_args=_destination_args(record),
         warning=_warning(record),

@@ -14,6 +14,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.machine import
 from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.pool import Pool
 from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.reader import Reader
 from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.refusals import Refusal
+from ansible_collections.kvm.hotplug.plugins.module_utils.options import LONGEST_FOR_AGENT
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports import LayOut, Ports
 
 
@@ -66,7 +67,7 @@ class LibvirtSource:
             if ports.has_agent and not connection.reading:
                 from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.agent import LibvirtAgent
 
-                ports.agent = LibvirtAgent(connection, domain, reader, self._timeout)
+                ports.agent = LibvirtAgent(connection, domain, reader, min(self._timeout, LONGEST_FOR_AGENT))
         if persistent:
             ports.config = LibvirtConfig(connection, domain, reader, self._uri, self._forced, bool(saved))
             ports.lay_out = self._lay_out

@@ -33,5 +33,8 @@ class CallbackModule(CallbackBase):
         name = getattr(result, "task_name", None) or result._task_fields["name"]
         self.durations.setdefault(name, []).append(time.perf_counter() - self.started)
 
+    def v2_runner_on_failed(self, result, ignore_errors=False):
+        self._display.error(str(result._result.get("msg")))
+
     def v2_playbook_on_stats(self, stats):
         Path(os.environ["DURATIONS_FILE"]).write_text(json.dumps(self.durations), encoding="utf-8")

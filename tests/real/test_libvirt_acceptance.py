@@ -1,0 +1,326 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What libvirt's public acceptance tests expect of vCPUs, asked of us: docs/acceptance.md has the table."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from lab import LabError, eyes
+from lab.daemon import Daemon
+from lab.domains import LibvirtGuest
+
+from .conftest import Domains
+from .tasks import Result, Vcpu, wait_online
+from .test_libvirt_guests import libvirts
+
+
+def vcpus(maximum: int, enabled: Mapping[int, int]) -> str:
+    """A domain's vCPUs, all but 0 hotpluggable; ``enabled`` has the orders of those that are enabled."""
+    elements = []
+    for vcpu in range(maximum):
+        order = f" order='{enabled[vcpu]}'" if vcpu in enabled else ""
+        said = f"enabled='{'yes' if vcpu in enabled else 'no'}' hotpluggable='{'yes' if vcpu else 'no'}'"
+        elements.append(f"<vcpu id='{vcpu}' {said}{order}/>")
+    return f"<vcpu current='{len(enabled)}'>{maximum}</vcpu><vcpus>{''.join(elements)}</vcpus>"
+
+
+def enable(ids: str) -> dict[str, Any]:
+    return {"vcpus": [{"id": ids, "state": "enabled"}]}
+
+
+def disable(ids: str) -> dict[str, Any]:
+    return {"vcpus": [{"id": ids, "state": "disabled"}]}
+
+
+def nothing_to_do(vcpu: Vcpu, **options: Any) -> None:
+    """Expect that a task finds its wish fulfilled, in check mode too."""
+    for check in (True, False):
+        result = vcpu(check=check, **options)
+        assert (result["changed"], result.steps) == (False, []), result
+
+
+def orders(guest: LibvirtGuest) -> dict[int, int]:
+    """The order attributes in libvirt's XML, by vCPU id."""
+    return {int(vcpu): int(order) for vcpu, order in re.findall(r"<vcpu id='(\d+)'[^>]* order='(\d+)'", guest.xml())}
+
+
+def order_told(result: Result) -> dict[int, int]:
+    """The order attributes in a result, by vCPU id."""
+    return {told["id"]: told["order"] for told in result["vcpus"] if told["order"]}
+
+
+def thread_of(guest: LibvirtGuest, vcpu: int) -> int:
+    """The host thread of a vCPU, of QEMU's own word."""
+    path = eyes.slot_of(guest.eyes, vcpu)["qom-path"]
+    cpus = guest.eyes.execute("query-cpus-fast")
+    return int(next(cpu["thread-id"] for cpu in cpus if cpu["qom-path"] == path))
+
+
+def counts(guest: LibvirtGuest) -> dict[str, int]:
+    """What virsh vcpucount says."""
+    found = re.findall(r"^(\w+) +(\w+) +(\d+)$", guest.virsh("vcpucount"), re.MULTILINE)
+    return {f"{kind} {state}": int(number) for kind, state, number in found}
+
+
+def test_a_guest_keeps_its_vcpus_over_resets_a_pause_and_a_restart_of_the_daemon(newest_domain: Domains) -> None:
+    guest = newest_domain(as_kvm=True)
+    vcpu = Vcpu(guest)
+    wish = enable("3,6")
+    vcpu.converges([0, 1, 3, 6], **wish, scope="live")
+    for from_within in (False, True):
+        seen = len(guest.eyes.events)
+        if from_within:
+            guest.shell("(sleep 0.2; reboot -f) > /dev/null 2>&1 &")
+        else:
+            guest.virsh("reset")
+        guest.eyes.wait_event("RESET", timeout=30, since=seen)
+        guest.hang_up()
+        guest.wait_ready()
+        wait_online(guest, 4)
+        assert libvirts(guest) == eyes.enabled_ids(guest.eyes) == [0, 1, 3, 6]
+        nothing_to_do(vcpu, **wish, scope="live")
+    guest.suspend()
+    nothing_to_do(vcpu, **wish, scope="live")
+    guest.resume()
+    guest.daemon.restart()
+    assert libvirts(guest) == [0, 1, 3, 6]
+    assert vcpu.info()["drift"] == {"config": "3,6", "libvirt": ""}
+    nothing_to_do(vcpu, **wish, scope="live")
+    vcpu.converges([0, 1, 6], **disable("3"), scope="live")
+    wait_online(guest, 3)
+
+
+def test_a_saved_guest_comes_back_with_its_vcpus_and_a_started_one_with_its_config(
+    newest_domain: Domains, newest_daemon: Daemon
+) -> None:
+    guest = newest_domain(as_kvm=True)
+    vcpu = Vcpu(guest)
+    vcpu.converges([0, 1, 3, 5], **enable("3,5"), scope="live")
+    assert vcpu(**enable("6"), scope="config").steps == ["enable 6 done"]
+    image = str(guest.file.with_suffix(".save"))
+    guest.virsh("save", image)
+    assert vcpu(**enable("3"), scope="live")["error_code"] == "guest_not_running"
+    newest_daemon.virsh("restore", image)
+    assert libvirts(guest) == eyes.enabled_ids(guest.eyes) == [0, 1, 3, 5]
+    nothing_to_do(vcpu, **enable("3,5"), scope="live")
+    vcpu.converges([0, 1, 5], **disable("3"), scope="live")
+    guest.managedsave()
+    guest.start()
+    assert libvirts(guest) == eyes.enabled_ids(guest.eyes) == [0, 1, 5]
+    nothing_to_do(vcpu, **enable("5"), scope="live")
+    vcpu.converges([0, 1, 4, 5], **enable("4"), scope="live")
+    wait_online(guest, 4)
+    vcpu.converges([0, 1, 4], **disable("5"), scope="live")
+    assert vcpu.info()["drift"]["config"] == "4,6"
+    guest.destroy()
+    guest.start()
+    assert libvirts(guest) == eyes.enabled_ids(guest.eyes) == [0, 1, 6]
+    assert vcpu.info()["drift"] == {"config": "", "libvirt": ""}
+
+
+def test_a_migrated_guest_has_the_same_vcpus_and_takes_and_gives_others(newest_domain: Domains) -> None:
+    guest = newest_domain()
+    # Out of sequence: only libvirts that know of this take such a guest.
+    Vcpu(guest).converges([0, 1, 6], **enable("6"))
+    Vcpu(guest).converges([0, 1, 3, 6], **enable("3"))
+    with Daemon(guest.daemon.backports) as destination:
+        there = LibvirtGuest(destination, name=guest.name, uuid=guest.uuid)
+        live, persistent = (guest.file.with_suffix(suffix) for suffix in (".live", ".persistent"))
+        for path, xml in ((live, guest.virsh("dumpxml", "--migratable")), (persistent, guest.xml(inactive=True))):
+            path.write_text(xml.replace(str(guest.daemon.folder), str(destination.folder)), encoding="utf-8")
+        guest.hang_up()
+        try:
+            guest.virsh(
+                *("migrate", "--live", "--persistent", "--xml", str(live), "--persistent-xml", str(persistent)),
+                *(destination.uri, "tcp://127.0.0.1"),
+            )
+            assert guest.state == "shut off"
+            vcpu = Vcpu(there)
+            assert libvirts(there) == libvirts(there, inactive=True) == eyes.enabled_ids(there.eyes) == [0, 1, 3, 6]
+            nothing_to_do(vcpu, **enable("3,6"))
+            wait_online(there, 4)
+            vcpu.converges([0, 1, 3, 4, 6], **enable("4"))
+            vcpu.converges([0, 1, 3, 4], **disable("6"))
+            wait_online(there, 4)
+        finally:
+            there.remove()
+
+
+def test_a_guest_that_sleeps_has_its_vcpus(newest_domain: Domains) -> None:
+    # Once a vCPU was plugged, by virsh too, a guest under TCG does not wake again.
+    guest = newest_domain(rest="<pm><suspend-to-mem enabled='yes'/></pm>")
+    vcpu = Vcpu(guest)
+    guest.shell("(sleep 0.2; echo mem > /sys/power/state) > /dev/null 2>&1 &")
+    guest.eyes.wait_event("SUSPEND", timeout=30)
+    nothing_to_do(vcpu, count=2)
+    info = vcpu.info()
+    assert (info["guest"]["state"], info.enabled()) == ("pmsuspended", [0, 1])
+    guest.virsh("dompmwakeup")
+    guest.hang_up()
+    guest.wait_ready()
+    assert eyes.guest_cpus(guest) == [0, 1]
+    nothing_to_do(vcpu, count=2)
+
+
+def test_pins_and_schedulers_are_those_of_the_thread_that_comes(newest_domain: Domains) -> None:
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("there is one CPU to pin to")
+    first, second = sorted(os.sched_getaffinity(0))[:2]
+    guest = newest_domain(
+        rest=f"<cputune><vcpupin vcpu='1' cpuset='{second}'/><vcpupin vcpu='5' cpuset='{first}'/>"
+        "<vcpusched vcpus='5' scheduler='batch'/></cputune>",
+    )
+    vcpu = Vcpu(guest)
+    applied = vcpu.converges([0, 1, 5], **enable("5"))
+    assert (applied["vcpus"][5]["pin"], applied["vcpus"][5]["scheduler"]) == (str(first), "batch")
+    assert (applied["vcpus"][1]["pin"], applied["vcpus"][0]["pin"]) == (str(second), None)
+    assert os.sched_getaffinity(thread_of(guest, 5)) == {first}
+    assert os.sched_getscheduler(thread_of(guest, 5)) == os.SCHED_BATCH
+    # One that is not there can be pinned too, and has it when it comes.
+    guest.virsh("vcpupin", "6", str(second), "--live", "--config")
+    assert vcpu.info()["vcpus"][6]["pin"] == str(second)
+    vcpu.converges([0, 1, 5, 6], **enable("6"))
+    assert os.sched_getaffinity(thread_of(guest, 6)) == {second}
+
+
+def test_a_pin_of_the_running_guest_alone_is_told(newest_domain: Domains) -> None:
+    guest = newest_domain(boot=False)
+    guest.virsh("vcpupin", "1", "0", "--live")
+    assert Vcpu(guest).info()["vcpus"][1]["pin"] == "0"
+
+
+@pytest.mark.parametrize("transient", [True, False], ids=["transient", "persistent"])
+def test_the_order_of_plugging_is_libvirts(newest_domain: Domains, transient: bool) -> None:
+    guest = newest_domain(vcpus=vcpus(8, {0: 1, 1: 3, 3: 2, 5: 4}), as_kvm=True, transient=transient)
+    vcpu = Vcpu(guest)
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 3, 5]
+    assert orders(guest) == order_told(vcpu.info()) == {0: 1, 3: 2, 1: 3, 5: 4}
+    for wanted, wish, expected in (
+        ([0, 1, 3, 4, 5], enable("4"), {0: 1, 3: 2, 1: 3, 5: 4, 4: 5}),
+        ([0, 1, 2, 3, 4, 5], enable("2"), {0: 1, 3: 2, 1: 3, 5: 4, 4: 5, 2: 6}),
+        ([0, 2, 3, 4, 5], disable("1"), {0: 1, 3: 2, 5: 3, 4: 4, 2: 5}),
+    ):
+        vcpu.converges(wanted, **wish, scope="live")
+        assert orders(guest) == expected
+        assert order_told(vcpu.info()) == expected
+    guest.daemon.restart()
+    assert orders(guest) == expected
+
+
+def test_up_to_the_maximum_and_not_beyond(newest_domain: Domains) -> None:
+    guest = newest_domain()
+    vcpu = Vcpu(guest)
+    vcpu.refuses("unknown_vcpu", **enable("8"))
+    vcpu.refuses("unknown_vcpu", **disable("9999"))
+    for count in (0, 9):
+        vcpu.refuses("count_unreachable", count=count)
+    vcpu.refuses("not_hotpluggable", **disable("0"))
+    vcpu.refuses("not_hotpluggable", **disable("0"), scope="config")
+    # Non-hotpluggable since the boot.
+    blocked = vcpu.refuses("not_hotpluggable", **disable("1"), scope="live")
+    assert "a vCPU that libvirt cannot unplug" in blocked["msg"]
+    for asked_for_what_is in (enable("0"), enable("0-1"), disable("3"), {"count": 2}):
+        nothing_to_do(vcpu, **asked_for_what_is)
+    assert counts(guest) == {"maximum config": 8, "maximum live": 8, "current config": 2, "current live": 2}
+    applied = vcpu.converges(list(range(8)), count=8)
+    assert applied["guest"]["max_vcpus"] == 8
+    assert counts(guest) == {"maximum config": 8, "maximum live": 8, "current config": 8, "current live": 8}
+    wait_online(guest, 8)
+    config = vcpu(**disable("3-4"), scope="config")
+    assert (config.steps, libvirts(guest, inactive=True)) == (["disable 4 done", "disable 3 done"], [0, 1, 2, 5, 6, 7])
+    assert counts(guest)["current config"] == 6
+    assert libvirts(guest) == eyes.enabled_ids(guest.eyes) == list(range(8))
+
+
+def test_up_and_down_again_and_again(newest_domain: Domains) -> None:
+    guest = newest_domain(vcpus="<vcpu current='1'>12</vcpu>", as_kvm=True)
+    vcpu = Vcpu(guest)
+    for _round in range(3):
+        for count in (4, 1):
+            applied = vcpu(count=count)
+            assert (applied["changed"], eyes.enabled_ids(guest.eyes)) == (True, list(range(count)))
+            assert libvirts(guest) == libvirts(guest, inactive=True) == list(range(count))
+            wait_online(guest, count)
+
+
+def test_vcpus_come_to_their_nodes_where_nodes_alternate(newest_domain: Domains) -> None:
+    cells = [{"cpus": [0, 2, 4, 6, 8]}, {"cpus": [1, 3, 5, 7, 9]}]
+    guest = newest_domain(vcpus="<vcpu current='5'>10</vcpu>", numa=cells)
+    applied = Vcpu(guest).converges(list(range(10)), count=10)
+    assert eyes.ids_by_node(guest.eyes) == {0: [0, 2, 4, 6, 8], 1: [1, 3, 5, 7, 9]}
+    assert [told["node"] for told in applied["vcpus"]] == [0, 1] * 5
+    wait_online(guest, 10)
+    assert {node: len(cpus) for node, cpus in eyes.guest_nodes(guest).items()} == {0: 5, 1: 5}
+
+
+def test_what_the_guests_agent_took_offline_is_enabled_still(newest_domain: Domains) -> None:
+    guest = newest_domain(agent=True)
+    vcpu = Vcpu(guest)
+    guest.virsh("setvcpus", "1", "--guest")
+    wait_online(guest, 1)
+    assert counts(guest)["current live"] == 2
+    told = vcpu(check=True, count=2, guest_online="ignore")
+    assert told.enabled() == eyes.enabled_ids(guest.eyes) == [0, 1]
+    assert not [step for step in told.steps if step.startswith("plug")]
+    vcpu(**enable("4"), guest_online="ignore", scope="live")
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 4]
+    with pytest.raises(LabError, match="greater than"):
+        guest.virsh("setvcpus", "4", "--guest")
+
+
+def test_a_guest_without_acpi_hears_of_no_vcpu_and_gives_none_back(newest_domain: Domains) -> None:
+    guest = newest_domain(start=False)
+    guest.define(guest.description.replace("<features><acpi/></features>", ""))
+    guest.start()
+    guest.wait_ready()
+    vcpu = Vcpu(guest)
+    silent = vcpu(**enable("2"), timeout=2)
+    assert (silent["error_code"], silent["changed"], silent.steps) == (
+        "plug_unacknowledged",
+        True,
+        ["plug 2 pending", "enable 2 skipped"],
+    )
+    assert eyes.enabled_ids(guest.eyes) == silent.enabled() == [0, 1, 2]
+    assert vcpu(**enable("2-3"), guest_online="ignore").steps[0] == "plug 3 done"
+    stays = vcpu(**disable("3"), scope="live", timeout=2)
+    assert (stays["error_code"], stays["changed"]) == ("guest_not_ready", False)
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
+
+
+def test_a_domain_with_an_order_twice_is_not_made_worse(newest_domain: Domains) -> None:
+    for twice in ({0: 1, 1: 3, 3: 3, 5: 2}, {0: 1, 1: 2, 3: 3, 5: 2}):
+        guest = newest_domain(vcpus=vcpus(8, twice), start=False)
+        before = guest.xml(inactive=True)
+        with pytest.raises(LabError, match="duplicate vcpu order"):
+            guest.start()
+        refused = Vcpu(guest)(**enable("4"))
+        assert (refused["error_code"], refused["changed"]) == ("config_invalid", False), refused
+        assert guest.xml(inactive=True) == before
+
+
+def test_names_that_are_no_guests_are_not_found(newest_domain: Domains) -> None:
+    guest = newest_domain(start=False)
+    vcpu = Vcpu(guest)
+    for name in ("9999", "0x1", "#", "99999999-9999-9999-9999-999999999999"):
+        found = vcpu(name=name, count=1)
+        assert (found["error_code"], found["changed"]) == ("guest_not_found", False)
+    for wrong in ({}, {"count": 2, "xyz": 1}, {"count": "many"}, {"count": 2, "scope": "current,live"}):
+        refused = vcpu(**wrong)
+        assert (refused["error_code"], refused["changed"]) == ("conflicting_request", False)
+    assert libvirts(guest, inactive=True) == [0, 1]
+
+
+def test_current_and_config_are_the_same_of_a_guest_that_is_shut_off(newest_domain: Domains) -> None:
+    guest = newest_domain(start=False)
+    vcpu = Vcpu(guest)
+    assert vcpu(count=3, scope="current").steps == ["enable 2 done"]
+    assert vcpu(**disable("2"), scope="config").steps == ["disable 2 done"]
+    assert libvirts(guest, inactive=True) == [0, 1]
