@@ -19,7 +19,7 @@ from conftest import collections_path
 
 sys.path.insert(0, str(collections_path()))
 
-from bench import domains, plugs, tasks
+from bench import domains, fleet, plugs, tasks
 from lab.daemon import Daemon
 from lab.guest import Guest
 from lab.software import versions
@@ -47,6 +47,7 @@ class Row(NamedTuple):
         ]
 
 
+FLEETS = (1, 10, 50)
 HEAD = ["what", "ours", "against", "theirs", "ratio", "aim"]
 
 
@@ -66,7 +67,36 @@ def main() -> None:
                 what = f"plug {count} by libvirt, as a task"
                 rows.append(Row(what, measured.ours, f"virsh setvcpu, looped {count}x in a task", measured.looped))
                 rows.append(Row(what, measured.ours, f"virsh setvcpu, {count}x, no Ansible", measured.bare))
+        rows += of_fleets(Path(folder))
     print(table([HEAD, *(row.cells() for row in rows)]))
+
+
+def of_fleets(folder: Path) -> list[Row]:
+    """Measure 1, 10 and 50 guests at once."""
+    rows: list[Row] = []
+    enabled = 1
+    single: Sequence[float] = ()
+    with fleet.guests(folder / "fleet", max(FLEETS)) as guests:
+        for count in FLEETS:
+            found = fleet.measure_qmp(folder, guests[:count], enabled)
+            enabled = fleet.vcpus_after(enabled)
+            what = f"batch of {count}"
+            single = single or found["loop, nothing to do"]
+            for case, loop in (("nothing to do", "loop, nothing to do"), ("one more", "loop, one more")):
+                rows.append(Row(f"{what}, {case}", found[f"batch, {case}"], f"vcpu, looped {count}x", found[loop]))
+            rows.append(Row(f"{what}, one more", found["batch, one more"], "raw QMP at once", found["raw, one more"]))
+            if count == max(FLEETS):
+                rows.append(Row(f"{what}, nothing to do", found["batch, nothing to do"], "vcpu, once", single, 2.0))
+    with Daemon(versions()[-1]) as daemon, fleet.domains(daemon, max(FLEETS)) as members:
+        enabled = 1
+        for count in FLEETS:
+            found = fleet.measure_libvirt(folder, daemon, members[:count], enabled)
+            enabled += 2 * fleet.ROUNDS
+            against = f"virsh setvcpu, looped {count}x"
+            aim = 0.1 if count == max(FLEETS) else None
+            what = f"batch of {count} by libvirt, one more"
+            rows.append(Row(what, found["batch, one more"], against, found["virsh, one more"], aim))
+    return rows
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
