@@ -47,6 +47,7 @@ def main() -> int:
             name="demo",
             smp="2,sockets=4,cores=2,threads=1,maxcpus=8",
             numa=[{"sockets": [0, 1]}, {"sockets": [2, 3]}],
+            agent=True,
         )
         with guest:
             seconds = guest.wait_ready()
@@ -60,6 +61,7 @@ def main() -> int:
 def _play(guest: Guest, domain_xml: Path) -> int:
     variables = {
         "qmp_socket": guest.qmp_socket,
+        "agent_socket": guest.agent_socket,
         "domain_xml": str(domain_xml),
         "guest_command": [sys.executable, "-m", "lab", "shell", guest.shell_socket],
         "ansible_python_interpreter": sys.executable,
