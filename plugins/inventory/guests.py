@@ -3,9 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The inventory of guests: what libvirts and folders of sockets have, as hosts, and their hypervisors beside them."""
 
-# Ansible wants DOCUMENTATION above the imports.
-# ruff: noqa: E402
-
 from __future__ import annotations
 
 DOCUMENTATION = r"""
