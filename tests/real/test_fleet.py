@@ -1,0 +1,164 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""vcpu_batch and vcpu_info over a fleet of real QEMUs, of which some are dead, hang or refuse."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lab import behaviours, eyes
+from lab.guest import Guest
+
+from .conftest import TWO_NODES, Boot
+from .tasks import Result, run_task, wait_online
+
+PAUSED = {**TWO_NODES, "boot": False, "paused": True, "memory": 64}
+THREE = {**TWO_NODES, "smp": "3,sockets=4,cores=2,threads=1,maxcpus=8"}
+NODE_1 = {"nodes": [{"id": "1", "count": 2}]}
+# What each kind of wish leads to, from vCPUs 0 and 1.
+REACHED = {"count": [0, 1, 2], "nodes": [0, 1, 4, 5]}
+
+
+def batch(*guests: dict[str, Any], check: bool = False, **options: Any) -> Result:
+    return run_task("kvm.hotplug.vcpu_batch", check, guests=list(guests), **options)
+
+
+def named(guest: Guest, **wish: Any) -> dict[str, Any]:
+    return {"qmp_socket": guest.qmp_socket, **wish}
+
+
+def told(result: Result) -> list[str]:
+    """What came of each guest, in a word or its error code."""
+    return [
+        guest["error_code"] if guest["failed"] else "skipped" if guest["skipped"] else str(guest["changed"])
+        for guest in result["guests"]
+    ]
+
+
+@contextlib.contextmanager
+def hanging(guest: Guest) -> Iterator[None]:
+    """Keep its QEMU from doing anything."""
+    os.kill(guest.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(guest.pid, signal.SIGCONT)
+
+
+def test_a_dead_a_hanging_and_a_refusing_guest_keep_no_other_from_its_wish(boot: Boot) -> None:
+    paused = [boot(**PAUSED) for _number in range(60)]
+    willing, refusing = boot(**TWO_NODES), boot(**THREE)
+    behaviours.forbid_ejects(refusing)
+    kinds: list[dict[str, Any]] = [{"count": 3}, NODE_1]
+    wishes = [named(guest, **kinds[number % 2]) for number, guest in enumerate(paused)]
+    swap = [{"id": "1", "state": "disabled"}, {"id": "4", "state": "enabled"}]
+    wishes += [named(willing, vcpus=swap), named(refusing, count=2)]
+
+    predicted = batch(*wishes, check=True)
+    assert predicted["summary"] == {"guests": 62, "changed": 62, "unchanged": 0, "failed": 0, "skipped": 0}
+    assert all(eyes.enabled_ids(guest.eyes) == [0, 1] for guest in paused)
+    assert len(re.findall(r"^\+vCPU", predicted.diff, re.MULTILINE)) == 30 * 1 + 30 * 2 + 2 + 1
+
+    dead, stuck = paused[17], paused[40]
+    dead.kill()
+    with hanging(stuck):
+        applied = batch(*wishes, defaults={"timeout": 8})
+        again = batch(*wishes, defaults={"timeout": 8})
+    assert applied["summary"] == {"guests": 62, "changed": 59, "unchanged": 0, "failed": 3, "skipped": 0}
+    assert again["summary"] == {"guests": 62, "changed": 0, "unchanged": 59, "failed": 3, "skipped": 0}
+    for result in (applied, again):
+        failures = {guest["item"]: guest["error_code"] for guest in result["guests"] if guest["failed"]}
+        assert failures == {
+            dead.qmp_socket: "monitor_unreachable",
+            stuck.qmp_socket: "monitor_busy",
+            refusing.qmp_socket: "unplug_refused",
+        }
+        assert all(guest["msg"] for guest in result["guests"] if guest["failed"])
+        assert result["msg"].startswith("3 of 62 guests failed: ")
+        assert result["error_code"] == "monitor_unreachable"
+    for number, guest in enumerate(paused):
+        if guest not in (dead, stuck):
+            wanted = REACHED["nodes" if number % 2 else "count"]
+            assert eyes.enabled_ids(guest.eyes) == wanted
+            assert Result(applied["guests"][number]).enabled() == wanted
+    assert eyes.enabled_ids(stuck.eyes) == [0, 1]
+    assert eyes.enabled_ids(refusing.eyes) == [0, 1, 2]
+    assert eyes.enabled_ids(willing.eyes) == [0, 4]
+    wait_online(willing, 2)
+
+    # What the same fleet looks like from its folder of sockets, a dead one among them.
+    Path(dead.qmp_socket).touch()
+    folder = Path(paused[0].workdir).parent
+    info = run_task("kvm.hotplug.vcpu_info", qmp_sockets=[f"{folder}/*/qmp.sock"])
+    assert [guest["guest"] for guest in info["failed_guests"]] == [dead.qmp_socket]
+    assert info["failed_guests"][0]["error_code"] == "monitor_unreachable"
+    counts = Counter(tuple(Result(guest).enabled()) for guest in info["guests"])
+    assert counts == {(0, 1, 2): 30, (0, 1, 4, 5): 29, (0, 1): 1, (0, 4): 1}
+
+
+def test_fail_fast_leaves_alone_what_was_not_begun(boot: Boot) -> None:
+    guests = [boot(**PAUSED) for _number in range(4)]
+    guests[1].kill()
+    wishes = [named(guest, count=3) for guest in guests]
+    result = batch(*wishes, fail_fast=True, max_concurrency=1)
+    assert told(result) == ["True", "monitor_unreachable", "skipped", "skipped"]
+    assert result["summary"] == {"guests": 4, "changed": 1, "unchanged": 0, "failed": 1, "skipped": 2}
+    assert [eyes.enabled_ids(guests[number].eyes) for number in (0, 2, 3)] == [[0, 1, 2], [0, 1], [0, 1]]
+
+
+def test_a_guard_stops_its_guest_and_no_other(boot: Boot) -> None:
+    booted, other, third = boot(**THREE), boot(**PAUSED), boot(**PAUSED)
+    eyes.plug(other.eyes, 7)
+    wishes = [
+        named(booted, count=1, max_disable=1),
+        named(other, count=4, expected={"live": "0-1"}),
+        named(third, count=4, expected={"live": "0-1"}),
+    ]
+    for check in (True, False):
+        result = batch(*wishes, check=check)
+        assert told(result) == ["conflicting_request", "conflicting_request", "True"]
+        assert "2 vCPUs would be disabled (1-2), and max_disable is 1" in result["guests"][0]["msg"]
+        assert "the live vCPUs are 0-1,7" in result["guests"][1]["msg"]
+    assert eyes.enabled_ids(booted.eyes) == [0, 1, 2]
+    assert eyes.enabled_ids(other.eyes) == [0, 1, 7]
+    assert eyes.enabled_ids(third.eyes) == [0, 1, 2, 3]
+    again = batch(wishes[2])
+    assert told(again) == ["False"]
+
+
+def test_a_host_gets_no_fuller_than_it_may(boot: Boot) -> None:
+    guests = [boot(**PAUSED) for _number in range(3)]
+    wishes = [named(guests[0], count=8), named(guests[1], count=8), named(guests[2], count=2)]
+    # The three have 6 vCPUs, and 18 are wished for.
+    most = 10 / (os.cpu_count() or 1)
+    refused = batch(*wishes, max_overcommit=most, overcommit="fail")
+    assert told(refused) == ["conflicting_request", "conflicting_request", "False"]
+    assert all(eyes.enabled_ids(guest.eyes) == [0, 1] for guest in guests)
+    warned = batch(*wishes, max_overcommit=most)
+    assert told(warned) == ["True", "True", "False"]
+    assert "would have 18 vCPUs enabled" in warned.warnings
+    assert eyes.enabled_ids(guests[0].eyes) == list(range(8))
+
+
+def test_one_bad_wish_refuses_all_before_anything(boot: Boot) -> None:
+    guests = [boot(**PAUSED) for _number in range(2)]
+    good = named(guests[0], count=3)
+    for bad, why in (
+        (good, "name each guest once"),
+        (named(guests[1], cuont=3), "cuont"),
+        (named(guests[1], vcpus=[{"id": "3-1", "state": "enabled"}]), "3-1"),
+        ({"count": 3}, "guests[1]"),
+    ):
+        result = batch(good, bad)
+        assert (result["error_code"], result["changed"]) in (("conflicting_request", False), ("unknown_vcpu", False))
+        assert why in result["msg"]
+        assert eyes.enabled_ids(guests[0].eyes) == [0, 1]
