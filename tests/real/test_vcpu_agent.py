@@ -223,7 +223,7 @@ def test_an_agent_alone(boot: Any) -> None:
 
 def test_a_disconnected_channel(newest_domain: Any) -> None:
     guest: LibvirtGuest = newest_domain(agent=True)
-    guest.shell("kill $(pidof qemu-ga)")
+    guest.shell("kill -KILL $(pidof qemu-ga)")
     threading.Event().wait(1)
     Vcpu(guest).refuses("agent_unavailable", count=1, method="agent")
     assert Vcpu(guest)(count=3)["changed"] is True
