@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.kvm.hotplug.plugins.module_utils import guest_steps
@@ -98,45 +99,42 @@ class _Hand:
         if entries and self._machine is not None:
             await self._plug(entries, self._machine)
         online = self._journal.of(ONLINE)
-        if not online or self._journal.first_failure is not None:
-            return
-        agent, before = self._asked()
         if entries:
-            plugged = frozenset(vcpu for entry in entries for vcpu in entry.step.entity.vcpus)
-            enabled = plugged | (self._state.live.enabled if self._state.live is not None else frozenset())
-            layout = self._state.layout
-            await guest_steps.follow_plugs(online, agent, before, layout.max_vcpus, enabled, self._how.timeout)
-        else:
-            await guest_steps.set_online(online, agent, before)
+            await self._follow(entries, online)
+        elif online:
+            await self._ask_guest(guest_steps.set_online(online, *self._asked()))
 
     async def give_up(self) -> None:
         """One after another: guests were seen to wedge on a burst, and the first refusal ends it."""
         entries = self._journal.of(UNPLUG, OFFLINE)
         if entries and not self._journal.of(UNPLUG):
-            await guest_steps.set_online(entries, *self._asked())
+            await self._ask_guest(guest_steps.set_online(entries, *self._asked()))
             return
         drained: Entry | None = None
         for entry in entries:
             if entry.step.kind == OFFLINE:
-                await guest_steps.drain(entry, *self._asked())
                 drained = entry
+                await self._ask_guest(guest_steps.drain(entry, *self._asked()))
             elif self._machine is not None:
                 entry.start()
                 entry.end(await self._machine.unplug(entry.step.entity, self._how.timeout))
-                if entry.failed and drained is not None and drained.step.entity == entry.step.entity:
-                    # The guest keeps the vCPU, so it shall have the use of it.
-                    await self._take_back(drained)
             if entry.failed:
+                # The guest keeps the vCPU, so it shall have the use of it.
+                if drained is not None and drained.step.entity == entry.step.entity:
+                    await self._take_back(drained)
                 return
 
     async def undo(self) -> None:
         """Take back what was done, in reverse, as far as the guest allows."""
+        plugs = {entry.step.entity.index: entry for entry in self._journal.of(PLUG)}
+        agent_answers = True
         for entry in reversed(self._journal.entries):
-            if not entry.took_effect or entry.step.target == CONFIG:
-                continue
             if entry.step.target == GUEST:
-                if not await self._take_back(entry):
-                    return
+                # What is unplugged again need not be taken offline first.
+                if agent_answers and entry.step.entity.index not in plugs:
+                    agent_answers = await self._take_back(entry)
+                continue
+            if not entry.took_effect or entry.step.target == CONFIG:
                 continue
             if self._machine is None:
                 return
@@ -146,6 +144,10 @@ class _Hand:
                 entry.detail = _joined(entry.detail, f"undoing it failed: {error.msg}")
                 return
             _note_undone(entry, answer.detail if answer.status != DONE else "")
+        for entry in self._journal.of(ONLINE):
+            plug = plugs.get(entry.step.entity.index)
+            if plug is not None and plug.status == UNDONE:
+                _note_undone(entry, "")
 
     async def _plug(self, entries: list[Entry], machine: Machine) -> None:
         for entry in entries:
@@ -160,6 +162,30 @@ class _Hand:
             for entry in fresh:
                 entry.end(acknowledgements[entry.step.entity.index])
 
+    async def _follow(self, entries: Sequence[Entry], online: Sequence[Entry]) -> None:
+        """Have the guest use what was plugged, also where not all was; not what is about to be unplugged again."""
+        failure = self._journal.first_failure
+        if failure is not None and (self._how.rollback or failure.code == CONNECTION_LOST):
+            return
+        plugged = [entry.step.entity for entry in entries if entry.status == DONE]
+        following = [entry for entry in online if any(entry.step.entity == entity for entity in plugged)]
+        if not following:
+            return
+        agent, before = self._asked()
+        enabled = set(self._state.live.enabled) if self._state.live is not None else set()
+        enabled.update(vcpu for entity in plugged for vcpu in entity.vcpus)
+        layout = self._state.layout
+        await self._ask_guest(
+            guest_steps.follow_plugs(following, agent, before, layout.max_vcpus, enabled, self._how.timeout)
+        )
+
+    async def _ask_guest(self, steps: Awaitable[None]) -> None:
+        """An agent that fails is the end of these steps, and no reason to leave undone what was to be rolled back."""
+        try:
+            await steps
+        except HotplugError as error:
+            self._journal.interrupt(error.code, error.msg)
+
     async def _unplug_or_plug_again(self, entry: Entry, machine: Machine) -> Answer:
         entity = entry.step.entity
         if entry.step.kind == PLUG:
@@ -167,7 +193,7 @@ class _Hand:
         return (await machine.plug([entity]))[entity.index]
 
     async def _take_back(self, entry: Entry) -> bool:
-        if not entry.took_effect:
+        if entry.took_effect is False:
             return True
         reason = await guest_steps.undo(entry, *self._asked(), min(UNDO_SECONDS, self._how.timeout))
         _note_undone(entry, reason)
@@ -182,7 +208,7 @@ class _Hand:
 def _note_undone(entry: Entry, reason: str) -> None:
     if reason:
         entry.detail = _joined(entry.detail, f"undoing it failed: {reason}")
-    else:
+    elif entry.took_effect is not False:
         entry.took_effect = False
         entry.status = UNDONE
 

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Collection, Mapping, Sequence
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.agent.port import Agent, GuestCpu
+from ansible_collections.kvm.hotplug.plugins.module_utils.agent.port import Agent, GuestCpu, SetResult
 from ansible_collections.kvm.hotplug.plugins.module_utils.agent.translate import logical_ids
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     AGENT_ERROR,
@@ -35,8 +35,8 @@ async def set_online(entries: Sequence[Entry], agent: Agent, state: OnlineState)
         number = state.logical_ids[_only(entry)]
         if number in result.processed:
             entry.end(Answer(DONE, took_effect=True))
-        elif number == result.stopped_at:
-            entry.end(Answer(REFUSED, detail=result.reason, code=result.code or AGENT_ERROR))
+        elif number == result.stopped_at or not result.refused:
+            entry.end(_stopped(result, result.reason, result.code or AGENT_ERROR))
 
 
 async def follow_plugs(
@@ -89,9 +89,10 @@ async def drain(entry: Entry, agent: Agent, state: OnlineState) -> None:
     if result.stopped_at is None:
         entry.end(Answer(DONE, took_effect=True))
         return
+    code = UNPLUG_REFUSED if result.refused else result.code or AGENT_ERROR
+    entry.end(_stopped(result, f"{result.reason}; nothing was unplugged", code))
     if result.processed:
         await agent.set_online(dict.fromkeys(result.processed, True))
-    entry.end(Answer(REFUSED, detail=f"{result.reason}; nothing was unplugged", code=UNPLUG_REFUSED))
 
 
 async def undo(entry: Entry, agent: Agent, state: OnlineState, timeout: float) -> str:
@@ -110,6 +111,13 @@ async def undo(entry: Entry, agent: Agent, state: OnlineState, timeout: float) -
         if not reason or time.monotonic() >= deadline:
             return reason
         await asyncio.sleep(TICK_SECONDS)
+
+
+def _stopped(result: SetResult, detail: str, code: str) -> Answer:
+    """What became of a step that a request did not get to the end of."""
+    if result.refused:
+        return Answer(REFUSED, detail=detail, code=code)
+    return Answer(FAILED, took_effect=None, detail=detail, code=code)
 
 
 def _only(entry: Entry) -> int:

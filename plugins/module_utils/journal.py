@@ -13,7 +13,14 @@ from typing import Any
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONNECTION_LOST
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import DONE, FAILED, Answer
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import ENABLE, ONLINE, PLUG, GuestState, Step
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
+    ENABLE,
+    ONLINE,
+    PLUG,
+    GuestState,
+    OnlineState,
+    Step,
+)
 
 PLANNED = "planned"
 UNDONE = "undone"
@@ -97,9 +104,14 @@ class Journal:
         """Settle what the end of a conversation left open, by what is enabled now."""
         for entry in self.entries:
             scope = state.scope(entry.step.target)
-            if entry.code != CONNECTION_LOST or scope is None:
+            members = entry.step.entity.vcpus
+            if isinstance(scope, OnlineState):
+                is_open = entry.took_effect is None and scope.known.issuperset(members)
+            else:
+                is_open = entry.code == CONNECTION_LOST
+            if scope is None or not is_open:
                 continue
-            is_enabled = not scope.enabled.isdisjoint(entry.step.entity.vcpus)
+            is_enabled = not scope.enabled.isdisjoint(members)
             if is_enabled is (entry.step.kind in (PLUG, ENABLE, ONLINE)):
                 entry.status, entry.took_effect = DONE, True
                 entry.detail = "the conversation ended under it; seen done afterwards"

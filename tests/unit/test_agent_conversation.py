@@ -159,7 +159,7 @@ def test_what_was_done_before_the_command_was_blocked_is_told(peer: StartPeer) -
     frozen = from_number(2, answering(failure("frozen", "CommandNotFound")))
     guest = peer(LinuxAgent([0, 1, 2], at_once=1).but("guest-set-vcpus", frozen))
     result = asked(guest.address, lambda agent: agent.set_online({1: False, 2: False}))
-    assert result == SetResult((1,), 2, "agent_error", "the guest refused: frozen")
+    assert result == SetResult((1,), 2, "agent_error", "the guest refused: frozen", refused=True)
 
 
 def test_thousands_of_cpus_are_no_hindrance(peer: StartPeer) -> None:

@@ -71,7 +71,8 @@ class GuestAgent:
             except Refusal as refusal:
                 if is_unable(refusal) and not processed:
                     raise unable("guest-set-vcpus", refusal) from refusal
-                return SetResult(tuple(processed), rest[0], AGENT_ERROR, f"the guest refused: {refusal.desc}")
+                reason = f"the guest refused: {refusal.desc}"
+                return SetResult(tuple(processed), rest[0], AGENT_ERROR, reason, refused=True)
             except HotplugError as error:
                 if not processed:
                     raise

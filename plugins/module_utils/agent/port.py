@@ -25,14 +25,15 @@ class SetResult:
 
     ``processed`` are the logical ids the agent has dealt with, in the order asked for. ``stopped_at`` is the first
     that it has not, None when there is none; ``code`` is then an error code and ``reason`` the sentence for the user.
-    After a refusal the CPUs from ``stopped_at`` on are as they were; after anything else the guest must be looked at,
-    and one that did not answer may yet do as it was asked.
+    Where it ``refused``, the CPUs from ``stopped_at`` on are as they were; otherwise the guest must be looked at, and
+    one that did not answer may yet do as it was asked.
     """
 
     processed: tuple[int, ...]
     stopped_at: int | None = None
     code: str | None = None
     reason: str = ""
+    refused: bool = False
 
 
 class Agent(Protocol):

@@ -110,7 +110,9 @@ class LibvirtAgent:
         after = {cpu.logical_id: cpu.online for cpu in await self.cpus()}
         done = tuple(number for number, state in wanted.items() if after.get(number) is state)
         left = [number for number in wanted if number not in done]
-        return SetResult(done, left[0] if left else None, error.code if left else None, error.msg if left else "")
+        if not left:
+            return SetResult(done)
+        return SetResult(done, left[0], error.code, error.msg, refused=error.code == AGENT_ERROR)
 
 
 def _guest_vcpus(domain: libvirt.virDomain) -> Mapping[str, str]:
