@@ -19,7 +19,7 @@ from conftest import collections_path
 
 sys.path.insert(0, str(collections_path()))
 
-from bench import domains, fleet, plugs, tasks
+from bench import domains, fleet, plugs, scale, tasks
 from lab.daemon import Daemon
 from lab.guest import Guest
 from lab.software import versions
@@ -48,6 +48,7 @@ class Row(NamedTuple):
 
 
 FLEETS = (1, 10, 50)
+SCALE = (1, 50, 100, 300)
 HEAD = ["what", "ours", "against", "theirs", "ratio", "aim"]
 
 
@@ -68,7 +69,9 @@ def main() -> None:
                 rows.append(Row(what, measured.ours, f"virsh setvcpu, looped {count}x in a task", measured.looped))
                 rows.append(Row(what, measured.ours, f"virsh setvcpu, {count}x, no Ansible", measured.bare))
         rows += of_fleets(Path(folder))
-    print(table([HEAD, *(row.cells() for row in rows)]))
+        with fleet.guests(Path(folder, "scale"), max(SCALE)) as guests:
+            growth = scale.measure(Path(folder), guests, SCALE, 1)
+    print(table([HEAD, *(row.cells() for row in rows)]), table(growth), sep="\n\n")
 
 
 def of_fleets(folder: Path) -> list[Row]:
