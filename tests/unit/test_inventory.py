@@ -41,6 +41,7 @@ with pytest.MonkeyPatch.context() as unmarked:
     for mark in CONTROLLERS_MARKS:
         unmarked.setattr(_internal, mark, getattr(_internal, mark, None), raising=False)
     inventory = pytest.importorskip("ansible_collections.kvm.hotplug.plugins.inventory.guests")
+    hosts = pytest.importorskip("ansible_collections.kvm.hotplug.plugins.plugin_utils.hosts")
     constants = pytest.importorskip("ansible.constants")
     data = pytest.importorskip("ansible.inventory.data")
     dataloader = pytest.importorskip("ansible.parsing.dataloader")
@@ -224,11 +225,11 @@ def test_a_guest_tells_how_to_name_it_here_and_on_its_hypervisor(world: World, p
             "qemu:///system?socket=/run/a+b",
             {"ansible_host": "fd00::1", "ansible_user": "a@b"},
         ),
-        ("qemu+unix:///session?socket=/run/x", "qemu+unix:///session?socket=/run/x", inventory.local_variables()),
+        ("qemu+unix:///session?socket=/run/x", "qemu+unix:///session?socket=/run/x", hosts.local_variables()),
     ],
 )
 def test_the_uri_on_the_hypervisor(uri: str, there: str, leading: dict[str, Any]) -> None:
-    [libvirt] = inventory.libvirts_of([uri])
+    [libvirt] = hosts.libvirts_of([uri])
     assert (libvirt.uri, libvirt.uri_there, libvirt.variables) == (uri, there, leading)
 
 

@@ -1,0 +1,181 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Guests and their hypervisors as hosts of an inventory: what they are named, grouped by, and how to get there."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
+
+from ansible.errors import AnsibleParserError
+
+CONTROLLER = "localhost"
+URIS = "uris"
+SOCKETS = "qmp_sockets"
+
+# The ways over which libvirt starts an SSH of its own or of a library's; the uri's user, port and key are SSH's.
+_SSH = ("ssh", "libssh", "libssh2")
+_NOT_IN_A_NAME = re.compile(r"[^\w.+-]")
+
+# What was seen, as the cache keeps it: of each uri or pattern, the report of each guest by what names it there.
+Seen = dict[str, dict[str, dict[str, dict[str, Any]]]]
+
+
+@dataclass(frozen=True)
+class Libvirt:
+    """A libvirt by its uri here, by its uri on its own host, and that host with the variables that lead to it."""
+
+    uri: str
+    uri_there: str
+    hypervisor: str
+    variables: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A guest that was seen: its hypervisor, the options that name it here and there, and its report."""
+
+    hypervisor: str
+    source: Mapping[str, str]
+    options: Mapping[str, str]
+    report: Mapping[str, Any]
+
+    @property
+    def uuid(self) -> str | None:
+        uuid: str | None = self.report["guest"]["uuid"]
+        return uuid
+
+    def name_by(self, choice: str) -> str:
+        """Return what the guest itself is named in the inventory."""
+        name = self.report["guest"]["name"] or self.uuid or "_".join(PurePath(self.source["qmp_socket"]).parts[1:])
+        return in_inventory(self.uuid or name if choice == "uuid" else name)
+
+
+def libvirts_of(entries: Any) -> list[Libvirt]:
+    """Return the libvirts that the option ``uris`` names; raises ``AnsibleParserError``."""
+    if not isinstance(entries, list):
+        raise AnsibleParserError(f"uris is {entries!r}: give a list")
+    found: dict[str, Libvirt] = {}
+    for entry in entries:
+        libvirt = _libvirt(entry)
+        if libvirt.uri in found:
+            raise AnsibleParserError(f"uris names {libvirt.uri} twice: name each once")
+        found[libvirt.uri] = libvirt
+    return list(found.values())
+
+
+def variables_of(libvirts: Iterable[Libvirt], patterns: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Return each hypervisor's name and the variables that lead to it; raises ``AnsibleParserError``."""
+    found: dict[str, Mapping[str, Any]] = {}
+    here = [(CONTROLLER, local_variables())] if patterns else []
+    for name, variables in [*((libvirt.hypervisor, libvirt.variables) for libvirt in libvirts), *here]:
+        if found.setdefault(name, variables) != variables:
+            raise AnsibleParserError(
+                f"uris: hosts that are connected to in different ways are both named {name}: give each uri a "
+                "hypervisor of its own"
+            )
+    return found
+
+
+def guests_of(seen: Seen, libvirts: Iterable[Libvirt], patterns: Iterable[str]) -> list[Guest]:
+    """Return the guests at uris and patterns, each once, in order."""
+    found = []
+    for libvirt in libvirts:
+        for report in seen[URIS].get(libvirt.uri, {}).values():
+            name = report["guest"]["name"]
+            source, options = ({"name": name, "uri": uri} for uri in (libvirt.uri, libvirt.uri_there))
+            found.append(Guest(libvirt.hypervisor, source, options, report))
+    at_sockets: dict[str, dict[str, Any]] = {}
+    for pattern in patterns:
+        at_sockets.update(seen[SOCKETS].get(pattern, {}))
+    for socket, report in at_sockets.items():
+        options = {"qmp_socket": socket}
+        found.append(Guest(CONTROLLER, options, options, report))
+    return found
+
+
+def names_of(guests: Sequence[Guest], choice: str, taken: Collection[str]) -> list[str]:
+    """Return a name for each guest that no other has and that is not ``taken``, the shortest that will do."""
+    ways = [_names(number, guest, choice) for number, guest in enumerate(guests)]
+    lengths = [0] * len(guests)
+    while True:
+        names = [way[length] for way, length in zip(ways, lengths)]
+        counts = Counter([*names, *taken])
+        longer = [
+            number for number, name in enumerate(names) if counts[name] > 1 and lengths[number] + 1 < len(ways[number])
+        ]
+        if not longer:
+            return names
+        for number in longer:
+            lengths[number] += 1
+
+
+def groups_of(guest: Guest) -> list[str]:
+    """Return the groups that a guest is in by what it is."""
+    report = guest.report
+    return [
+        "guests",
+        f"hypervisor_{guest.hypervisor}",
+        f"state_{report['guest']['state']}",
+        *(["drifted"] if any(report["drift"].values()) else []),
+        *(["sparse"] if any(report["sparse"].values()) else []),
+    ]
+
+
+def local_variables() -> dict[str, Any]:
+    """Return how to get to the controller: this Python has the libraries."""
+    return {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+
+
+def in_inventory(name: str) -> str:
+    """Return a name that no pattern of hosts takes for anything else."""
+    return _NOT_IN_A_NAME.sub("_", name)
+
+
+def _names(number: int, guest: Guest, choice: str) -> list[str]:
+    """All names that a guest may get, from the shortest; the last one is nobody else's."""
+    name = guest.name_by(choice)
+    longer = f"{guest.hypervisor}_{name}"
+    with_uuid = [f"{longer}_{guest.uuid}"] if guest.uuid else []
+    found = [longer, *with_uuid, f"{(with_uuid or [longer])[0]}_{number}"]
+    return found if choice == "hypervisor_name" else [name, *found]
+
+
+def _libvirt(entry: Any) -> Libvirt:
+    given = {"uri": entry} if isinstance(entry, str) else entry
+    if not isinstance(given, Mapping) or not all(isinstance(value, str) and value for value in given.values()):
+        raise AnsibleParserError(f"uris has {entry!r}: give a uri, or a dictionary of uri and hypervisor")
+    if "uri" not in given or not set(given) <= {"uri", "hypervisor"}:
+        raise AnsibleParserError(f"uris has {dict(given)!r}: uri is required, hypervisor may go with it, nothing else")
+    uri = given["uri"]
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise AnsibleParserError(f"uris has {uri!r}, which is no uri: {error}") from error
+    if not parts.scheme or "://" not in uri:
+        raise AnsibleParserError(f"uris has {uri!r}, which is no uri of a libvirt: write one such as qemu:///system")
+    if not host:
+        return Libvirt(uri, uri, given.get("hypervisor", CONTROLLER), local_variables())
+    driver, _plus, transport = parts.scheme.partition("+")
+    parameters = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    variables: dict[str, Any] = {"ansible_host": host}
+    query = ""
+    if transport in _SSH:
+        user = unquote(parts.username) if parts.username else None
+        ways = {
+            "ansible_user": user,
+            "ansible_port": port,
+            "ansible_ssh_private_key_file": parameters.get("keyfile"),
+        }
+        variables.update({name: value for name, value in ways.items() if value is not None})
+        if "socket" in parameters:
+            query = "?" + urlencode({"socket": parameters["socket"]}, safe="/")
+    return Libvirt(uri, f"{driver}://{parts.path}{query}", given.get("hypervisor", in_inventory(host)), variables)
