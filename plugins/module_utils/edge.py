@@ -78,7 +78,7 @@ async def _converge_on_host(
     """Converge one guest of a host whose capacity counts."""
     from ansible_collections.kvm.hotplug.plugins.module_utils import fleet, fleet_edge
 
-    job = fleet.Job("", source, request, fleet_edge.host_of(module.params), result)
+    job = fleet.Job("", source, request, fleet_edge.host_of(module.params), result=result)
     limits = fleet_edge.limits_of(module.params)
     result.warnings += await fleet.converge_all([job], limits, fleet_edge.host_looker([module.params], kept))
 

@@ -28,12 +28,16 @@ Item = TypeVar("Item")
 
 @dataclass
 class Job:
-    """One guest and what is wanted of it. ``host`` is where it runs; ``skipped`` after another's failure."""
+    """One guest and what is wanted of it. ``host`` is where it runs; ``skipped`` after another's failure.
+
+    ``unique_uuid``: no other guest of that host can have its UUID, for libvirt sees to that.
+    """
 
     label: str
     source: Source
     request: Request
     host: str = ""
+    unique_uuid: bool = False
     result: Convergence = field(default_factory=Convergence)
     skipped: bool = False
 
@@ -69,12 +73,14 @@ async def converge_all(jobs: Sequence[Job], limits: Limits, look_at_host: LookAt
     """
     runs = [Run(job.source, job.request, job.result) for job in jobs]
     failed = asyncio.Event()
+    labels: dict[tuple[str, str], str] = {}
 
     async def prepared(number: int) -> None:
         if limits.fail_fast and failed.is_set():
             jobs[number].skipped = True
             return
         await _guarded(jobs[number], runs[number].prepare)
+        _refuse_twins(jobs[number], runs[number], labels)
         if jobs[number].result.error is not None:
             failed.set()
 
@@ -137,6 +143,20 @@ async def _guarded(job: Job, phase: Callable[[], Awaitable[None]]) -> None:
     except Exception as error:  # noqa: BLE001 - it is reported with all else that came of the guest
         job.result.error = HotplugError(
             INTERNAL, f"an error in kvm.hotplug itself, please report it: {type(error).__name__}: {quoted(error)}"
+        )
+
+
+def _refuse_twins(job: Job, run: Run, labels: dict[tuple[str, str], str]) -> None:
+    """Let only the first of two names of a guest have its wish: two runs would undo one another's work."""
+    before = job.result.before
+    uuid = None if before is None else before.state.facts.uuid
+    if not job.unique_uuid or uuid is None:
+        return
+    label = labels.setdefault((job.host, uuid), job.label)
+    if label != job.label:
+        run.plan = None
+        job.result.error = HotplugError(
+            CONFLICTING_REQUEST, f"{job.label} and {label} are both the guest {uuid}: name each guest once"
         )
 
 

@@ -141,7 +141,13 @@ def _names_one(params: Mapping[str, Any]) -> bool:
 
 
 def _job(module: GuestModule, params: Mapping[str, Any], kept: Connections) -> Job:
-    return Job(label_of(params), source_of(params, kept), parse_request(params, module.check_mode), host_of(params))
+    return Job(
+        label_of(params),
+        source_of(params, kept),
+        parse_request(params, module.check_mode),
+        host_of(params),
+        unique_uuid=params["name"] is not None,
+    )
 
 
 def _failure(failed: Sequence[Job], count: int) -> HotplugError:

@@ -41,12 +41,17 @@ class Result(dict):
         return [vcpu["id"] for vcpu in self["vcpus"] if vcpu[scope] == "enabled"]
 
 
-def run_task(module: str, check: bool = False, client: Daemon | None = None, **options: Any) -> Result:
+def run_task(
+    module: str, check: bool = False, client: Daemon | None = None, packages: Path | None = None, **options: Any
+) -> Result:
     """Run one task on this machine and return its result, failed or not.
 
-    The module of a ``client`` of a libvirtd runs as on a hypervisor: by the system's own Python, with its packages.
+    The module of a ``client`` of a libvirtd runs as on a hypervisor: by the system's own Python, with its packages, and
+    those in the folder ``packages``.
     """
     python, libraries = (sys.executable, {}) if client is None else (client.python, client.environment)
+    if packages is not None:
+        libraries = {**libraries, "PYTHONPATH": f"{packages}:{libraries['PYTHONPATH']}"}
     command = [
         *(sys.executable, "-m", "ansible", "adhoc", "localhost", "--inventory", "localhost,", "--connection", "local"),
         *("--extra-vars", json.dumps({"ansible_python_interpreter": python}), "--diff"),

@@ -15,10 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import qemu.qmp
+
 from lab import behaviours, eyes
 from lab.guest import Guest
 
-from .conftest import TWO_NODES, Boot
+from .conftest import SHUT_OFF, TWO_CELLS, TWO_NODES, Boot, Domains
 from .tasks import Result, run_task, wait_online
 
 PAUSED = {**TWO_NODES, "boot": False, "paused": True, "memory": 64}
@@ -147,6 +149,51 @@ def test_a_host_gets_no_fuller_than_it_may(boot: Boot) -> None:
     assert told(warned) == ["True", "True", "False"]
     assert "would have 18 vCPUs enabled" in warned.warnings
     assert eyes.enabled_ids(guests[0].eyes) == list(range(8))
+
+
+def test_libvirts_guests_and_others_in_one_batch(boot: Boot, newest_domain: Domains, tmp_path: Path) -> None:
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages" / "qemu").symlink_to(Path(qemu.qmp.__file__).parents[1])
+    booted, shut_off = newest_domain(**TWO_CELLS), newest_domain(**TWO_CELLS, start=False)
+    paused, gone = boot(**PAUSED), boot(**PAUSED)
+    gone.kill()
+    file = tmp_path / "db.xml"
+    file.write_text(SHUT_OFF)
+    lab = booted.daemon
+    domains = [{"name": guest.name, "uri": lab.uri} for guest in (booted, shut_off)]
+    guests = [
+        {**domains[0], "nodes": [{"id": "1", "count": 2}]},
+        {**domains[1], "count": 5},
+        named(paused, vcpus=[{"id": "6", "state": "enabled"}]),
+        named(gone, count=3),
+        {"domain_xml": str(file), "count": 3},
+        {"name": booted.uuid, "uri": lab.uri, "count": 1},
+    ]
+
+    def run(check: bool = False) -> Result:
+        return batch(*guests, check=check, client=lab, packages=tmp_path / "packages", max_concurrency=1)
+
+    for check, changed in ((True, "True"), (False, "True"), (True, "False"), (False, "False")):
+        result = run(check)
+        assert told(result) == [
+            *(changed, changed, changed, "monitor_unreachable", changed, "conflicting_request"),
+        ], result
+        reached = changed == "False" or not check
+        assert eyes.enabled_ids(booted.eyes) == ([0, 1, 4, 5] if reached else [0, 1])
+        assert eyes.enabled_ids(paused.eyes) == ([0, 1, 6] if reached else [0, 1])
+        assert shut_off.virsh("vcpucount", "--config", "--current").strip() == ("5" if reached else "2")
+        assert ("current='3'" in file.read_text()) is reached
+    assert "name each guest once" in result["guests"][5]["msg"]
+    wait_online(booted, 4)
+
+    seen = run_task("kvm.hotplug.vcpu_info", client=lab, uri=lab.uri)
+    states = {
+        guest["guest"]["name"]: (guest["guest"]["state"], Result(guest).enabled("config")) for guest in seen["guests"]
+    }
+    assert states == {
+        booted.name: ("running", [0, 1, 4, 5]),
+        shut_off.name: ("shutoff", [0, 1, 2, 3, 4]),
+    }
 
 
 def test_one_bad_wish_refuses_all_before_anything(boot: Boot) -> None:

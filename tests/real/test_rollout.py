@@ -16,21 +16,11 @@ from lab import behaviours, eyes
 from lab.daemon import Daemon
 from lab.guest import Guest
 
-from .conftest import TWO_CELLS, TWO_NODES, Boot, Domains
+from .conftest import SHUT_OFF, TWO_CELLS, TWO_NODES, Boot, Domains
 from .playbooks import Hypervisors
 
 THREE = {**TWO_NODES, "smp": "3,sockets=4,cores=2,threads=1,maxcpus=8"}
 PAUSED = {**TWO_NODES, "boot": False, "paused": True, "memory": 64}
-
-SHUT_OFF = """
-<domain type='qemu'>
-  <name>db</name>
-  <memory unit='MiB'>256</memory>
-  <vcpu current='2'>8</vcpu>
-  <os><type arch='x86_64' machine='q35'>hvm</type></os>
-  <cpu><topology sockets='4' cores='2' threads='1'/></cpu>
-</domain>
-"""
 
 
 def shut_off(path: Path) -> Path:
