@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils import guest_steps
 from ansible_collections.kvm.hotplug.plugins.module_utils.agent.port import Agent
@@ -44,8 +44,7 @@ _REMEDIES = {
 }
 
 
-@dataclass(frozen=True)
-class How:
+class How(NamedTuple):
     """How to carry a plan out; ``timeout`` in seconds, what the guest may take over one step."""
 
     check_mode: bool = False

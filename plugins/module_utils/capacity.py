@@ -6,16 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import EMPTY
 
 
-@dataclass(frozen=True)
-class Host:
+class Host(NamedTuple):
     """A hypervisor: its CPUs, and how many vCPUs each of its guests has enabled, by UUID, as far as anybody tells."""
 
     name: str
     cpus: int
-    guests: Mapping[str, int] = field(default_factory=dict)
+    guests: Mapping[str, int] = EMPTY
 
 
 def overcommitted(host: Host, planned: Sequence[tuple[str | None, int]], most: float) -> str:

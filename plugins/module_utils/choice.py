@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import COUNT_UNREACHABLE, HotplugError
 
 
-@dataclass(frozen=True)
-class Unit:
+class Unit(NamedTuple):
     """What is chosen as a whole: an entity, or all entities of a core.
 
     ``pinned`` units cannot be disabled, ``barred`` ones cannot be enabled; ``weight`` says how much

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Union
+from typing import Any, Callable, NamedTuple, Union
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
@@ -20,8 +20,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import ENABLED
 
 
-@dataclass(frozen=True)
-class VcpuWish:
+class VcpuWish(NamedTuple):
     """These vCPUs enabled, those disabled; with ``exclusive`` no other vCPU enabled."""
 
     enable: frozenset[int]
@@ -29,8 +28,7 @@ class VcpuWish:
     exclusive: bool = False
 
 
-@dataclass(frozen=True)
-class NodeWish:
+class NodeWish(NamedTuple):
     """For each named node how many vCPUs it shall have, or the state of all it can have."""
 
     nodes: Mapping[int, int | str]

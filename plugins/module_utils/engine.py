@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
@@ -131,7 +131,8 @@ class Run:
         # Until it is known again, the state is unknown: a defect in between must not report the old one.
         self.result.after = None
         if await carry_out(self.result.journal, ports, before.state, how):
-            self.result.after = await observe_again(ports, _need(self._request))
+            written = any(step.target == CONFIG for step in plan.steps)
+            self.result.after = await observe_again(ports, _need(self._request), before, written)
         else:
             self.result.is_prediction = True
             self.result.after = predicted
@@ -241,12 +242,12 @@ def _check_config(seen: Observation, plan: Plan, request: Request) -> None:
 def _predicted(seen: Observation, plan: Plan) -> Observation:
     state = seen.state
     if state.live is not None and LIVE in plan.reached:
-        state = replace(state, live=replace(state.live, enabled=plan.reached[LIVE]))
+        state = state._replace(live=state.live._replace(enabled=plan.reached[LIVE]))
     if state.config is not None and CONFIG in plan.reached:
-        state = replace(state, config=replace(state.config, enabled=plan.reached[CONFIG]))
+        state = state._replace(config=state.config._replace(enabled=plan.reached[CONFIG]))
     if state.online is not None:
-        state = replace(state, online=_predicted_online(state.online, plan))
-    return replace(seen, state=state, destination_args=())
+        state = state._replace(online=_predicted_online(state.online, plan))
+    return seen._replace(state=state, destination_args=())
 
 
 def _predicted_online(online: OnlineState, plan: Plan) -> OnlineState:
@@ -255,4 +256,4 @@ def _predicted_online(online: OnlineState, plan: Plan) -> OnlineState:
         ids.setdefault(step.kind, set()).update(step.entity.vcpus)
     added, removed = ids.get(ONLINE, set()), ids.get(OFFLINE, set()) | ids.get(UNPLUG, set())
     known = (online.known | added) - ids.get(UNPLUG, set()) if online.known else online.known
-    return replace(online, enabled=frozenset((online.enabled | added) - removed) & known, known=frozenset(known))
+    return online._replace(enabled=frozenset((online.enabled | added) - removed) & known, known=frozenset(known))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Callable, TypeVar
+from typing import Callable, NamedTuple, TypeVar
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.capacity import Host, overcommitted
 from ansible_collections.kvm.hotplug.plugins.module_utils.engine import Convergence, Run
@@ -42,8 +42,7 @@ class Job:
     skipped: bool = False
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """How many guests at a time; whether the first failure ends the batch; how full a host may get, and what then."""
 
     concurrency: int = 16

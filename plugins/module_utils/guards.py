@@ -6,20 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG, LIVE, GuestState
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG, EMPTY, LIVE, GuestState
 from ansible_collections.kvm.hotplug.plugins.module_utils.plan import Plan
 
 
-@dataclass(frozen=True)
-class Guards:
+class Guards(NamedTuple):
     """``expected`` are the ids that shall be enabled before, by scope; ``max_disable`` is None where all may go."""
 
-    expected: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    expected: Mapping[str, frozenset[int]] = EMPTY
     max_disable: int | None = None
 
 

@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     AGENT_UNAVAILABLE,
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.config.layout import ConfigLayout
 
 
-@dataclass(frozen=True)
-class Observation:
+class Observation(NamedTuple):
     """A guest's state and, where config has one, its domain and that domain's layout.
 
     ``destination_args`` are the arguments of QEMU that have the live vCPUs, none where nobody can tell.
@@ -38,8 +36,7 @@ class Observation:
     config_layout: ConfigLayout | None = None
 
 
-@dataclass(frozen=True)
-class Need:
+class Need(NamedTuple):
     """What a run cannot do without: a config that goes with the running guest, an agent and whose CPU is which."""
 
     config: bool = False
@@ -64,18 +61,23 @@ async def observe(ports: Ports, need: Need = NOTHING) -> Observation:
     return await _put_together(ports, view, need)
 
 
-async def observe_again(ports: Ports, need: Need = NOTHING) -> Observation:
-    """Return what the machine showed after its last step, and what config and the guest's system have now."""
+async def observe_again(ports: Ports, need: Need, before: Observation, config_written: bool) -> Observation:
+    """Return what the machine showed after its last step, and what config and the guest's system have now.
+
+    A config that was not written is the one of ``before``.
+    """
     view = ports.machine.latest() if ports.machine is not None else None
-    return await _put_together(ports, view, need)
+    return await _put_together(ports, view, need, None if config_written else before)
 
 
-async def _put_together(ports: Ports, view: MachineView | None, need: Need) -> Observation:
+async def _put_together(
+    ports: Ports, view: MachineView | None, need: Need, known: Observation | None = None
+) -> Observation:
     if view is not None:
         ports.warn(view.warning)
     if view is None and ports.config is None and ports.agent is not None:
         return await _of_agent(ports.agent)
-    seen = await _without_agent(ports, view, need)
+    seen = await _without_agent(ports, view, need, known)
     if ports.agent is None:
         if need.agent and view is None:
             raise HotplugError(GUEST_NOT_RUNNING, "the guest is shut off, so it has no agent to ask: start it")
@@ -102,7 +104,7 @@ async def _put_together(ports: Ports, view: MachineView | None, need: Need) -> O
             raise
         ports.warn(f"whether the guest's system runs on its vCPUs is not known: {error.msg}")
         return seen
-    return replace(seen, state=replace(seen.state, online=online))
+    return seen._replace(state=seen.state._replace(online=online))
 
 
 def _with_agent_unasked(seen: Observation) -> Observation:
@@ -112,14 +114,14 @@ def _with_agent_unasked(seen: Observation) -> Observation:
         return seen
     from ansible_collections.kvm.hotplug.plugins.module_utils.online import unasked
 
-    return replace(seen, state=replace(seen.state, online=unasked(live.enabled)))
+    return seen._replace(state=seen.state._replace(online=unasked(live.enabled)))
 
 
-async def _without_agent(ports: Ports, view: MachineView | None, need: Need) -> Observation:
+async def _without_agent(ports: Ports, view: MachineView | None, need: Need, known: Observation | None) -> Observation:
     if ports.config is None or ports.lay_out is None:
         return _of_machine(view)
-    from ansible_collections.kvm.hotplug.plugins.module_utils.config.state import config_state, facts_of
-
+    if known is not None and known.domain is not None:
+        return _with_config(view, known.domain, known.config_layout)
     config = await ports.config.observe()
     domain = config.domain
     ports.warn(config.warning)
@@ -132,7 +134,12 @@ async def _without_agent(ports: Ports, view: MachineView | None, need: Need) -> 
             raise HotplugError(CONFIG_INVALID, f"{reason}; until then use scope live")
         ports.warn(f"{reason}; config is left out")
         return _of_machine(view)
-    config_layout = await _laid_out(ports.lay_out, domain, needed=view is None)
+    return _with_config(view, domain, await _laid_out(ports.lay_out, domain, needed=view is None))
+
+
+def _with_config(view: MachineView | None, domain: Domain, config_layout: ConfigLayout | None) -> Observation:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.config.state import config_state, facts_of
+
     if view is None:
         layout = config_layout.layout if config_layout is not None else Layout(())
         state = GuestState(facts_of(domain), layout, config=config_state(domain, layout))

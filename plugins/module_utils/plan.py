@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.desired import Wish
@@ -37,8 +37,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
 from ansible_collections.kvm.hotplug.plugins.module_utils.target import resolve
 
 
-@dataclass(frozen=True)
-class AgentUse:
+class AgentUse(NamedTuple):
     """What the guest's agent is for: to do all itself, or to take part in plugs and unplugs.
 
     ``only``: nothing is plugged, the guest's system onlines and offlines. ``online``: it onlines what was plugged.
@@ -50,8 +49,10 @@ class AgentUse:
     drain: bool = False
 
 
-@dataclass(frozen=True)
-class Plan:
+NO_AGENT = AgentUse()
+
+
+class Plan(NamedTuple):
     """The steps in the order to take them, and the ids each scope has enabled when all are done."""
 
     steps: tuple[Step, ...]
@@ -104,7 +105,7 @@ def scopes_of(scope: str, state: GuestState) -> tuple[str, ...]:
 
 
 def make_plan(
-    wish: Wish, state: GuestState, scope: str = "all", whole_cores: bool = False, agent: AgentUse = AgentUse()
+    wish: Wish, state: GuestState, scope: str = "all", whole_cores: bool = False, agent: AgentUse = NO_AGENT
 ) -> Plan:
     """Return the plan that makes ``state`` satisfy ``wish``; no step where it does already.
 
@@ -125,7 +126,7 @@ def _plan_of_guest(wish: Wish, state: GuestState, whole_cores: bool) -> Plan:
     """The guest's system deals with each vCPU by itself, whatever the machine can only plug together."""
     if state.online is None:
         raise HotplugError(GUEST_NOT_RUNNING, "the guest does not run, so it has no agent to ask: start or resume it")
-    alone = replace(state, layout=state.layout.by_thread)
+    alone = state._replace(layout=state.layout.by_thread)
     reached = resolve(wish, alone, (GUEST,), whole_cores)
     steps = _steps(alone.layout.entities, state.online, reached[GUEST], GUEST, ONLINE, OFFLINE)
     return Plan(tuple(steps), reached)

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.desired import Wish, parse_wish
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
@@ -16,8 +15,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG
 from ansible_collections.kvm.hotplug.plugins.module_utils.options import parse_timeout
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What the user asked for. ``guest_online`` is ensure, verify or ignore; ``timeout`` in seconds.
 
     With ``by_agent`` nothing is plugged: the guest's own system onlines and offlines.

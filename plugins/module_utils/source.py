@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError, NobodyListens
 from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import Machine
@@ -55,8 +54,7 @@ class Connections:
             await self._pool.close()
 
 
-@dataclass(frozen=True)
-class DirectSource:
+class DirectSource(NamedTuple):
     """A guest that libvirt does not run: what opens its machine, its config, its agent."""
 
     open_machine: OpenMachine | None = None

@@ -99,7 +99,11 @@ def test_within_the_budget_the_others_go_on_and_what_is_unreachable_has_failed(b
     behaviours.forbid_ejects(stubborn)
     hosts = {"h1": [by_count(stubborn, 2)], "h2": [], "h3": [by_count(web, 3)], "gone": [by_count(web, 3)]}
     away = "{{ (inventory_hostname == 'gone') | ternary('ssh', 'local') }}"
-    fleet = Hypervisors(tmp_path, hosts, ansible_connection=away, ansible_host="127.0.0.1", ansible_port=1)
+    # Not every machine has an ssh; this one cannot connect.
+    ssh = tmp_path / "ssh"
+    ssh.write_text("#!/bin/sh\necho Connection refused >&2\nexit 255\n")
+    ssh.chmod(0o755)
+    fleet = Hypervisors(tmp_path, hosts, ansible_connection=away, ansible_ssh_executable=str(ssh))
     blocked = fleet.play("rollout")
     assert blocked.status == 2
     assert blocked.row("(all)") == "gone unknown ? ? unreachable"

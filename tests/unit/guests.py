@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import strategies as st
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.desired import CountWish, NodeWish, VcpuWish, Wish
@@ -85,16 +83,14 @@ def after(plan: Plan, state: GuestState) -> GuestState:
             enabled[step.target].difference_update(step.entity.vcpus)
     if state.live is not None:
         # What was asked to go is gone, so nothing is on its way out any more.
-        state = replace(
-            state,
-            live=replace(
-                state.live,
+        state = state._replace(
+            live=state.live._replace(
                 enabled=frozenset(enabled[LIVE]),
                 ejecting=state.live.ejecting & frozenset(enabled[LIVE]),
             ),
         )
     if state.config is not None:
-        state = replace(state, config=replace(state.config, enabled=frozenset(enabled[CONFIG])))
+        state = state._replace(config=state.config._replace(enabled=frozenset(enabled[CONFIG])))
     return state
 
 

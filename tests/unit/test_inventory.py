@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -57,7 +56,7 @@ KVM2 = "qemu+ssh://admin@kvm2.example:2222/system?no_tty=1&keyfile=/keys/id"
 def sight(name: str | None, live: set[int] | None = None, config: set[int] | None = None, **facts: Any) -> Sight:
     """What is seen of a guest; it is shut off unless it has ``live`` vCPUs."""
     state = guest(layout(), live, config)
-    state = replace(state, facts=GuestFacts(**{"name": name, "state": state.facts.state, "arch": "x86_64", **facts}))
+    state = state._replace(facts=GuestFacts(**{"name": name, "state": state.facts.state, "arch": "x86_64", **facts}))
     return Sight(name or "?", Observation(state))
 
 
@@ -185,7 +184,7 @@ def test_a_record_that_libvirt_has_not_kept_is_drift(world: World, parse: Parse)
     stale = sight("web1", {0, 1}, {0, 1})
     assert stale.seen is not None
     live = LiveState(frozenset({0, 1}), recorded=frozenset({0, 1, 2}))
-    stale.seen = replace(stale.seen, state=replace(stale.seen.state, live=live))
+    stale.seen = stale.seen._replace(state=stale.seen.state._replace(live=live))
     world.guests["qemu:///system"] = {"1": stale}
     assert groups(parse(uris=["qemu:///system"]))["drifted"] == ["web1"]
 

@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.desired import CountWish, NodeWish, VcpuWish, Wish
@@ -148,7 +146,7 @@ def test_a_count_between_two_cores_names_the_next_ones() -> None:
 
 def test_a_machine_without_hotplug_still_satisfies_what_it_has() -> None:
     state = guest(X86, {0, 1})
-    state = replace(state, live=replace(state.live, cannot_enable=dict.fromkeys(range(2, 8), NO_HOTPLUG)))
+    state = state._replace(live=state.live._replace(cannot_enable=dict.fromkeys(range(2, 8), NO_HOTPLUG)))
     assert steps(CountWish(2), state) == []
     assert refusal(CountWish(3), state).code == "hotplug_unsupported"
 

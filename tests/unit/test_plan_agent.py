@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -52,8 +50,7 @@ def with_online(draw: st.DrawFn) -> GuestState:
     plugged = sorted(state.live.enabled)
     online = frozenset({*draw(st.sets(st.sampled_from(plugged))), plugged[0]})
     unplugged = frozenset(range(state.layout.max_vcpus)) - state.live.enabled
-    return replace(
-        state,
+    return state._replace(
         online=OnlineState(
             enabled=online,
             known=state.live.enabled,
@@ -74,7 +71,7 @@ def reached(plan: Plan, state: GuestState) -> GuestState:
             online.update(step.entity.vcpus)
         else:
             online.difference_update(step.entity.vcpus)
-    return replace(state, online=replace(state.online, enabled=frozenset(online)))
+    return state._replace(online=state.online._replace(enabled=frozenset(online)))
 
 
 @given(with_online(), st.data())

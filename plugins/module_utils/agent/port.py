@@ -6,12 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True)
-class GuestCpu:
+class GuestCpu(NamedTuple):
     """A CPU by the guest's own count; ``logical_id`` need not be the id of the vCPU that it runs on."""
 
     logical_id: int
@@ -19,8 +17,7 @@ class GuestCpu:
     can_offline: bool
 
 
-@dataclass(frozen=True)
-class SetResult:
+class SetResult(NamedTuple):
     """How far a request to online and offline CPUs got.
 
     ``processed`` are the logical ids the agent has dealt with, in the order asked for. ``stopped_at`` is the first

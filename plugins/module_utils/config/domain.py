@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import EMPTY
 
 RFC = "rfc"
 LIBVIRT = "libvirt"
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """A guest NUMA node; ``cpus`` is None where the XML leaves them to QEMU, ``memory`` is in KiB."""
 
     id: int
@@ -21,8 +22,7 @@ class Cell:
     memory: int
 
 
-@dataclass(frozen=True)
-class Domain:
+class Domain(NamedTuple):
     """A domain's config state.
 
     ``topology`` has sockets, dies, clusters, cores and threads, or is empty where the XML has none.
@@ -40,13 +40,13 @@ class Domain:
     emulator: str | None = None
     cpu_mode: str | None = None
     cpu_model: str | None = None
-    topology: Mapping[str, int] = field(default_factory=dict)
+    topology: Mapping[str, int] = EMPTY
     cells: tuple[Cell, ...] = ()
     memory: int = 0
     dialect: str | None = None
     hotpluggable: frozenset[int] = frozenset()
-    order: Mapping[int, int] = field(default_factory=dict)
-    pins: Mapping[int, str] = field(default_factory=dict)
-    schedulers: Mapping[int, str] = field(default_factory=dict)
-    lines: Mapping[str, int] = field(default_factory=dict)
+    order: Mapping[int, int] = EMPTY
+    pins: Mapping[int, str] = EMPTY
+    schedulers: Mapping[int, str] = EMPTY
+    lines: Mapping[str, int] = EMPTY
     agent: bool = False

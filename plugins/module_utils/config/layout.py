@@ -8,8 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.config.domain import Domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
@@ -45,8 +44,7 @@ WORD = re.compile(r"[A-Za-z0-9_.+-]+")
 _POWER_MODEL = re.compile(r"[a-z0-9+]+_v[0-9.]+")
 
 
-@dataclass(frozen=True)
-class ConfigLayout:
+class ConfigLayout(NamedTuple):
     """The slots of the machine that boots next, none of them filled.
 
     A slot's ``driver`` is empty where nobody but QEMU can tell it. Without ``hotplug``, slots have neither

@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.config.domain import Domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
 
 
-@dataclass(frozen=True)
-class ConfigView:
+class ConfigView(NamedTuple):
     """The config at one moment; ``source`` names what holds it, for people, and ``warning`` what they should know."""
 
     domain: Domain
@@ -22,8 +20,7 @@ class ConfigView:
     warning: str = ""
 
 
-@dataclass(frozen=True)
-class WriteResult:
+class WriteResult(NamedTuple):
     """What became of a write: ``domain`` is the config now, others' changes in between included.
 
     ``failure`` is why only a part of it was written, None when all was.

@@ -15,8 +15,8 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     CONFIG_INVALID,
@@ -31,8 +31,7 @@ _MARK = ".kvm-hotplug-"
 _NAME_LIMIT = 200
 
 
-@dataclass(frozen=True)
-class Held:
+class Held(NamedTuple):
     """A file that is locked, as it was when it was read."""
 
     path: str

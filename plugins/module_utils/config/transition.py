@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.config.domain import LIBVIRT, Domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
@@ -43,11 +42,11 @@ def with_enabled(domain: Domain, enabled: frozenset[int], entities: Iterable[Seq
     groups = [frozenset(entity) for entity in entities]
     if domain.dialect == LIBVIRT:
         hotpluggable = _hotpluggable(domain, enabled, groups)
-        return replace(domain, enabled=enabled, hotpluggable=hotpluggable, order=_order(domain, enabled, groups))
+        return domain._replace(enabled=enabled, hotpluggable=hotpluggable, order=_order(domain, enabled, groups))
     if domain.dialect is None and (enabled - domain.enabled or enabled != leading(enabled)):
         hotpluggable = _hotpluggable(domain, enabled, groups)
-        return replace(domain, enabled=enabled, hotpluggable=hotpluggable, dialect=LIBVIRT)
-    return replace(domain, enabled=enabled, hotpluggable=by_default(domain.max_vcpus, enabled))
+        return domain._replace(enabled=enabled, hotpluggable=hotpluggable, dialect=LIBVIRT)
+    return domain._replace(enabled=enabled, hotpluggable=by_default(domain.max_vcpus, enabled))
 
 
 def by_default(max_vcpus: int, enabled: frozenset[int]) -> frozenset[int]:

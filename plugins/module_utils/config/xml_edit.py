@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from bisect import bisect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.config.domain import LIBVIRT, Domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.config.domain_xml import read_domain
@@ -49,7 +48,7 @@ def edit_domain(
     edit = _Edit(markup, find_places(markup), domain, goal, detail, nodes or {})
     edited = source.encode(_spliced(markup, edit.splices()).decode())
     found = read_domain(edited)
-    if replace(found, lines={}) != replace(goal, lines={}):
+    if found._replace(lines={}) != goal._replace(lines={}):
         raise HotplugError(
             INTERNAL, f"the edited domain XML would read as {found} and not as {goal}, so it was not written"
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from xml.parsers import expat
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.config.xml_text import invalid
@@ -24,8 +25,7 @@ _ATTRIBUTE = re.compile(rb"""\s+([^\s=]+)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
 _TAG_END = re.compile(rb"\s*(/?)>")
 
 
-@dataclass(frozen=True)
-class Attribute:
+class Attribute(NamedTuple):
     """Where an attribute is written; ``start`` is that of the white space before it."""
 
     start: int
@@ -37,8 +37,7 @@ class Attribute:
         return self.value_end + 1
 
 
-@dataclass(frozen=True)
-class Tag:
+class Tag(NamedTuple):
     """Where an element is written, and its attributes that have no namespace.
 
     Its start tag is ``start`` to ``inside``, the whole element ``start`` to ``end``; ``last`` is where its name
@@ -52,7 +51,7 @@ class Tag:
     line: int
     is_empty: bool
     values: Mapping[str, str]
-    places: Mapping[str, Attribute] = field(default_factory=dict)
+    places: Mapping[str, Attribute]
 
 
 @dataclass

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, HotplugError, quoted
 
@@ -30,8 +30,7 @@ _WITHOUT_BOM = {b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
 _DECLARATION = re.compile(r"""<\?xml\s[^>]*?\bencoding\s*=\s*["']([^"'>]{0,60})["']""")
 
 
-@dataclass(frozen=True)
-class XmlText:
+class XmlText(NamedTuple):
     """A file's text, and what turns it into the file's bytes again."""
 
     text: str

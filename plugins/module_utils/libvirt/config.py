@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.config.domain import Domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.config.port import ConfigView, WriteResult
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 _AFFECT_CONFIG = 2
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """One call of virDomainSetVcpu: enable or disable these vCPUs."""
 
     vcpus: frozenset[int]

@@ -19,52 +19,73 @@ if TYPE_CHECKING:
     import libvirt
 
 _HEARD = ("ACPI_DEVICE_OST", "DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR")
+# A hypervisor's guests say much else.
+_HEARD_ALONE = "|".join(f"^{name}$" for name in _HEARD)
+_REGEX = 1
 # Such an event has some 200 characters.
 _LONGEST = 4096
 
 
-class Ear:
-    """Listens to one domain and puts what it hears into ``news``."""
+class Ears:
+    """Hear all domains of one connection, each for whoever listens to it: a batch need not register for every guest."""
 
-    def __init__(self, connection: Connection, domain: libvirt.virDomain, news: acpi.GuestNews) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._domain = domain
-        self._news = news
+        self._listeners: dict[str, acpi.GuestNews] = {}
+        self._opening = asyncio.Lock()
+        self._is_open = False
         self._stop: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
         self.refused: str | None = None
 
-    async def open(self) -> None:
-        """Begin to listen; ``refused`` then says why the guest's own words cannot be heard, if they cannot.
+    async def listen(self, domain: libvirt.virDomain, news: acpi.GuestNews) -> None:
+        """Put what is heard of ``domain`` into ``news`` from now on.
 
-        Raises ``HotplugError``.
+        ``refused`` then says why the guests' own words cannot be heard, if they cannot. Raises ``HotplugError``.
         """
-        if self._stop or self.refused:
-            return
+        async with self._opening:
+            if not self._is_open:
+                await self._open()
+                self._is_open = True
+        self._listeners[domain.UUIDString()] = news
+
+    def leave(self, domain: libvirt.virDomain) -> None:
+        """Listen to ``domain`` no more."""
+        self._listeners.pop(domain.UUIDString(), None)
+
+    async def close(self) -> None:
+        """Hear nothing any more; never raises."""
+        for function, arguments in self._stop:
+            # Whoever hung up first has ended it too.
+            with contextlib.suppress(Refusal, HotplugError):
+                await self._connection.call(function, *arguments)
+        self._stop = []
+
+    async def _open(self) -> None:
         library = imported()
         loop = asyncio.get_running_loop()
         connection = self._connection.handle
 
-        def tell(action: Callable[..., None], *arguments: Any) -> None:
+        def tell(domain: libvirt.virDomain, event: Any) -> None:
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(action, *arguments)
+                loop.call_soon_threadsafe(self._hear, domain.UUIDString(), event)
 
         def from_qemu(
-            _connection: Any, _domain: Any, name: str, _seconds: int, _micros: int, details: str | None, _opaque: Any
+            _connection: Any, domain: Any, name: str, _seconds: int, _micros: int, details: str | None, _opaque: Any
         ) -> None:
             if name in _HEARD and details and len(details) <= _LONGEST:
                 with contextlib.suppress(ValueError):
-                    tell(self._news.hear, {"event": name, "data": json.loads(details)})
+                    tell(domain, {"event": name, "data": json.loads(details)})
 
-        def removed(_connection: Any, _domain: Any, _what: object, _opaque: Any) -> None:
-            tell(self._news.wake)
+        def removed(_connection: Any, domain: Any, _what: object, _opaque: Any) -> None:
+            tell(domain, None)
 
-        def failed(_connection: Any, _domain: Any, alias: str, _opaque: Any) -> None:
-            tell(self._news.hear, {"event": "DEVICE_UNPLUG_GUEST_ERROR", "data": {"device": alias}})
+        def failed(_connection: Any, domain: Any, alias: str, _opaque: Any) -> None:
+            tell(domain, {"event": "DEVICE_UNPLUG_GUEST_ERROR", "data": {"device": alias}})
 
         try:
             qemu = imported_for_qemu()
             number = await self._connection.call(
-                qemu.qemuMonitorEventRegister, connection, self._domain, None, from_qemu, None
+                qemu.qemuMonitorEventRegister, connection, None, _HEARD_ALONE, from_qemu, None, _REGEX
             )
             self._stop.append((qemu.qemuMonitorEventDeregister, (connection, number)))
         except (Refusal, MissingLibrary) as refusal:
@@ -80,17 +101,18 @@ class Ear:
             # Older daemons do not know the newer ones; they only wake a little earlier.
             with contextlib.suppress(Refusal):
                 number = await self._connection.call(
-                    connection.domainEventRegisterAny, self._domain, getattr(library, kind), callback, None
+                    connection.domainEventRegisterAny, None, getattr(library, kind), callback, None
                 )
                 self._stop.append((connection.domainEventDeregisterAny, (number,)))
 
-    async def close(self) -> None:
-        """Stop listening; never raises."""
-        for function, arguments in self._stop:
-            # Whoever hung up first has ended it too.
-            with contextlib.suppress(Refusal, HotplugError):
-                await self._connection.call(function, *arguments)
-        self._stop = []
+    def _hear(self, uuid: str, event: Any) -> None:
+        news = self._listeners.get(uuid)
+        if news is None:
+            return
+        if event is None:
+            news.wake()
+        else:
+            news.hear(event)
 
 
 def imported_for_qemu() -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import INTERNAL, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.connection import Connection
-from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.events import Ear
+from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.events import Ears
 from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.reader import Reader
 from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.record import Record, machine_view
 from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.refusals import Refusal, meaning
@@ -34,12 +34,12 @@ _ASYNC_SINCE = 12_004_000
 class LibvirtMachine:
     """A domain that runs."""
 
-    def __init__(self, connection: Connection, domain: libvirt.virDomain, reader: Reader) -> None:
+    def __init__(self, connection: Connection, ears: Ears, domain: libvirt.virDomain, reader: Reader) -> None:
         self._connection = connection
+        self._ears = ears
         self._domain = domain
         self._reader = reader
         self._news = acpi.GuestNews()
-        self._ear = Ear(connection, domain, self._news)
         self._dialogue = Dialogue(self, self._news)
         self._record: Record | None = None
         self._unplugging: asyncio.Task[Any] | None = None
@@ -59,7 +59,7 @@ class LibvirtMachine:
         return machine_view(self._seen)
 
     async def plug(self, entities: Sequence[Entity]) -> dict[int, Answer]:
-        await self._ear.open()
+        await self._ears.listen(self._domain, self._news)
         answers: dict[int, Answer] = {}
         for entity in entities:
             self._news.forget(entity.index)
@@ -69,13 +69,13 @@ class LibvirtMachine:
         return {entity.index: self._verified(entity, answers[entity.index]) for entity in entities}
 
     async def await_insertion(self, entities: Sequence[Entity], timeout: float) -> dict[int, Answer]:
-        if self._ear.refused is None:
+        if self._ears.refused is None:
             return await self._dialogue.await_insertion(entities, timeout)
-        deaf = Answer(DONE, took_effect=True, detail=f"the guest cannot be heard: {self._ear.refused}")
+        deaf = Answer(DONE, took_effect=True, detail=f"the guest cannot be heard: {self._ears.refused}")
         return {entity.index: deaf for entity in entities}
 
     async def unplug(self, entity: Entity, timeout: float) -> Answer:
-        await self._ear.open()
+        await self._ears.listen(self._domain, self._news)
         return await self._dialogue.unplug(entity, timeout, asked_before=False)
 
     async def settle(self, entities: Sequence[Entity], timeout: float) -> None:
@@ -85,7 +85,7 @@ class LibvirtMachine:
         # What the call came to is known by then, or can no longer be told.
         with contextlib.suppress(HotplugError):
             await self._join()
-        await self._ear.close()
+        self._ears.leave(self._domain)
 
     async def look(self) -> None:
         """See which vCPUs libvirt's record has now, and which of them QEMU."""

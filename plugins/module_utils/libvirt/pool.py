@@ -10,6 +10,7 @@ import time
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import MONITOR_UNREACHABLE, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.connection import Connection
+from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.events import Ears
 
 # How long a daemon that went away in the middle may take to come back.
 RESTART_SECONDS = 15.0
@@ -22,6 +23,7 @@ class Pool:
     def __init__(self) -> None:
         self._connections: dict[tuple[str, bool], Connection] = {}
         self._locks: dict[tuple[str, bool], asyncio.Lock] = {}
+        self._ears: dict[Connection, Ears] = {}
         self._once_there: set[str] = set()
 
     async def close(self) -> None:
@@ -29,7 +31,11 @@ class Pool:
         connections = list(self._connections.values())
         self._connections.clear()
         for connection in connections:
-            await connection.close()
+            await self._close(connection)
+
+    def ears(self, connection: Connection) -> Ears:
+        """Return what hears the domains of one of its connections."""
+        return self._ears.setdefault(connection, Ears(connection))
 
     async def connection(self, uri: str, reading: bool, patience: float) -> Connection:
         """Return an open connection; raises ``MissingLibrary``, or ``HotplugError`` (monitor_unreachable).
@@ -43,7 +49,7 @@ class Pool:
                 return found
             deadline = time.monotonic() + (RESTART_SECONDS if uri in self._once_there else 0.0)
             if found is not None:
-                await found.close()
+                await self._close(found)
             while True:
                 connection = Connection(uri, reading, patience)
                 try:
@@ -57,3 +63,9 @@ class Pool:
                     self._once_there.add(uri)
                     return connection
                 await asyncio.sleep(RETRY_SECONDS)
+
+    async def _close(self, connection: Connection) -> None:
+        ears = self._ears.pop(connection, None)
+        if ears is not None:
+            await ears.close()
+        await connection.close()

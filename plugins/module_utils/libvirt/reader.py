@@ -9,7 +9,6 @@ import asyncio
 import errno
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.config.domain import Domain
@@ -47,6 +46,7 @@ class Reader:
         self._domain = domain
         self._lay_out = lay_out
         self._ask_qemu = ask_qemu
+        self._just_read: Domain | None = None
 
     async def config(self) -> Domain:
         """Return the config state; raises ``HotplugError`` and ``Refusal``."""
@@ -56,10 +56,16 @@ class Reader:
         """Return what libvirt's record of the running domain is; raises ``HotplugError`` and ``Refusal``."""
         return await self._xml(0)
 
+    async def has_agent(self) -> bool:
+        """Tell whether the agent has its channel open; what that takes to read, the next ``record`` need not read."""
+        self._just_read = await self.live()
+        return self._just_read.agent
+
     async def record(self) -> Record:
         """Return the running domain; raises ``HotplugError`` and ``Refusal``."""
-        call = self._connection.call
-        domain, job = await asyncio.gather(self._xml(0), call(self._domain.jobStats))
+        read, self._just_read = self._just_read, None
+        job = await self._connection.call(self._domain.jobStats)
+        domain = read or await self.live()
         migrating = job.get("type", _JOB_NONE) != _JOB_NONE and job.get("operation") in _MIGRATIONS
         laid_out = ConfigLayout(await self._slots()) if self._ask_qemu else await self._lay_out(domain)
         return await self.again(Record(domain, laid_out, migrating=migrating))
@@ -73,12 +79,11 @@ class Reader:
         if state[0] == _SHUTOFF:
             raise HotplugError(GUEST_NOT_RUNNING, "the guest has been stopped meanwhile: start it, or use scope config")
         recorded = recorded_in(stats) or known.domain.enabled
-        now = replace(known, domain=replace(known.domain, enabled=recorded), state=state[0])
+        now = known._replace(domain=known.domain._replace(enabled=recorded), state=state[0])
         if not self._ask_qemu:
-            return replace(now, in_qemu=await self._in_qemu(now.domain, stats))
+            return now._replace(in_qemu=await self._in_qemu(now.domain, stats))
         slots = await self._slots()
-        return replace(
-            now,
+        return now._replace(
             in_qemu=frozenset(vcpu for slot in slots if slot.qom_path is not None for vcpu in slot.entity.vcpus),
             aliases={slot.entity.vcpus[0]: slot.alias for slot in slots if slot.alias is not None},
         )

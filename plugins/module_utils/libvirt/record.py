@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.config.domain import Domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.config.layout import ConfigLayout
@@ -42,8 +41,7 @@ _UNRECORDED = Blocker(
 )
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """A running domain at one moment, as libvirt has it.
 
     ``state`` is the virDomainState. ``in_qemu`` are the vCPUs that QEMU has, None where there is only libvirt's word;
@@ -74,8 +72,7 @@ def recorded_in(stats: Mapping[str, Any]) -> frozenset[int]:
     return frozenset(int(match.group(1)) for match in found if match)
 
 
-@dataclass(frozen=True)
-class Suspects:
+class Suspects(NamedTuple):
     """vCPUs of libvirt's record that QEMU may have no more.
 
     ``certain`` are those that are gone for sure; of ``silent`` ones the host's kernel has counted nothing yet, as of

@@ -62,7 +62,7 @@ class LibvirtSource:
         reader = Reader(connection, domain, self._lay_out, self._ask_qemu)
         ports = Ports()
         if active:
-            ports.machine = LibvirtMachine(connection, domain, reader)
+            ports.machine = LibvirtMachine(connection, self._pool.ears(connection), domain, reader)
             ports.has_agent = await self._has_agent(reader)
             if ports.has_agent and not connection.reading:
                 from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.agent import LibvirtAgent
@@ -76,6 +76,6 @@ class LibvirtSource:
     async def _has_agent(self, reader: Reader) -> bool:
         """Whether libvirt knows that the agent has its channel open."""
         try:
-            return (await reader.live()).agent
+            return await reader.has_agent()
         except Refusal as refusal:
             raise refusal.error(f"cannot look at guest {quoted(self._name)}") from None

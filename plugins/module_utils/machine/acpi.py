@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 # Machines whose guests answer a plug and an unplug with _OST, by QEMU's names and libvirt's; the others speak up only
 # to refuse.
@@ -39,8 +38,7 @@ _MEANINGS = {
 }
 
 
-@dataclass(frozen=True)
-class Word:
+class Word(NamedTuple):
     """What a guest said of a slot: one of this file's constants, and its own code as ``detail``."""
 
     kind: str

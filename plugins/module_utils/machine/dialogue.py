@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from typing import Protocol
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
@@ -105,7 +104,7 @@ class Dialogue:
             # Asking again only makes sense when there is time for an answer as slow as the last.
             if time.monotonic() + pause + (time.monotonic() - asked) > deadline:
                 times = f" {refusals} times" if refusals > 1 else ""
-                return replace(answer, detail=f"the guest refused{times}: {word.detail}")
+                return answer._replace(detail=f"the guest refused{times}: {word.detail}")
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity, GuestFacts, Layout, LiveState
 
@@ -17,8 +16,7 @@ REFUSED = "refused"
 FAILED = "failed"
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """How a request for one entity ended.
 
     ``status`` is done, pending, refused or failed. ``took_effect`` says whether the vCPU's state in the
@@ -33,8 +31,7 @@ class Answer:
     code: str | None = None
 
 
-@dataclass(frozen=True)
-class MachineView:
+class MachineView(NamedTuple):
     """The machine at one moment.
 
     ``destination_args`` are those of QEMU that start it with these vCPUs, if known; ``warning`` is for the user.

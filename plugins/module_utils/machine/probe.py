@@ -13,7 +13,6 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.config.domain import Domain
@@ -132,13 +131,13 @@ def _read(domain: Domain, reply: object) -> ConfigLayout:
     """Return the layout that QEMU's reply, or None for its refusal, gives the domain."""
     if reply is None:
         return fixed_layout(domain)
-    slots = [replace(slot, qom_path=None) for slot in read_slots(reply)]
+    slots = [slot._replace(qom_path=None) for slot in read_slots(reply)]
     if sum(len(slot.entity.vcpus) for slot in slots) != domain.max_vcpus:
         raise nonsense(_QUESTION, reply)
     # With KVM, what has no model may get another default than here.
     told = _model(domain) is not None or (machine_family(domain) is None and domain.cpu_mode is None)
     if not told:
-        slots = [replace(slot, driver=driver_of(domain)) for slot in slots]
+        slots = [slot._replace(driver=driver_of(domain)) for slot in slots]
     return ConfigLayout(tuple(slots))
 
 

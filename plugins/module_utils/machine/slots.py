@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import MONITOR_UNREACHABLE, HotplugError, quoted
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import LEVELS, Entity, Layout
@@ -23,8 +22,7 @@ _PERIPHERAL = re.compile(r"/machine/peripheral/([A-Za-z][A-Za-z0-9._-]*)")
 MOST_VCPUS = 65536
 
 
-@dataclass(frozen=True)
-class Slot:
+class Slot(NamedTuple):
     """One entity as QEMU knows it: the ``driver`` and ``props`` that plug it, and its QOM path while it is there."""
 
     entity: Entity
