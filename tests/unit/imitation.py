@@ -18,6 +18,7 @@ from .replay import OSPM, SLOTS, usually
 GOES = "goes"
 REFUSES = "refuses"
 REFUSES_FOR_GOOD = "refuses for good"
+BOOTS = "boots"  # fails at the first asking, and goes at the next
 WORKS_ON = "works on"
 SAYS_NOTHING = "says nothing"
 # What a guest, or QEMU, does when it shall take one in.
@@ -132,8 +133,10 @@ class Imitation(Conversation):
         await line.reply(command, {"return": {}})
         if manner == SAYS_NOTHING:
             return
-        if manner == REFUSES_FOR_GOOD:
-            await self._hear_guest(line, slot, 3, 128)
+        if manner in (REFUSES_FOR_GOOD, FAILS, BOOTS):
+            await self._hear_guest(line, slot, 3, 128 if manner == REFUSES_FOR_GOOD else 1)
+            if manner == BOOTS:
+                self._unplug = {**self._unplug, slot: GOES}
             return
         await self._hear_guest(line, slot, 3, 132)
         if manner == GOES:

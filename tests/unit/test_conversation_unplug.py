@@ -11,9 +11,10 @@ from typing import Callable
 import pytest
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.desired import NodeWish
+from ansible_collections.kvm.hotplug.plugins.module_utils.machine import dialogue
 
 from .asking import bring, code, enabled, entries, steps, wish
-from .imitation import GOES, PSERIES, REFUSES, REFUSES_FOR_GOOD, SAYS_NOTHING, WORKS_ON, Imitation
+from .imitation import BOOTS, FAILS, GOES, PSERIES, REFUSES, REFUSES_FOR_GOOD, SAYS_NOTHING, WORKS_ON, Imitation
 from .peer import AsUsual, Line, Message, Peer
 from .replay import Replay, versions
 
@@ -83,6 +84,24 @@ def test_a_refusal_for_good_is_reported_at_once(peer: StartPeer) -> None:
     result = bring(qemu.address, wish(disabled=recording.moved), timeout=1000)
     assert (code(result), steps(result)) == ("unplug_refused", [f"unplug {recording.moved}: refused"])
     assert (len(qemu.changes), result.changed) == (1, False)
+
+
+def test_a_guest_that_fails_because_it_still_boots_is_asked_again(peer: StartPeer) -> None:
+    qemu = peer(Imitation(unplug={1: BOOTS}))
+    result = bring(qemu.address, wish(disabled="1"))
+    assert (steps(result), enabled(result.after)) == (["unplug 1: done"], "0")
+    assert len(qemu.changes) == 2
+
+
+def test_a_guest_that_fails_for_good_is_not_asked_until_the_end_of_the_timeout(
+    peer: StartPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialogue, "FAILING_SECONDS", 1.0)
+    qemu = peer(Imitation(unplug={1: FAILS}))
+    result = bring(qemu.address, wish(disabled="1"), timeout=1000)
+    assert (code(result), steps(result), result.changed) == ("unplug_refused", ["unplug 1: refused"], False)
+    assert "an unspecific failure (_OST 3/1)" in entries(result)[0].detail
+    assert len(qemu.changes) == 2
 
 
 def test_the_first_refusal_ends_the_run_and_the_rest_is_skipped(peer: StartPeer) -> None:

@@ -17,6 +17,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.machine.acpi import (
     BUSY,
     EJECTED,
     EJECTING,
+    FAILED,
     INSERTED,
     NOT_INSERTED,
     REJECTED,
@@ -45,7 +46,7 @@ json_values = st.recursive(
         (3, 130, BUSY),
         (3, 131, BUSY),
         (3, 128, REJECTED),
-        (3, 1, REJECTED),
+        (3, 1, FAILED),
         (0x103, 132, EJECTING),
     ],
 )

@@ -18,6 +18,7 @@ NOT_INSERTED = "not inserted"
 EJECTING = "ejecting"
 EJECTED = "ejected"
 BUSY = "busy"
+FAILED = "failed"
 REJECTED = "rejected"
 
 # ACPI 6.5, section 6.3.5: the event a _OST answers, and the status codes of ejection requests.
@@ -25,6 +26,7 @@ _DEVICE_CHECK = 1
 _EJECT_REQUEST = 3
 _EJECT_BY_OSPM = 0x103
 _SUCCESS = 0
+_FAILURE = 1
 _IN_PROGRESS = 0x84
 _ASK_AGAIN_LATER = (0x81, 0x82, 0x83)  # device in use, device busy, ejection dependency busy
 
@@ -56,7 +58,9 @@ def read_ost(source: object, status: object) -> Word | None:
             return Word(EJECTED)
         if status == _IN_PROGRESS:
             return Word(EJECTING)
-        return Word(BUSY if status in _ASK_AGAIN_LATER else REJECTED, _meaning(source, status))
+        if status in _ASK_AGAIN_LATER:
+            return Word(BUSY, _meaning(source, status))
+        return Word(FAILED if status == _FAILURE else REJECTED, _meaning(source, status))
     return None
 
 

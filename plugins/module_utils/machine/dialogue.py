@@ -32,6 +32,8 @@ TICK_SECONDS = 0.5
 # After a busy refusal the guest gets a growing pause before it is asked again.
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 4.0
+# A Linux that still boots fails for want of the CPU's device, which it is about to find; other failures stay.
+FAILING_SECONDS = 10.0
 
 
 class Courier(Protocol):
@@ -83,7 +85,8 @@ class Dialogue:
     async def unplug(self, entity: Entity, timeout: float, asked_before: bool) -> Answer:
         """Have the guest give up ``entity``; asks again when the guest was busy, while ``timeout`` lasts.
 
-        With ``asked_before``, an earlier request is at work and is waited for first.
+        It is asked again for some seconds also where it failed and does not say why. With ``asked_before``, an earlier
+        request is at work and is waited for first.
         """
         deadline = time.monotonic() + timeout
         if asked_before:
@@ -94,15 +97,17 @@ class Dialogue:
                 return answer
         pause = FIRST_PAUSE_SECONDS
         refusals = 0
+        began = time.monotonic()
         while True:
             asked = time.monotonic()
             answer = await self._ask(entity, deadline) or await self._await_ejection(entity, deadline)
             word = self._news.word(entity.index)
-            if answer.status != REFUSED or word is None or word.kind != acpi.BUSY:
+            if answer.status != REFUSED or word is None or word.kind == acpi.REJECTED:
                 return answer
+            until = deadline if word.kind == acpi.BUSY else min(deadline, began + FAILING_SECONDS)
             refusals += 1
             # Asking again only makes sense when there is time for an answer as slow as the last.
-            if time.monotonic() + pause + (time.monotonic() - asked) > deadline:
+            if time.monotonic() + pause + (time.monotonic() - asked) > until:
                 times = f" {refusals} times" if refusals > 1 else ""
                 return answer._replace(detail=f"the guest refused{times}: {word.detail}")
             await asyncio.sleep(pause)
@@ -145,7 +150,7 @@ class Dialogue:
             if not self._courier.is_plugged(entity):
                 return Answer(DONE, took_effect=True)
             word = self._news.word(entity.index)
-            if word is not None and word.kind in (acpi.BUSY, acpi.REJECTED):
+            if word is not None and word.kind in (acpi.BUSY, acpi.FAILED, acpi.REJECTED):
                 return Answer(REFUSED, detail=f"the guest refused: {word.detail}", code=UNPLUG_REFUSED)
             left = deadline - time.monotonic()
             if left <= 0:
