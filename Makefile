@@ -47,7 +47,7 @@ molecule: $(READY) ## Run the molecule scenarios, on guests of QEMU's and of lib
 	@$(LAB) prepare --libvirt
 	@$(PY) tests/scenarios.py
 
-bench: $(READY) ## Measure the modules against ansible.builtin.ping and raw QMP
+bench: $(READY) ## Measure the modules against ansible.builtin.ping, raw QMP and virsh
 	@$(LAB) prepare --libvirt
 	@$(PY) tests/bench
 
