@@ -90,9 +90,12 @@ async def drain(entry: Entry, agent: Agent, state: OnlineState) -> None:
         entry.end(Answer(DONE, took_effect=True))
         return
     code = UNPLUG_REFUSED if result.refused else result.code or AGENT_ERROR
-    entry.end(_stopped(result, f"{result.reason}; nothing was unplugged", code))
-    if result.processed:
+    answer = _stopped(result, f"{result.reason}; nothing was unplugged", code)
+    if result.refused and result.processed:
+        # Until the others of its core are online again.
+        entry.end(answer._replace(took_effect=None))
         await agent.set_online(dict.fromkeys(result.processed, True))
+    entry.end(answer)
 
 
 async def undo(entry: Entry, agent: Agent, state: OnlineState, timeout: float) -> str:

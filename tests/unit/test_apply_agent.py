@@ -163,6 +163,23 @@ def test_a_drain_that_cannot_be_taken_back_is_told() -> None:
     assert (guest.online, guest.enabled) == ({0, 1}, {0, 1, 2})
 
 
+@pytest.mark.parametrize("silent", [(), (2,)])
+def test_a_core_that_is_only_partly_drained_is_online_again(silent: Container[int]) -> None:
+    class OfCores(MadeUpGuest):
+        async def set_online(self, wanted: Mapping[int, bool]) -> SetResult:
+            if wanted != {2: False, 3: False}:
+                return await super().set_online(wanted)
+            self._requests += 1
+            self.online.discard(2)
+            return SetResult((2,), 3, "agent_error", "CPU 3 is busy", refused=True)
+
+    guest = OfCores("0123", silent)
+    guest.layout = layout(sockets=4, cores=1, threads=2, whole_core_entities=True)
+    result = bring(guest, disable="2-3")
+    assert (code(result), result.changed, guest.online) == ("unplug_refused", False, {0, 1, 2, 3})
+    assert steps(result) == [f"offline 2-3: {'undone' if silent else 'refused'}", "unplug 2-3: skipped"]
+
+
 def test_a_rollback_past_a_silent_agent_still_undoes_what_the_machine_can() -> None:
     # Onlined 5, offlined 3, 2 and 1, and onlined 1 again, which stayed: the sixth request is to online 2 again.
     guest = MadeUpGuest(has="0123", broken=1, silent=range(6, 100))
