@@ -37,6 +37,7 @@ TWO_CELLS: dict[str, Any] = {
     "topology": {"sockets": 4, "cores": 2, "threads": 1},
     "numa": [{"sockets": [0, 1]}, {"sockets": [2, 3]}],
 }
+
 # The config of a guest that does not run, with 2 of 8 vCPUs.
 SHUT_OFF = """\
 <domain type='qemu'>
