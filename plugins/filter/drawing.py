@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.kvm.hotplug.plugins.plugin_utils.picture import draw
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.drawing import draw
 
 DOCUMENTATION = r"""
 name: drawing

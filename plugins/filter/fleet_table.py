@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.kvm.hotplug.plugins.plugin_utils.fleet import table
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.rollout_plan import table
 
 DOCUMENTATION = r"""
 name: fleet_table

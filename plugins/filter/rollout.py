@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any, Callable
 
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.audit import audit_rows
-from ansible_collections.kvm.hotplug.plugins.plugin_utils.fleet import plan_rows, result_rows
-from ansible_collections.kvm.hotplug.plugins.plugin_utils.record import begin, changed_guests, end, undo
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.rollout_plan import plan_rows, result_rows
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.rollout_record import begin, changed_guests, end, undo
 
 
 class FilterModule:

@@ -162,19 +162,19 @@ from ansible.module_utils.basic import missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.batch import check_concurrency
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import Connections, connections, source_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.discover import guests_named
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, MissingLibrary
-from ansible_collections.kvm.hotplug.plugins.module_utils.fleet import Sight, inspect_all
-from ansible_collections.kvm.hotplug.plugins.module_utils.fleet_edge import guests_named
-from ansible_collections.kvm.hotplug.plugins.module_utils.options import (
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import info_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import check_concurrency
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import (
     FLEET_OPTIONS,
     GUEST_OPTIONS,
     TIMEOUT_OPTION,
     parse_timeout,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.report import info_report
-from ansible_collections.kvm.hotplug.plugins.module_utils.source import Connections, connections, source_of
-from ansible_collections.kvm.hotplug.plugins.plugin_utils.hosts import (
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Inspection, inspect_all
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.inventory_hosts import (
     SOCKETS,
     URIS,
     Guest,
@@ -312,7 +312,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             "kvm_hotplug_source": guest.source,
         }
         for variable, value in variables.items():
-            self.inventory.set_variable(name, variable, as_it_is(value))
+            self.inventory.set_variable(name, variable, mark_unsafe(value))
         strict = self.get_option("strict")
         self._set_composite_vars(self.get_option("compose"), self._variables(name), name, strict=strict)
         self._add_host_to_composed_groups(self.get_option("groups"), self._variables(name), name, strict=strict)
@@ -325,7 +325,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
 
 async def look_at(
     places: Sequence[tuple[str, str]], params: Mapping[str, Any]
-) -> tuple[dict[tuple[str, str], dict[str, Sight]], dict[tuple[str, str], str]]:
+) -> tuple[dict[tuple[str, str], dict[str, Inspection]], dict[tuple[str, str], str]]:
     """Look at all guests of uris and patterns; return the sights, and why the guests of other places are not known.
 
     Raises ``HotplugError``: ``MissingLibrary``, or for options that do not go together.
@@ -365,12 +365,12 @@ def strings(values: Any, option: str) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def as_it_is(value: Any) -> Any:
+def mark_unsafe(value: Any) -> Any:
     """Return what a stranger said so that it is never taken for a template, as ansible-core before 2.19 would."""
     if isinstance(value, Mapping):
-        return {key: as_it_is(one) for key, one in value.items()}
+        return {key: mark_unsafe(one) for key, one in value.items()}
     if isinstance(value, list):
-        return [as_it_is(one) for one in value]
+        return [mark_unsafe(one) for one in value]
     if not isinstance(value, str) or not _TEMPLATE.search(value):
         return value
     from ansible.utils.unsafe_proxy import wrap_var

@@ -42,7 +42,7 @@ class HotplugError(Exception):
         self.msg = msg
 
 
-class NobodyListens(HotplugError):
+class NoListener(HotplugError):
     """There is no monitor socket, or nobody at it: the guest may simply be shut off."""
 
     def __init__(self, msg: str) -> None:
@@ -58,7 +58,7 @@ class MissingLibrary(HotplugError):
         self.url = url
 
 
-def quoted(text: object, limit: int = 200) -> str:
+def printable(text: object, limit: int = 200) -> str:
     """A stranger's words made safe to print: one line of printable characters, at most ``limit`` of them."""
     line = " ".join("".join(char if char.isprintable() else " " for char in str(text)).split())
     return line if len(line) <= limit else line[: limit - 3] + "..."

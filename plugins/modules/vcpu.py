@@ -490,8 +490,13 @@ msg:
   type: str
 """
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.edge import GuestModule, run_vcpu
-from ansible_collections.kvm.hotplug.plugins.module_utils.options import HOST_OPTIONS, VCPU_SPEC, WISH_CONSTRAINTS
+from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule
+from ansible_collections.kvm.hotplug.plugins.module_utils.entry.vcpu import run_vcpu
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import (
+    HOST_OPTIONS,
+    VCPU_SPEC,
+    WISH_CONSTRAINTS,
+)
 
 
 def main() -> None:

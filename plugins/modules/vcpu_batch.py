@@ -175,9 +175,9 @@ msg:
   type: str
 """
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.edge import GuestModule
-from ansible_collections.kvm.hotplug.plugins.module_utils.fleet_edge import run_vcpu_batch
-from ansible_collections.kvm.hotplug.plugins.module_utils.options import BATCH_OPTIONS, HOST_OPTIONS
+from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule
+from ansible_collections.kvm.hotplug.plugins.module_utils.entry.vcpu_batch import run_vcpu_batch
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import BATCH_OPTIONS, HOST_OPTIONS
 
 
 def main() -> None:

@@ -308,9 +308,9 @@ msg:
   type: str
 """
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.edge import GuestModule
-from ansible_collections.kvm.hotplug.plugins.module_utils.fleet_edge import run_vcpu_info
-from ansible_collections.kvm.hotplug.plugins.module_utils.options import (
+from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule
+from ansible_collections.kvm.hotplug.plugins.module_utils.entry.vcpu_info import run_vcpu_info
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import (
     FLEET_OPTIONS,
     GUEST_CONSTRAINTS,
     GUEST_OPTIONS,

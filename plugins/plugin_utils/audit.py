@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 
-from .fleet import ids_of, state_of
+from .rollout_plan import ids_of, state_of
 
 Row = dict[str, Any]
 

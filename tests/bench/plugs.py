@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.desired import CountWish
-from ansible_collections.kvm.hotplug.plugins.module_utils.engine import Convergence, converge
-from ansible_collections.kvm.hotplug.plugins.module_utils.machine.qmp import QmpMachine
-from ansible_collections.kvm.hotplug.plugins.module_utils.request import Request
-from ansible_collections.kvm.hotplug.plugins.module_utils.source import DirectSource
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import DirectSource
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.machine import QmpMachine
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence, converge
 from lab import eyes
 from lab.guest import Guest
 

@@ -14,11 +14,11 @@ from typing import Any, Callable, TypeVar
 
 import pytest
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.agent.guest import GuestAgent
-from ansible_collections.kvm.hotplug.plugins.module_utils.agent.port import SetResult
-from ansible_collections.kvm.hotplug.plugins.module_utils.agent.socket_wire import agent_at
-from ansible_collections.kvm.hotplug.plugins.module_utils.agent.translate import logical_ids
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.client import GuestAgent
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.cpu_mapping import logical_ids
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.socket_transport import agent_at
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import SetResult
 from lab import eyes
 from lab.guest import Guest
 

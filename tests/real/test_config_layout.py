@@ -13,10 +13,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.config.domain import Cell, Domain
-from ansible_collections.kvm.hotplug.plugins.module_utils.config.layout import ConfigLayout, layout_of_domain
-from ansible_collections.kvm.hotplug.plugins.module_utils.config.qemu_args import qemu_args
-from ansible_collections.kvm.hotplug.plugins.module_utils.machine.slots import read_slots
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import (
+    ConfigLayout,
+    layout_of_domain,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.qemu_args import qemu_args
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Cell, Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import read_slots
 from lab import binaries, eyes
 from lab.guest import PSERIES, Guest
 

@@ -180,7 +180,7 @@ def test_sockets_are_short_whatever_the_folder(boot: Boot, tmp_path: pathlib.Pat
 
 
 def test_qemus_own_words_are_in_the_error(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(LabError, match=r"smp\.cpus"), Guest(tmp_path, smp="nonsense"):
+    with pytest.raises(LabError, match=r"smp\.cpus"), Guest(tmp_path, smp="invalid_reply"):
         pass
 
 

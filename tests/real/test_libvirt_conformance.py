@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.config.domain import Domain
-from ansible_collections.kvm.hotplug.plugins.module_utils.config.domain_xml import read_domain
-from ansible_collections.kvm.hotplug.plugins.module_utils.config.validation import check_config
-from ansible_collections.kvm.hotplug.plugins.module_utils.config.xml_edit import edit_domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.edit import edit_domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_config
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from lab import packages
 from lab.binaries import distribution

@@ -14,16 +14,16 @@ from typing import Callable
 
 import pytest
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.config.lay_out import lay_out
-from ansible_collections.kvm.hotplug.plugins.module_utils.config.port import Config
-from ansible_collections.kvm.hotplug.plugins.module_utils.config.xml_file import XmlFile
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.resolve import lay_out
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import DirectSource
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.config import XmlFile
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.pool import Pool
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.source import LibvirtSource
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.machine import QmpMachine
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.pool import Pool
-from ansible_collections.kvm.hotplug.plugins.module_utils.libvirt.source import LibvirtSource
-from ansible_collections.kvm.hotplug.plugins.module_utils.machine.port import DONE, REFUSED, Machine
-from ansible_collections.kvm.hotplug.plugins.module_utils.machine.qmp import QmpMachine
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports import Ports, Source, opened
-from ansible_collections.kvm.hotplug.plugins.module_utils.source import DirectSource
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import Config
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports, Source, opened
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, REFUSED, Machine
 from lab import behaviours, eyes
 from lab.contact import Contact
 from lab.domains import LibvirtGuest

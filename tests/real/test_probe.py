@@ -21,14 +21,17 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.config.domain import Cell, Domain
-from ansible_collections.kvm.hotplug.plugins.module_utils.config.layout import ConfigLayout, layout_of_domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import (
+    ConfigLayout,
+    layout_of_domain,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.probe import probe
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Cell, Domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     BACKEND_MISSING,
     CONFIG_INVALID,
     HotplugError,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.machine.probe import probe
 from lab import binaries
 
 from .conftest import needs_ppc64
@@ -42,8 +45,8 @@ import asyncio, signal, sys
 # A shell in the background starts what it starts with SIGINT ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path[:0] = sys.argv[2:]
-from ansible_collections.kvm.hotplug.plugins.module_utils.config.domain import Domain
-from ansible_collections.kvm.hotplug.plugins.module_utils.machine.probe import probe
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.probe import probe
 print("probing", flush=True)
 asyncio.run(probe(sys.argv[1], Domain(max_vcpus=4, enabled=frozenset([0]), arch="x86_64", machine="q35"), 60.0))
 """

@@ -13,7 +13,7 @@ from typing import Callable
 
 import pytest
 
-from .peer import Peer, Talk
+from .support.peer import Peer, Talk
 
 
 @pytest.fixture

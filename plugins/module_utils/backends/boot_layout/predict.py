@@ -1,0 +1,224 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Foretell the CPU slots that QEMU will give a domain at its next boot, without asking QEMU."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import (
+    MOST_VCPUS,
+    Slot,
+    layout_of,
+    read_slots,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity, Layout
+
+X86 = "x86"
+PSERIES = "pseries"
+S390X = "s390x"
+# Machines that cannot plug vCPUs: the next boot has the first so many of them.
+FIXED = "fixed"
+
+_ARCHITECTURES = {"x86_64": X86, "i686": X86, "ppc64": PSERIES, "ppc64le": PSERIES, "s390x": S390X}
+_ARCHITECTURES_WITHOUT_HOTPLUG = ("aarch64", "armv7l", "armv6l", "arm", "riscv32", "riscv64")
+_MACHINES = {
+    X86: re.compile(r"pc|q35|pc-(?:q35|i440fx)-.+"),
+    PSERIES: re.compile(r"pseries(?:-.+)?"),
+    S390X: re.compile(r"s390-ccw-virtio(?:-.+)?"),
+    FIXED: re.compile(r"microvm|isapc"),
+}
+_LEVELS = ("sockets", "dies", "clusters", "cores", "threads")
+# QEMU refuses more than one of any other level.
+_LEVELS_OF = {
+    X86: ("sockets", "dies", "cores", "threads"),
+    PSERIES: ("sockets", "cores", "threads"),
+    S390X: ("sockets", "cores"),
+}
+
+# What may stand in an argument of QEMU without being taken for more than one.
+WORD = re.compile(r"[A-Za-z0-9_.+-]+")
+# Names of pseries models that are no aliases, whose meaning would change with QEMU's version and with KVM's host.
+_POWER_MODEL = re.compile(r"[a-z0-9+]+_v[0-9.]+")
+
+
+class ConfigLayout(NamedTuple):
+    """The slots of the machine that boots next, none of them filled.
+
+    A slot's ``driver`` is empty where nobody but QEMU can tell it. Without ``hotplug``, slots have neither
+    driver nor props, and the guest can only have the first so many of its vCPUs.
+    """
+
+    slots: tuple[Slot, ...]
+    hotplug: bool = True
+
+    @property
+    def layout(self) -> Layout:
+        """What the planner needs to know of the slots."""
+        return layout_of(self.slots)
+
+
+def layout_of_domain(domain: Domain) -> ConfigLayout | None:
+    """Return the layout, or None for a machine whose slots only QEMU knows.
+
+    Raises ``HotplugError`` (config_invalid) for a topology or nodes that QEMU would not start with.
+    """
+    family = machine_family(domain)
+    if family is None:
+        return None
+    if domain.max_vcpus > MOST_VCPUS:
+        raise _invalid(domain, "vcpu", f"no machine has {domain.max_vcpus} vCPUs")
+    if family == FIXED:
+        return fixed_layout(domain)
+    topology = topology_of(domain)
+    nodes = _nodes_by_vcpu(domain)
+    _check_levels(domain, family, topology)
+    foretold = _FORETELL[family](domain, topology, nodes)
+    driver = driver_of(domain)
+    return ConfigLayout(read_slots([{"type": driver, "vcpus-count": 1, **slot} for slot in foretold]))
+
+
+def fixed_layout(domain: Domain) -> ConfigLayout:
+    """Return the layout of a machine without CPU hotplug; raises as ``layout_of_domain`` does."""
+    topology_of(domain)
+    nodes = _nodes_by_vcpu(domain)
+    slots = (Slot(Entity(vcpu, (vcpu,), nodes.get(vcpu)), "", {}) for vcpu in range(domain.max_vcpus))
+    return ConfigLayout(tuple(slots), hotplug=False)
+
+
+def machine_family(domain: Domain) -> str | None:
+    """``X86``, ``PSERIES``, ``S390X``, ``FIXED``, or None for a machine this file knows nothing of."""
+    if domain.arch in _ARCHITECTURES_WITHOUT_HOTPLUG:
+        return FIXED
+    if domain.machine is None:
+        return _ARCHITECTURES.get(domain.arch or "")
+    named = next((family for family, names in _MACHINES.items() if names.fullmatch(domain.machine)), None)
+    expected = X86 if named == FIXED else named
+    return named if domain.arch is None or _ARCHITECTURES.get(domain.arch) == expected else None
+
+
+def topology_of(domain: Domain) -> dict[str, int]:
+    """Return the number of each level; one socket per vCPU where the XML has none, as libvirt tells QEMU.
+
+    Raises ``HotplugError`` (config_invalid) where the levels do not multiply to the maximum.
+    """
+    if not domain.topology:
+        return {**dict.fromkeys(_LEVELS, 1), "sockets": domain.max_vcpus}
+    topology = {level: domain.topology.get(level, 1) for level in _LEVELS}
+    product = 1
+    for number in topology.values():
+        product *= number
+    if product != domain.max_vcpus:
+        written = " * ".join(f"{number} {level}" for level, number in topology.items() if level in domain.topology)
+        raise _invalid(
+            domain, "topology", f"the topology has {written} = {product} vCPUs, but the maximum is {domain.max_vcpus}"
+        )
+    return topology
+
+
+def driver_of(domain: Domain) -> str:
+    """Return QEMU's type of the domain's vCPUs, or nothing where the XML leaves it to QEMU or to the host."""
+    family = machine_family(domain)
+    passed_through = domain.cpu_mode == "host-passthrough"
+    # libvirt makes a named model of host-model, by the host.
+    model = None if domain.cpu_mode == "host-model" else domain.cpu_model
+    if model is not None and not WORD.fullmatch(model):
+        return ""
+    if passed_through:
+        model = "host"
+    elif domain.cpu_mode == "maximum":
+        model = "max"
+    if family == X86:
+        target = "i386" if domain.arch == "i686" else "x86_64"
+        if model is None and domain.cpu_mode is None:
+            model = "qemu64" if target == "x86_64" else "qemu32"
+        return f"{model}-{target}-cpu" if model else ""
+    if family == S390X:
+        return f"{model}-s390x-cpu" if model else ""
+    if family == PSERIES and model and (passed_through or _POWER_MODEL.fullmatch(model)):
+        return f"{model}-spapr-cpu-core"
+    return ""
+
+
+def _x86(domain: Domain, topology: Mapping[str, int], nodes: Mapping[int, int]) -> list[dict[str, Any]]:
+    levels = ["sockets", *(["dies"] if topology["dies"] > 1 else []), "cores", "threads"]
+    slots = []
+    for vcpu, numbers in enumerate(itertools.product(*(range(topology[level]) for level in levels))):
+        props = {f"{level[:-1]}-id": number for level, number in zip(levels, numbers)}
+        slots.append({"props": {**props, **_node(domain, nodes, vcpu, numbers[0])}})
+    return slots
+
+
+def _pseries(domain: Domain, topology: Mapping[str, int], nodes: Mapping[int, int]) -> list[dict[str, Any]]:
+    threads = topology["threads"]
+    slots = []
+    for core, first in enumerate(range(0, domain.max_vcpus, threads)):
+        siblings = range(first, first + threads)
+        if len({nodes.get(vcpu) for vcpu in siblings}) > 1:
+            raise _invalid(
+                domain, "numa", f"vCPUs {format_cpulist(siblings)} are one core, but they are in different cells"
+            )
+        # pseries machines always have a node.
+        node = _node(domain, nodes, first, core // topology["cores"]) or {"node-id": 0}
+        slots.append({"props": {"core-id": first, **node}, "vcpus-count": threads})
+    return slots
+
+
+def _s390x(domain: Domain, topology: Mapping[str, int], nodes: Mapping[int, int]) -> list[dict[str, Any]]:
+    if domain.cells:
+        raise _invalid(domain, "numa", "s390x machines have no NUMA nodes")
+    # QEMU >= 8.2 shows a drawer, book and socket too, but plugs by the core alone as those before it.
+    return [{"props": {"core-id": core}} for core in range(domain.max_vcpus)]
+
+
+_FORETELL = {X86: _x86, PSERIES: _pseries, S390X: _s390x}
+
+
+def _node(domain: Domain, nodes: Mapping[int, int], vcpu: int, socket: int) -> dict[str, int]:
+    """Return the prop that says in which node a vCPU is: QEMU deals sockets out where no cell lists vCPUs."""
+    if not domain.cells:
+        return {}
+    if nodes:
+        return {"node-id": nodes[vcpu]}
+    cells = sorted(cell.id for cell in domain.cells)
+    return {"node-id": cells[socket % len(cells)]}
+
+
+def _nodes_by_vcpu(domain: Domain) -> dict[int, int]:
+    """Return the node of each vCPU, those that no cell lists being in node 0; empty where no cell lists any."""
+    nodes: dict[int, int] = {}
+    for cell in domain.cells:
+        listed = cell.cpus or frozenset()
+        twice = listed & nodes.keys()
+        if twice:
+            raise _invalid(domain, "numa", f"vCPUs {format_cpulist(twice)} are in more than one cell")
+        strange = [vcpu for vcpu in listed if vcpu >= domain.max_vcpus]
+        if strange:
+            raise _invalid(
+                domain,
+                "numa",
+                f"cell {cell.id} has vCPUs {format_cpulist(strange)}, but the maximum is {domain.max_vcpus}",
+            )
+        nodes.update(dict.fromkeys(listed, cell.id))
+    return {vcpu: nodes.get(vcpu, 0) for vcpu in range(domain.max_vcpus)} if nodes else {}
+
+
+def _check_levels(domain: Domain, family: str, topology: Mapping[str, int]) -> None:
+    for level, number in topology.items():
+        if number > 1 and level not in _LEVELS_OF[family]:
+            raise _invalid(domain, "topology", f"this machine has no {level}, but the topology has {number}")
+    threads = topology["threads"]
+    if family == PSERIES and threads & (threads - 1):
+        raise _invalid(domain, "topology", f"a core of this machine has 1, 2, 4 or 8 threads, not {threads}")
+
+
+def _invalid(domain: Domain, element: str, why: str) -> HotplugError:
+    line = domain.lines.get(element)
+    return HotplugError(CONFIG_INVALID, why if line is None else f"line {line}: {why}")

@@ -1,0 +1,277 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask a throw-away QEMU for the CPU slots of a domain that nobody can foretell, and leave nothing of it behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout import probe_cache
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import (
+    PSERIES,
+    WORD,
+    ConfigLayout,
+    driver_of,
+    fixed_layout,
+    machine_family,
+    topology_of,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.qemu_args import (
+    numa_arguments,
+    smp_argument,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import invalid_reply, read_slots
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.monitor import Monitor
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    BACKEND_MISSING,
+    CONFIG_INVALID,
+    HOTPLUG_UNSUPPORTED,
+    HotplugError,
+    printable,
+)
+
+_EMULATORS = {"i686": "i386", "ppc64le": "ppc64", "armv7l": "arm"}
+_EMULATOR_OF_RED_HAT = "/usr/libexec/qemu-kvm"
+
+# Run as `python -c`: it becomes QEMU, which the kernel then kills when this process's thread ends, however it ends.
+# setpriv could do that, but not the one in Red Hat Enterprise Linux 8.
+_TIED = """
+import os, sys
+try:
+    import ctypes
+    ctypes.CDLL(None).prctl(1, 9)
+except (AttributeError, ImportError, OSError):
+    pass
+try:
+    if os.getppid() == int(sys.argv[1]):
+        os.execv(sys.argv[2], sys.argv[2:])
+except OSError as error:
+    print(error.strerror, flush=True)
+os._exit(127)
+"""
+_NOT_STARTED = (126, 127)
+
+# No guest runs in the memory, so it is never touched; this much lets every machine start.
+_NODE_MIB = 64
+_NODE_MIB_PSERIES = 256
+_LONGEST_SOCKET_PATH = 107
+_POLL_SECONDS = 0.01
+_MOST_REFUSALS = 5
+_ENDING_SECONDS = 1.0
+_WORDS_KEPT = 4096
+
+_QUESTION = "query-hotpluggable-cpus"
+
+
+def emulator_of(domain: Domain) -> str:
+    """Return the QEMU of the domain: that which its XML names, else the one this host has for its architecture."""
+    if domain.emulator:
+        return domain.emulator
+    arch = domain.arch or "x86_64"
+    name = f"qemu-system-{_EMULATORS.get(arch, arch)}"
+    if shutil.which(name) is None and arch == os.uname().machine and os.access(_EMULATOR_OF_RED_HAT, os.X_OK):
+        return _EMULATOR_OF_RED_HAT
+    return name
+
+
+async def probe(binary: str, domain: Domain, timeout: float) -> ConfigLayout:
+    """Return the slots that ``binary`` gives ``domain``, from the cache where it was asked before.
+
+    A machine without CPU hotplug is no error, but a layout that says so. Raises ``HotplugError``: backend_missing
+    where ``binary`` is no QEMU that answers within ``timeout`` seconds, config_invalid where it refuses the domain.
+    """
+    path = _executable(binary)
+    arguments = probe_arguments(domain)
+    key = _key(path, arguments)
+    for known in probe_cache.recall(key):
+        with contextlib.suppress(HotplugError):
+            return _read(domain, known)
+    reply = await _ask(path, arguments, timeout)
+    layout = _read(domain, reply)
+    probe_cache.keep(key, reply)
+    return layout
+
+
+def probe_arguments(domain: Domain) -> list[str]:
+    """Return the arguments of a QEMU that has the domain's vCPUs and nodes, and nothing else.
+
+    Raises ``HotplugError`` (config_invalid) for a machine or model that is no plain name.
+    """
+    arguments = []
+    model = _model(domain)
+    for option, word in (("-machine", domain.machine), ("-cpu", model)):
+        if word is not None:
+            if not WORD.fullmatch(word):
+                raise HotplugError(CONFIG_INVALID, f"{printable(word, 60)!r} is no valid name for {option}")
+            arguments += [option, word]
+    pseries = machine_family(domain) == PSERIES
+    arguments += ["-smp", smp_argument(domain, topology_of(domain)["threads"] if pseries else 1)]
+    if domain.cells:
+        node = _NODE_MIB_PSERIES if pseries else _NODE_MIB
+        arguments += numa_arguments(domain, {cell.id: node if cell.memory else 0 for cell in domain.cells})
+    # What has no TCG built in is left with KVM; wherever there is TCG, /dev/kvm is not touched.
+    return [*arguments, "-accel", "tcg", "-accel", "kvm", "-S", "-nodefaults", "-no-user-config", "-display", "none"]
+
+
+def _model(domain: Domain) -> str | None:
+    """Return the CPU model to start with: none where it would need KVM, and slots do not depend on it."""
+    named = domain.cpu_mode in (None, "custom") and not (domain.arch or "").startswith("s390")
+    return domain.cpu_model if named else None
+
+
+def _read(domain: Domain, reply: object) -> ConfigLayout:
+    """Return the layout that QEMU's reply, or None for its refusal, gives the domain."""
+    if reply is None:
+        return fixed_layout(domain)
+    slots = [slot._replace(qom_path=None) for slot in read_slots(reply)]
+    if sum(len(slot.entity.vcpus) for slot in slots) != domain.max_vcpus:
+        raise invalid_reply(_QUESTION, reply)
+    # With KVM, what has no model may get another default than here.
+    told = _model(domain) is not None or (machine_family(domain) is None and domain.cpu_mode is None)
+    if not told:
+        slots = [slot._replace(driver=driver_of(domain)) for slot in slots]
+    return ConfigLayout(tuple(slots))
+
+
+def _executable(binary: str) -> str:
+    path = shutil.which(binary)
+    if path is None:
+        raise HotplugError(
+            BACKEND_MISSING,
+            f"there is no QEMU at {printable(binary)} to ask for the domain's vCPUs: install it, "
+            "or name the right one by the option emulator",
+        )
+    return os.path.abspath(path)
+
+
+def _key(path: str, arguments: list[str]) -> str:
+    try:
+        return probe_cache.key_of(path, arguments)
+    except OSError as error:
+        raise _no_qemu(path, error.strerror or "it is gone") from error
+
+
+async def _ask(path: str, arguments: list[str], timeout: float) -> Any:
+    with _private_folder() as folder:
+        address = os.path.join(folder, "qmp")
+        monitor = Monitor(address, timeout)
+        process = await asyncio.create_subprocess_exec(
+            *_tied(path),
+            *arguments,
+            *("-chardev", f"socket,id=probe,path={address},server=on,wait=off", "-mon", "chardev=probe,mode=control"),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        words = asyncio.ensure_future(_last_words(process))
+        try:
+            return await asyncio.wait_for(_converse(process, address, monitor), timeout)
+        except asyncio.TimeoutError:
+            raise _no_qemu(path, f"it did not answer within {timeout:g} s") from None
+        except HotplugError as error:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(process.wait(), _ENDING_SECONDS)
+            if process.returncode is None:
+                raise _no_qemu(path, error.msg) from error
+            await asyncio.wait([words], timeout=_ENDING_SECONDS)
+            raise _ended(path, process.returncode, words.result() if words.done() else "") from error
+        finally:
+            await _reap(process)
+            await asyncio.wait([words], timeout=_ENDING_SECONDS)
+            words.cancel()
+
+
+def _tied(path: str) -> list[str]:
+    return [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), path] if sys.executable else [path]
+
+
+async def _converse(process: asyncio.subprocess.Process, address: str, monitor: Monitor) -> Any:
+    try:
+        await _connect(process, address, monitor)
+        return await monitor.execute(_QUESTION)
+    except CommandError as refusal:
+        if classify(refusal.desc)[0] == HOTPLUG_UNSUPPORTED:
+            return None
+        raise invalid_reply(_QUESTION, refusal.desc) from refusal
+    finally:
+        await monitor.close()
+
+
+async def _connect(process: asyncio.subprocess.Process, address: str, monitor: Monitor) -> None:
+    refusals = 0
+    while process.returncode is None:
+        if _is_there(address):
+            try:
+                return await monitor.connect()
+            except HotplugError:
+                # For a moment, a socket has a name but takes no connections yet.
+                refusals += 1
+                if refusals == _MOST_REFUSALS:
+                    raise
+                await monitor.close()
+        await asyncio.sleep(_POLL_SECONDS)
+    raise HotplugError(BACKEND_MISSING, "it ended without a monitor")
+
+
+def _is_there(path: str) -> bool:
+    return os.path.exists(path)
+
+
+async def _last_words(process: asyncio.subprocess.Process) -> str:
+    """Read all that QEMU prints, however much, and return the end of it when it has ended."""
+    kept = b""
+    while process.stdout is not None:
+        chunk = await process.stdout.read(_WORDS_KEPT)
+        if not chunk:
+            break
+        kept = (kept + chunk)[-_WORDS_KEPT:]
+    return kept.decode(errors="replace")
+
+
+async def _reap(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+@contextlib.contextmanager
+def _private_folder() -> Iterator[str]:
+    folder = tempfile.mkdtemp(prefix="kvm.hotplug-")
+    if len(os.path.join(folder, "qmp")) > _LONGEST_SOCKET_PATH or "," in folder:
+        os.rmdir(folder)
+        folder = tempfile.mkdtemp(prefix="kvm.hotplug-", dir="/tmp")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _no_qemu(path: str, why: str) -> HotplugError:
+    return HotplugError(
+        BACKEND_MISSING,
+        f"{printable(path)} cannot be asked for the domain's vCPUs: {why}; name a QEMU that can by the option emulator",
+    )
+
+
+def _ended(path: str, status: int, words: str) -> HotplugError:
+    said = [line for line in words.splitlines() if line.strip() and "warning:" not in line]
+    if status <= 0 or status in _NOT_STARTED or not said:
+        return _no_qemu(path, f"it exited with status {status} ({printable(' '.join(said)) or 'and said nothing'})")
+    return HotplugError(
+        CONFIG_INVALID,
+        f"{printable(path)} does not start with this machine and vCPUs: {printable(' '.join(said))}",
+    )

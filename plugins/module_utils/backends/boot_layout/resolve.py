@@ -1,0 +1,34 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which vCPUs the next boot can have: foretold from the XML, or told by a throw-away QEMU as the last resort."""
+
+from __future__ import annotations
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import (
+    ConfigLayout,
+    layout_of_domain,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, HotplugError, printable
+
+
+async def lay_out(domain: Domain, policy: str, emulator: str | None, timeout: float) -> ConfigLayout:
+    """Return the layout; ``policy`` is the option ``probe``: auto, never or always.
+
+    Raises ``HotplugError``: config_invalid for a domain no QEMU would start, or that only QEMU could lay out when it
+    must not be asked; backend_missing without a QEMU to ask.
+    """
+    if policy != "always":
+        foretold = layout_of_domain(domain)
+        if foretold is not None:
+            return foretold
+        if policy == "never":
+            raise HotplugError(
+                CONFIG_INVALID,
+                f"the vCPUs of a {printable(domain.machine or 'nameless', 60)} machine cannot be derived from the XML: "
+                "use probe: auto, which asks a QEMU that is started and ended for it",
+            )
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.probe import emulator_of, probe
+
+    return await probe(emulator or emulator_of(domain), domain, timeout)

@@ -1,0 +1,158 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the options of a task say that a guest is: with libvirt, or at the sockets and files of one it does not run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError, NoListener
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import LayOut, Ports, Source
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import Machine
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import LONGEST_FOR_AGENT, parse_timeout
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.pool import Pool
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import Config
+
+OpenMachine = Callable[[], Awaitable[Machine]]
+MakeAgent = Callable[[], "Agent"]
+
+
+@contextlib.asynccontextmanager
+async def connections() -> AsyncIterator[Connections]:
+    """Keep the connections to libvirt of the sources made meanwhile, and close them at the end."""
+    kept = Connections()
+    try:
+        yield kept
+    finally:
+        await kept.close()
+
+
+class Connections:
+    """What a guest of libvirt's needs of those before it; nothing is imported for any other."""
+
+    def __init__(self) -> None:
+        self._pool: Pool | None = None
+
+    @property
+    def pool(self) -> Pool:
+        """The connections to libvirt."""
+        if self._pool is None:
+            from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.pool import Pool
+
+            self._pool = Pool()
+        return self._pool
+
+    async def close(self) -> None:
+        """Close all; never raises."""
+        if self._pool is not None:
+            await self._pool.close()
+
+
+class DirectSource(NamedTuple):
+    """A guest that libvirt does not run: what opens its machine, its config, its agent."""
+
+    open_machine: OpenMachine | None = None
+    config: Config | None = None
+    lay_out: LayOut | None = None
+    make_agent: MakeAgent | None = None
+
+    async def open(self, reading: bool) -> Ports:
+        """A guest whose config is known, and at whose monitor nobody listens, is shut off."""
+        ports = Ports(config=self.config, lay_out=self.lay_out)
+        # It connects when it is first asked.
+        agent = self.make_agent() if self.make_agent is not None else None
+        if self.open_machine is not None:
+            try:
+                ports.machine = await self.open_machine()
+            except NoListener as error:
+                if self.config is None:
+                    raise
+                ports.warn(f"the guest is taken to be shut off: {error.msg}")
+                return ports
+        if ports.machine is not None or self.config is None:
+            ports.agent = agent
+        return ports
+
+
+def source_of(params: Mapping[str, Any], kept: Connections) -> Source:
+    """Return the source that the options name; raises ``HotplugError`` for options that do not go together.
+
+    ``kept`` has to be open as long as the source is used.
+    """
+    timeout = parse_timeout(params)
+    if params["name"] is not None:
+        return _with_libvirt(params, timeout, kept.pool)
+    _refuse(params, ("ask_qemu",), "goes with name")
+    open_machine = None if params["qmp_socket"] is None else _opener(params["qmp_socket"], timeout)
+    make_agent = None if params["agent_socket"] is None else _agent_maker(params["agent_socket"], timeout)
+    if params["domain_xml"] is None:
+        _refuse(params, ("backup", "xml_detail", "force", "probe", "emulator"), "goes with domain_xml")
+        return DirectSource(open_machine, make_agent=make_agent)
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.config import XmlFile
+
+    config = XmlFile(
+        params["domain_xml"],
+        timeout,
+        backup=bool(params.get("backup")),
+        detail=params.get("xml_detail"),
+        forced=bool(params.get("force")),
+    )
+    return DirectSource(open_machine, config, _layer(params, timeout), make_agent)
+
+
+def _with_libvirt(params: Mapping[str, Any], timeout: float, pool: Pool) -> Source:
+    _refuse(params, ("backup", "xml_detail"), "goes with domain_xml")
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.source import LibvirtSource
+
+    return LibvirtSource(
+        pool,
+        params["uri"],
+        params["name"],
+        timeout,
+        _layer(params, timeout),
+        ask_qemu=params["ask_qemu"],
+        by_agent=params.get("method") == "agent",
+        forced=bool(params.get("force")),
+    )
+
+
+def _refuse(params: Mapping[str, Any], names: tuple[str, ...], why: str) -> None:
+    given = [name for name in names if params.get(name) not in (None, False) and not _is_default(name, params[name])]
+    if given:
+        raise HotplugError(CONFLICTING_REQUEST, f"{', '.join(given)}: this {why}; name that, or leave it out")
+
+
+def _is_default(name: str, value: object) -> bool:
+    return name == "probe" and value == "auto"
+
+
+def _layer(params: Mapping[str, Any], timeout: float) -> LayOut:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.resolve import lay_out
+
+    return lambda domain: lay_out(domain, params["probe"], params["emulator"], timeout)
+
+
+def _opener(address: str, timeout: float) -> OpenMachine:
+    async def open_machine() -> Machine:
+        from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.machine import QmpMachine
+
+        machine = QmpMachine(address, timeout)
+        await machine.connect()
+        return machine
+
+    return open_machine
+
+
+def _agent_maker(address: str, timeout: float) -> MakeAgent:
+    def make_agent() -> Agent:
+        from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.socket_transport import agent_at
+
+        return agent_at(address, min(timeout, LONGEST_FOR_AGENT))
+
+    return make_agent

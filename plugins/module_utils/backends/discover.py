@@ -1,0 +1,65 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find guests and hosts: all that a libvirt or a folder of sockets has, and where each guest runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import Connections
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.capacity import Host
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import sockets_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import parse_timeout
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import LookAtHost
+
+
+async def guests_named(params: Mapping[str, Any], kept: Connections) -> list[dict[str, Any]]:
+    """Return the options of each guest that options of ``vcpu_info`` name; raises ``HotplugError``."""
+    if params["qmp_sockets"] is not None:
+        if names_one(params):
+            raise HotplugError(
+                CONFLICTING_REQUEST, "qmp_sockets names guests of its own: leave out what names one, or it"
+            )
+        return [{**params, "qmp_socket": socket} for socket in sockets_of(params["qmp_sockets"])]
+    if names_one(params):
+        return [dict(params)]
+    return [{**params, "name": name} for name in await _names_at(params, kept)]
+
+
+def names_one(params: Mapping[str, Any]) -> bool:
+    """Tell whether options name one guest, and not all at a place."""
+    return any(params[way] is not None for way in ("name", "qmp_socket", "agent_socket", "domain_xml"))
+
+
+def host_of(params: Mapping[str, Any]) -> str:
+    """Return the host that a guest's options name, nothing for the one that the module runs on."""
+    if params["name"] is None:
+        return ""
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import hypervisor_of
+
+    return hypervisor_of(params["uri"])
+
+
+def host_inspector(options: Sequence[Mapping[str, Any]], kept: Connections) -> LookAtHost:
+    """Return what looks at a host: through its libvirt if one of the guests has any, else by its CPUs alone."""
+    uris = {host_of(params): params["uri"] for params in options if params["name"] is not None}
+
+    async def look(name: str) -> Host:
+        if name not in uris:
+            return Host(name, os.cpu_count() or 1)
+        from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import look_at
+
+        timeout = parse_timeout(options[0])
+        return await look_at(await kept.pool.connection(uris[name], True, timeout))
+
+    return look
+
+
+async def _names_at(params: Mapping[str, Any], kept: Connections) -> list[str]:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import names_of_all
+
+    return await names_of_all(await kept.pool.connection(params["uri"], True, parse_timeout(params)))

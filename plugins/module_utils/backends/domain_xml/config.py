@@ -1,0 +1,101 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The config port on a file of domain XML: for guests that libvirt does not run."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml import atomic_file
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import RFC, Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.edit import edit_domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.encoding import SIZE_LIMIT
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.nodes import nodes_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import with_enabled
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_config
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, INTERNAL, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import ConfigView, WriteResult
+
+
+class XmlFile:
+    """A file of domain XML.
+
+    ``timeout`` is how long another run may keep it locked, in seconds. ``detail`` is one of ``xml_edit.DETAILS``,
+    or None for what the file shows. With ``backup`` the first write keeps the file as it was beside it.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        timeout: float,
+        backup: bool = False,
+        detail: str | None = None,
+        forced: bool = False,
+    ) -> None:
+        self._path = path
+        self._timeout = timeout
+        self._backup = backup
+        self._detail = detail
+        self._forced = forced
+        self._observed: Domain | None = None
+        self._backup_file: str | None = None
+
+    async def observe(self) -> ConfigView:
+        self._observed = await asyncio.to_thread(self._read)
+        return ConfigView(self._observed, self._path, self._warning(self._observed))
+
+    async def write(self, enabled: frozenset[int], layout: Layout | None = None) -> WriteResult:
+        result = await asyncio.to_thread(self._write, enabled, layout)
+        self._observed = result.domain
+        return result
+
+    async def close(self) -> None:
+        return None
+
+    def _warning(self, domain: Domain) -> str:
+        if self._detail is None or domain.dialect == RFC:
+            return ""
+        return f"xml_detail changes nothing in {self._path}: its <vcpus> is not in the RFC's dialect, or it has none"
+
+    def _read(self) -> Domain:
+        return self._parsed(atomic_file.read(self._path, SIZE_LIMIT))
+
+    def _write(self, enabled: frozenset[int], layout: Layout | None) -> WriteResult:
+        with atomic_file.locked(self._path, SIZE_LIMIT, self._timeout) as held:
+            domain = self._parsed(held.data)
+            # Only the difference is ours: another run may have changed other vCPUs since we looked.
+            observed = self._observed or domain
+            wanted = (domain.enabled | (enabled - observed.enabled)) - (observed.enabled - enabled)
+            try:
+                goal, data = self._edited(held.data, domain, wanted, layout)
+            except HotplugError as error:
+                raise self._named(error) from None
+            if data == held.data:
+                return WriteResult(False, goal, self._backup_file)
+            backup_file = atomic_file.replace(held, data, self._backup and self._backup_file is None)
+            self._backup_file = self._backup_file or backup_file
+            return WriteResult(True, goal, self._backup_file)
+
+    def _edited(
+        self, data: bytes, domain: Domain, wanted: frozenset[int], layout: Layout | None
+    ) -> tuple[Domain, bytes]:
+        check_config(domain, layout, wanted, self._forced)
+        entities = () if layout is None else layout.entities
+        groups = [entity.vcpus for entity in entities]
+        nodes = {vcpu: entity.node for entity in entities if entity.node is not None for vcpu in entity.vcpus}
+        edited = edit_domain(data, domain, wanted, self._detail, nodes or nodes_of(domain), groups)
+        return with_enabled(domain, wanted, groups), edited
+
+    def _parsed(self, data: bytes) -> Domain:
+        try:
+            return read_domain(data)
+        except HotplugError as error:
+            raise self._named(error) from None
+
+    def _named(self, error: HotplugError) -> HotplugError:
+        if error.code not in (CONFIG_INVALID, INTERNAL):
+            return error
+        return HotplugError(error.code, f"{self._path}: {error.msg}")

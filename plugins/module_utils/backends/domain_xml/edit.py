@@ -1,0 +1,236 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Other vCPUs enabled in a domain's XML: a few bytes are replaced, every other byte of the file stays what it is."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import LIBVIRT, Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.encoding import decode
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.scan import Places, Tag, find_places
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import with_enabled
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import INTERNAL, HotplugError
+
+# What the RFC's three levels of detail add to the state of a vCPU.
+DETAILS: Mapping[str, tuple[str, ...]] = {
+    "minimal": (),
+    "numa": ("cell",),
+    "full": ("cell", "pin", "scheduler"),
+}
+_OUTPUT_ONLY = DETAILS["full"]
+
+_COMMENT_ON_LINE = re.compile(rb"[ \t]*<!--[^\r\n]*?-->")
+
+Splice = tuple[int, int, str]
+
+
+def edit_domain(
+    data: bytes,
+    domain: Domain,
+    enabled: frozenset[int],
+    detail: str | None = None,
+    nodes: Mapping[int, int] | None = None,
+    entities: Iterable[Sequence[int]] = (),
+) -> bytes:
+    """Return ``data``, which reads as ``domain``, with exactly ``enabled``.
+
+    ``detail`` is one of ``DETAILS``, or None for what the file shows; it is for the RFC's dialect, as is ``nodes``,
+    the node of each vCPU. ``entities`` are the vCPUs that the machine can only have together.
+    """
+    goal = with_enabled(domain, enabled, entities)
+    source = decode(data)
+    markup = source.text.encode()
+    edit = _Edit(markup, find_places(markup), domain, goal, detail, nodes or {})
+    edited = source.encode(_spliced(markup, edit.splices()).decode())
+    found = read_domain(edited)
+    if found._replace(lines={}) != goal._replace(lines={}):
+        raise HotplugError(
+            INTERNAL, f"the edited domain XML would read as {found} and not as {goal}, so it was not written"
+        )
+    return edited
+
+
+def _spliced(markup: bytes, splices: Iterable[Splice]) -> bytes:
+    parts: list[bytes] = []
+    position = 0
+    for start, end, text in sorted(splices, key=lambda splice: splice[:2]):
+        parts += [markup[position:start], text.encode()]
+        position = end
+    return b"".join([*parts, markup[position:]])
+
+
+class _Edit:
+    """The splices that turn one domain into another."""
+
+    def __init__(
+        self,
+        markup: bytes,
+        places: Places,
+        domain: Domain,
+        goal: Domain,
+        detail: str | None,
+        nodes: Mapping[int, int],
+    ) -> None:
+        self._markup = markup
+        self._vcpu = places.vcpu[0]
+        self._vcpus = places.vcpus[0] if places.vcpus else None
+        self._children = {int(child.values["id"]): child for child in places.children}
+        self._domain = domain
+        self._goal = goal
+        self._detail = detail
+        self._truth: dict[str, Mapping[int, object]] = {
+            "cell": nodes,
+            "pin": goal.pins,
+            "scheduler": goal.schedulers,
+        }
+
+    def splices(self) -> Iterator[Splice]:
+        yield from self._current()
+        if self._goal.dialect is None or (self._goal == self._domain and self._detail is None):
+            return
+        if self._children:
+            for vcpu, child in self._children.items():
+                yield from self._changes(vcpu, child)
+            yield from self._additions()
+        elif self._vcpus is None:
+            yield self._new_element()
+        else:
+            yield self._filled_element(self._vcpus)
+
+    def _current(self) -> Iterator[Splice]:
+        count = len(self._goal.enabled)
+        said = self._vcpu.values.get("current")
+        if said is None and count == self._goal.max_vcpus:
+            return
+        if said is None or int(said) != count:
+            yield self._set(self._vcpu, "current", count)
+
+    def _changes(self, vcpu: int, child: Tag) -> Iterator[Splice]:
+        for name, value in self._attributes(vcpu, self._shown_by(child)):
+            if value is None:
+                yield from self._drop(child, name)
+            elif child.values.get(name) != str(value):
+                yield self._set(child, name, value)
+
+    def _attributes(self, vcpu: int, shown: Sequence[str]) -> Iterator[tuple[str, object]]:
+        """What the element of a vCPU is to say; None is for attributes it must not have."""
+        is_enabled = vcpu in self._goal.enabled
+        if self._goal.dialect == LIBVIRT:
+            yield "enabled", "yes" if is_enabled else "no"
+            if self._is_new(vcpu) or (vcpu in self._domain.hotpluggable) != (vcpu in self._goal.hotpluggable):
+                yield "hotpluggable", "yes" if vcpu in self._goal.hotpluggable else "no"
+            if self._is_new(vcpu):
+                yield "order", self._goal.order.get(vcpu)
+            return
+        yield "state", "enabled" if is_enabled else "disabled"
+        for name in _OUTPUT_ONLY:
+            if name not in shown:
+                yield name, None
+            elif name != "cell" or self._truth["cell"] or not self._goal.cells:
+                yield name, self._truth[name].get(vcpu)
+
+    def _is_new(self, vcpu: int) -> bool:
+        """Whether the vCPU's state is another than before, or not written anywhere yet."""
+        return vcpu not in self._children or (vcpu in self._domain.enabled) != (vcpu in self._goal.enabled)
+
+    def _shown_by(self, child: Tag) -> Sequence[str]:
+        if self._detail is not None:
+            return DETAILS[self._detail]
+        return [name for name in _OUTPUT_ONLY if name in child.values]
+
+    def _shown_at_most(self) -> Sequence[str]:
+        if self._detail is not None:
+            return DETAILS[self._detail]
+        names = {name for child in self._children.values() for name in child.values}
+        return next((DETAILS[level] for level in ("minimal", "numa") if names.isdisjoint(_beyond(level))), _OUTPUT_ONLY)
+
+    def _additions(self) -> Iterator[Splice]:
+        """Elements for vCPUs that were disabled by being left out, each after the one before it."""
+        shown = self._shown_at_most()
+        there = sorted(self._children)
+        for vcpu in sorted(self._goal.enabled - self._children.keys()):
+            follows = bisect(there, vcpu)
+            if follows:
+                sibling = self._children[there[follows - 1]]
+                place = self._after(sibling)
+                yield place, place, self._indent(sibling) + self._element(vcpu, shown, sibling)
+            else:
+                sibling = self._children[there[0]]
+                yield sibling.start, sibling.start, self._element(vcpu, shown, sibling) + self._indent(sibling)
+
+    def _new_element(self) -> Splice:
+        place = self._after(self._vcpu)
+        indent = self._indent(self._vcpu)
+        return place, place, f"{indent}<vcpus>{self._elements(indent)}{indent}</vcpus>"
+
+    def _filled_element(self, vcpus: Tag) -> Splice:
+        indent = self._indent(vcpus)
+        elements = self._elements(indent)
+        if vcpus.is_empty:
+            return vcpus.last, vcpus.end, f">{elements}{indent}</vcpus>"
+        is_bare = self._markup.startswith(b"</", vcpus.inside)
+        return vcpus.inside, vcpus.inside, elements + (indent if is_bare else "")
+
+    def _elements(self, indent: str) -> str:
+        """All vCPUs, one step further in than ``indent``, which is the first step of all."""
+        deeper = indent + indent.lstrip("\r\n")
+        return "".join(deeper + self._element(vcpu, (), self._vcpu) for vcpu in range(self._goal.max_vcpus))
+
+    def _element(self, vcpu: int, shown: Sequence[str], sibling: Tag) -> str:
+        quote = self._quote(sibling)
+        said = [("id", vcpu), *self._attributes(vcpu, shown)]
+        attributes = "".join(f" {_written(name, value, quote)}" for name, value in said if value is not None)
+        return f"<vcpu{attributes}{self._closing(sibling)}"
+
+    def _closing(self, sibling: Tag) -> str:
+        return self._markup[sibling.last : sibling.inside].decode() if sibling.is_empty else "/>"
+
+    def _set(self, tag: Tag, name: str, value: object) -> Splice:
+        place = tag.places.get(name)
+        if place is not None:
+            quote = self._markup[place.value_end : place.end].decode()
+            return place.value_start, place.value_end, _escaped(value, quote)
+        return tag.last, tag.last, f" {_written(name, value, self._quote(tag))}"
+
+    def _drop(self, tag: Tag, name: str) -> Iterator[Splice]:
+        place = tag.places.get(name)
+        if place is not None:
+            yield place.start, place.end, ""
+
+    def _quote(self, tag: Tag) -> str:
+        """The quotation mark that the file uses in this element, else in its first attribute."""
+        for place in tag.places.values():
+            return self._markup[place.value_end : place.end].decode()
+        found = re.search(rb"=\s*([\"'])", self._markup[: tag.start].split(b"<domain", 1)[-1])
+        return found.group(1).decode() if found else "'"
+
+    def _indent(self, tag: Tag) -> str:
+        """The line end and the white space in front of a tag, if it is the first on its line."""
+        line = max(self._markup.rfind(end, 0, tag.start) for end in (b"\n", b"\r"))
+        before = self._markup[line : tag.start]
+        if line < 0 or before.strip(b"\r\n \t"):
+            return ""
+        return ("\r" if self._markup[line - 1 : line + 1] == b"\r\n" else "") + before.decode()
+
+    def _after(self, tag: Tag) -> int:
+        """The place after an element, and after a comment on the same line, which is about that element."""
+        comment = _COMMENT_ON_LINE.match(self._markup, tag.end)
+        return comment.end() if comment else tag.end
+
+
+def _beyond(level: str) -> set[str]:
+    return set(_OUTPUT_ONLY) - set(DETAILS[level])
+
+
+def _written(name: str, value: object, quote: str) -> str:
+    return f"{name}={quote}{_escaped(value, quote)}{quote}"
+
+
+def _escaped(value: object, quote: str) -> str:
+    text = str(value).replace("&", "&amp;").replace("<", "&lt;").replace(quote, f"&#{ord(quote)};")
+    return "".join(char if " " <= char <= "~" else f"&#{ord(char)};" for char in text)

@@ -1,0 +1,175 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The first look at XML from a stranger: refuses what could hurt a parser, and finds where the vCPUs are written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from xml.parsers import expat
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.encoding import invalid
+
+DEPTH_LIMIT = 200
+ELEMENT_LIMIT = 200_000
+ATTRIBUTE_LIMIT = 200
+
+# expat writes a name that has a namespace with it in front; a space cannot be in either.
+_NAMESPACE_MARK = " "
+
+_NAME = re.compile(rb"<[^\s/>]+")
+_ATTRIBUTE = re.compile(rb"""\s+([^\s=]+)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
+_TAG_END = re.compile(rb"\s*(/?)>")
+
+
+class Attribute(NamedTuple):
+    """Where an attribute is written; ``start`` is that of the white space before it."""
+
+    start: int
+    value_start: int
+    value_end: int
+
+    @property
+    def end(self) -> int:
+        return self.value_end + 1
+
+
+class Tag(NamedTuple):
+    """Where an element is written, and its attributes that have no namespace.
+
+    Its start tag is ``start`` to ``inside``, the whole element ``start`` to ``end``; ``last`` is where its name
+    and attributes end.
+    """
+
+    start: int
+    last: int
+    inside: int
+    end: int
+    line: int
+    is_empty: bool
+    values: Mapping[str, str]
+    places: Mapping[str, Attribute]
+
+
+@dataclass
+class Places:
+    """The elements of a domain that say how many vCPUs there are and which are enabled, as often as they occur."""
+
+    vcpu: list[Tag] = field(default_factory=list)
+    vcpus: list[Tag] = field(default_factory=list)
+    children: list[Tag] = field(default_factory=list)
+
+
+def refuse_hostile(markup: bytes) -> None:
+    """Let ``markup`` pass, which is UTF-8 whatever it declares.
+
+    Raises config_invalid when it is not well-formed, has a document type, or exceeds a limit.
+    """
+    _Scan(markup).run()
+
+
+def find_places(markup: bytes) -> Places:
+    """Return where the vCPUs are written in ``markup``, which is refused as by ``refuse_hostile``."""
+    scan = _PlacesScan(markup)
+    scan.run()
+    return scan.places
+
+
+class _Scan:
+    def __init__(self, markup: bytes) -> None:
+        self._markup = markup
+        self._elements = 0
+        self._depth = 0
+        self._parser = expat.ParserCreate("utf-8", _NAMESPACE_MARK)
+        self._parser.StartElementHandler = self._start
+        self._parser.EndElementHandler = self._end
+        self._parser.StartDoctypeDeclHandler = self._doctype
+
+    def run(self) -> None:
+        try:
+            self._parser.Parse(self._markup, True)
+        except expat.ExpatError as error:
+            raise invalid(
+                error.lineno, f"it is not well-formed XML ({expat.ErrorString(error.code)}): mend it"
+            ) from None
+
+    def _doctype(self, *_declaration: object) -> None:
+        raise invalid(
+            self._parser.CurrentLineNumber,
+            "it has a document type (<!DOCTYPE ...>), which could declare entities: remove it, domains need none",
+        )
+
+    def _start(self, _name: str, attributes: dict[str, str]) -> None:
+        self._elements += 1
+        self._depth += 1
+        for count, limit, what in (
+            (self._depth, DEPTH_LIMIT, "elements inside one another"),
+            (self._elements, ELEMENT_LIMIT, "elements"),
+            (len(attributes), ATTRIBUTE_LIMIT, "attributes on an element"),
+        ):
+            if count > limit:
+                line = self._parser.CurrentLineNumber
+                raise invalid(line, f"it has more than {limit} {what}, which no guest needs: is it the right file?")
+
+    def _end(self, _name: str) -> None:
+        self._depth -= 1
+
+
+class _PlacesScan(_Scan):
+    def __init__(self, markup: bytes) -> None:
+        super().__init__(markup)
+        self.places = Places()
+        self._path: list[str] = []
+        self._open: list[tuple[int, int, dict[str, str]]] = []
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        super()._start(name, attributes)
+        self._path.append(name)
+        if self._kept() is not None:
+            self._open.append((self._parser.CurrentByteIndex, self._parser.CurrentLineNumber, attributes))
+
+    def _end(self, name: str) -> None:
+        super()._end(name)
+        kept = self._kept()
+        if kept is not None:
+            kept.append(self._tag(*self._open.pop()))
+        self._path.pop()
+
+    def _kept(self) -> list[Tag] | None:
+        """The list in which the element at hand belongs."""
+        if self._path == ["domain", "vcpu"]:
+            return self.places.vcpu
+        if self._path == ["domain", "vcpus"]:
+            return self.places.vcpus
+        if self._path == ["domain", "vcpus", "vcpu"]:
+            return self.places.children
+        return None
+
+    def _tag(self, start: int, line: int, values: dict[str, str]) -> Tag:
+        """Find the parts of a tag that expat has found well-formed."""
+        position = _matched(_NAME, self._markup, start).end()
+        places: dict[str, Attribute] = {}
+        while True:
+            match = _ATTRIBUTE.match(self._markup, position)
+            if match is None:
+                break
+            value = 2 if match.group(2) is not None else 3
+            places[match.group(1).decode()] = Attribute(match.start(), match.start(value), match.end(value))
+            position = match.end()
+        closing = _matched(_TAG_END, self._markup, position)
+        is_empty = bool(closing.group(1))
+        end = closing.end()
+        if not is_empty:
+            end = self._markup.index(b">", self._parser.CurrentByteIndex) + 1
+        own = {name: values[name] for name in places if name in values}
+        return Tag(start, position, closing.end(), end, line, is_empty, own, places)
+
+
+def _matched(pattern: re.Pattern[bytes], markup: bytes, position: int) -> re.Match[bytes]:
+    match = pattern.match(markup, position)
+    if match is None:
+        raise AssertionError(f"no tag at byte {position} of XML that expat finds well-formed")
+    return match

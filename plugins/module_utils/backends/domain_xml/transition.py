@@ -1,0 +1,96 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a domain becomes when other vCPUs are enabled: hotpluggable, order and dialect follow from that. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import LIBVIRT, Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, HotplugError
+
+
+def leading(ids: Iterable[int]) -> frozenset[int]:
+    """Return 0, 1, 2, ... as far as ``ids`` has them without a gap."""
+    there = frozenset(ids)
+    length = 0
+    while length in there:
+        length += 1
+    return frozenset(range(length))
+
+
+def with_enabled(domain: Domain, enabled: frozenset[int], entities: Iterable[Sequence[int]] = ()) -> Domain:
+    """Return ``domain`` with exactly ``enabled``, as it is written and as it then reads.
+
+    vCPUs that become enabled or disabled become hotpluggable, so that they can change again after the next boot;
+    so do those that a gap now separates from the first ones. vCPU 0 never does. ``entities`` are the vCPUs that
+    the machine can only have together: they stay alike.
+
+    Raises config_invalid when the domain has not all of ``enabled``.
+    """
+    unknown = enabled.difference(range(domain.max_vcpus))
+    if unknown:
+        raise HotplugError(
+            CONFIG_INVALID,
+            f"vCPU {format_cpulist(unknown)} is to be enabled, but the domain XML has 0-{domain.max_vcpus - 1} only: "
+            "raise the number in <vcpu>, or name vCPUs it has",
+        )
+    if domain.enabled == enabled:
+        return domain
+    groups = [frozenset(entity) for entity in entities]
+    if domain.dialect == LIBVIRT:
+        hotpluggable = _hotpluggable(domain, enabled, groups)
+        return domain._replace(enabled=enabled, hotpluggable=hotpluggable, order=_order(domain, enabled, groups))
+    if domain.dialect is None and (enabled - domain.enabled or enabled != leading(enabled)):
+        hotpluggable = _hotpluggable(domain, enabled, groups)
+        return domain._replace(enabled=enabled, hotpluggable=hotpluggable, dialect=LIBVIRT)
+    return domain._replace(enabled=enabled, hotpluggable=by_default(domain.max_vcpus, enabled))
+
+
+def by_default(max_vcpus: int, enabled: frozenset[int]) -> frozenset[int]:
+    """Return the hotpluggable vCPUs where the XML does not say: all but the first ones, which the guest boots on."""
+    return frozenset(range(max_vcpus)) - leading(enabled)
+
+
+def _hotpluggable(domain: Domain, enabled: frozenset[int], groups: Sequence[frozenset[int]]) -> frozenset[int]:
+    became_disabled = domain.enabled - enabled
+    return (enabled - _boot_vcpus(domain, enabled, groups)) | (domain.hotpluggable - enabled) | became_disabled
+
+
+def _boot_vcpus(domain: Domain, enabled: frozenset[int], groups: Sequence[frozenset[int]]) -> frozenset[int]:
+    """Return the ids that stay non-hotpluggable: the first ones only, and whole entities only."""
+    fixed = (enabled & domain.enabled) - domain.hotpluggable
+    if 0 in enabled - domain.enabled:
+        fixed |= {0}
+    for group in groups:
+        if 0 in group & fixed:
+            fixed |= group & enabled
+    while True:
+        found = fixed
+        fixed = leading(fixed)
+        fixed = fixed.difference(*(group for group in groups if 0 not in group and not group <= fixed))
+        if fixed == found:
+            return fixed
+
+
+def _order(domain: Domain, enabled: frozenset[int], groups: Sequence[frozenset[int]]) -> dict[int, int]:
+    """Keep the order of vCPUs that stay as they are; libvirt wants it of all that are enabled, or of none."""
+    touched = enabled ^ domain.enabled
+    order = {vcpu: number for vcpu, number in domain.order.items() if vcpu not in touched}
+    if not enabled & order.keys():
+        return order
+    numbers = _unused(set(order.values()), domain.max_vcpus)
+    group_of = {vcpu: group for group in groups for vcpu in group}
+    for vcpu in sorted(enabled - domain.enabled):
+        siblings = sorted(order[other] for other in group_of.get(vcpu, frozenset()) & order.keys() & enabled)
+        order[vcpu] = siblings[0] if siblings else next(numbers)
+    return order
+
+
+def _unused(used: set[int], highest: int) -> Iterator[int]:
+    """The numbers after all that are used, and when those are spent, the ones in between."""
+    last = max(used)
+    yield from range(last + 1, highest + 1)
+    yield from sorted(set(range(1, last)) - used)

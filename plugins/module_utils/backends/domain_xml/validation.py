@@ -1,0 +1,150 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the next boot would refuse, found before it is written: the rules of libvirt and QEMU for a config. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import prod
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import leading, with_enabled
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
+
+
+def check_config(domain: Domain, layout: Layout | None, enabled: frozenset[int], forced: bool = False) -> None:
+    """Refuse to have exactly ``enabled`` in ``domain`` if the guest could not boot with what would be written.
+
+    ``layout`` is that of the machine, None where it is not known. A node without memory is no place for vCPUs
+    that are not enabled yet, unless ``forced``.
+
+    Raises config_invalid, with the first problem there is.
+    """
+    entities = [] if layout is None else [entity.vcpus for entity in layout.entities]
+    for problem in _problems(domain, with_enabled(domain, enabled, entities), entities, forced):
+        raise HotplugError(CONFIG_INVALID, problem)
+
+
+def _problems(before: Domain, after: Domain, entities: Sequence[Sequence[int]], forced: bool) -> Iterator[str]:
+    yield from _of_the_set(after)
+    yield from _of_entities(after, entities)
+    yield from _of_order(after, entities)
+    yield from _of_topology(after)
+    yield from _of_cells(after)
+    if not forced:
+        yield from _of_memory(after, after.enabled - before.enabled)
+
+
+def _of_the_set(after: Domain) -> Iterator[str]:
+    if not after.enabled:
+        yield "no vCPU would be enabled, and a guest needs one to boot: leave vCPU 0 enabled"
+    elif 0 not in after.enabled:
+        yield "vCPU 0 would be disabled, and every guest boots on it: leave it enabled"
+    if 0 in after.hotpluggable & after.enabled:
+        yield f"{_at(after, 'vcpus')}vCPU 0 is hotpluggable, and every guest boots on it: give it hotpluggable='no'"
+    lost = frozenset(range(after.max_vcpus)) - after.enabled - after.hotpluggable
+    if lost:
+        yield (
+            f"{_at(after, 'vcpus')}vCPU {format_cpulist(lost)} is disabled and not hotpluggable, so it could never "
+            "be enabled: give it hotpluggable='yes'"
+        )
+    fixed = after.enabled - after.hotpluggable
+    scattered = fixed - leading(fixed)
+    if scattered:
+        yield (
+            f"{_at(after, 'vcpus')}vCPU {format_cpulist(scattered)} is enabled and not hotpluggable, but QEMU boots "
+            "on the first ids without a gap: give it hotpluggable='yes', or enable those before it likewise"
+        )
+
+
+def _of_entities(after: Domain, entities: Sequence[Sequence[int]]) -> Iterator[str]:
+    for entity in entities:
+        ids = format_cpulist(entity)
+        enabled = after.enabled.intersection(entity)
+        if enabled and len(enabled) < len(entity):
+            yield (
+                f"vCPU {format_cpulist(enabled)} would be enabled without the rest of {ids}, which the machine can "
+                "only have together: enable or disable all of them"
+            )
+        elif enabled and 0 < len(after.hotpluggable.intersection(entity)) < len(entity):
+            yield (
+                f"{_at(after, 'vcpus')}vCPU {ids} can only be plugged together, but not all of them are "
+                "hotpluggable: give all the same hotpluggable"
+            )
+        elif len({after.order.get(vcpu) for vcpu in entity}) > 1:
+            yield (
+                f"{_at(after, 'vcpus')}vCPU {ids} can only be plugged together, but differ in order: "
+                "give all the same order, or none"
+            )
+
+
+def _of_order(after: Domain, entities: Sequence[Sequence[int]]) -> Iterator[str]:
+    where = _at(after, "vcpus")
+    ordered = after.order.keys() & after.enabled
+    if ordered and ordered != after.enabled:
+        missing = format_cpulist(after.enabled - ordered)
+        yield f"{where}vCPU {missing} is enabled without an order, and others have one: give all an order, or none"
+    if after.order.get(0, 1) != 1:
+        yield f"{where}the order of vCPU 0 is {after.order[0]}, but every guest boots on it: give it order='1'"
+    entity_of = {vcpu: tuple(entity) for entity in entities for vcpu in entity}
+    first: dict[int, int] = {}
+    for vcpu, order in sorted(after.order.items()):
+        if order > after.max_vcpus:
+            yield f"{where}the order of vCPU {vcpu} is {order}, above the maximum {after.max_vcpus}: lower it"
+        other = first.setdefault(order, vcpu)
+        if other != vcpu and entity_of.get(other, (other,)) != entity_of.get(vcpu, (vcpu,)):
+            yield f"{where}vCPUs {other} and {vcpu} both have the order {order}: give each its own, or all none"
+    fixed = sorted(ordered - after.hotpluggable)
+    for vcpu, following in zip(fixed, fixed[1:]):
+        if after.order[vcpu] > after.order[following]:
+            yield (
+                f"{where}vCPUs {vcpu} and {following} are not hotpluggable, and the guest boots on them by id: "
+                "let their order ascend"
+            )
+
+
+def _of_topology(after: Domain) -> Iterator[str]:
+    product = prod(after.topology.values())
+    if after.topology and product != after.max_vcpus:
+        factors = " x ".join(f"{number} {level}" for level, number in after.topology.items())
+        yield (
+            f"{_at(after, 'topology')}<topology> makes {product} vCPUs ({factors}), but <vcpu> says "
+            f"{after.max_vcpus}: make them agree"
+        )
+
+
+def _of_cells(after: Domain) -> Iterator[str]:
+    where = _at(after, "numa")
+    missing = frozenset(range(len(after.cells))) - {cell.id for cell in after.cells}
+    if missing:
+        yield f"{where}<numa> has no cell {format_cpulist(missing)}: number the cells from 0, without a gap"
+    cell_of: dict[int, int] = {}
+    for cell in after.cells:
+        beyond = frozenset(vcpu for vcpu in cell.cpus or () if vcpu >= after.max_vcpus)
+        if beyond:
+            yield (
+                f"{where}cell {cell.id} has vCPU {format_cpulist(beyond)}, but the highest there can be is "
+                f"{after.max_vcpus - 1}: take it out, or raise the number in <vcpu>"
+            )
+        twice = cell_of.keys() & (cell.cpus or frozenset())
+        if twice:
+            others = format_cpulist(cell_of[vcpu] for vcpu in twice)
+            yield f"{where}vCPU {format_cpulist(twice)} is in cell {cell.id} and in {others}: leave it in one of them"
+        cell_of.update(dict.fromkeys(cell.cpus or (), cell.id))
+
+
+def _of_memory(after: Domain, newly_enabled: frozenset[int]) -> Iterator[str]:
+    for cell in after.cells:
+        vcpus = newly_enabled & (cell.cpus or frozenset())
+        if vcpus and not cell.memory:
+            yield (
+                f"{_at(after, 'numa')}vCPU {format_cpulist(vcpus)} would be enabled on node {cell.id}, which has no "
+                "memory: give the cell memory, name other vCPUs, or set force: true"
+            )
+
+
+def _at(domain: Domain, element: str) -> str:
+    return f"line {domain.lines[element]} of the domain XML: " if element in domain.lines else ""

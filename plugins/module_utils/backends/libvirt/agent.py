@@ -1,0 +1,166 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The agent port over libvirt, which holds the agent's channel of the guests it runs and shares it by its API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.client import GuestAgent
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection, imported
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.events import imported_for_qemu
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.reader import Reader
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    AGENT_ERROR,
+    AGENT_UNAVAILABLE,
+    HotplugError,
+    printable,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import GuestCpu, SetResult
+
+if TYPE_CHECKING:
+    import libvirt
+
+Result = TypeVar("Result")
+
+# libvirt/virterror.h: not configured, unresponsive, out of step, a command that took too long.
+_UNAVAILABLE = (74, 86, 87, 112)
+_CPU_SETS = ("vcpus", "online", "offlinable")
+
+
+class LibvirtAgent:
+    """The agent of a running domain; ``timeout`` limits each answer, in seconds."""
+
+    def __init__(self, connection: Connection, domain: libvirt.virDomain, reader: Reader, timeout: float) -> None:
+        self._connection = connection
+        self._domain = domain
+        self._reader = reader
+        self._timeout = timeout
+        self._files = GuestAgent(_LibvirtWire(connection, domain), timeout)
+
+    async def cpus(self) -> tuple[GuestCpu, ...]:
+        try:
+            reply = await self._call(_guest_vcpus, self._domain)
+        except LibvirtCallError as error:
+            raise _error("which CPUs the guest has", error) from None
+        try:
+            vcpus, online, offlinable = (parse_cpulist(reply[key]) if reply.get(key) else () for key in _CPU_SETS)
+        except ValueError:
+            raise HotplugError(
+                AGENT_ERROR,
+                f"the guest agent listed impossible CPUs: {printable(reply, 120)}; see the agent's log",
+            ) from None
+        return tuple(GuestCpu(number, number in online, number in offlinable) for number in sorted(vcpus))
+
+    async def slots(self, logical_ids: Collection[int]) -> Mapping[int, int] | None:
+        """Ask the guest's sysfs only where its count may differ from the machine's.
+
+        libvirt has no API for files, only one for any command of the agent's, which taints the domain
+        (``custom-ga-command``).
+        """
+        try:
+            domain = await self._reader.live()
+        except LibvirtCallError as error:
+            raise _error("what libvirt's record has", error) from None
+        ids = sorted(domain.enabled)
+        order = [domain.order.get(vcpu, 0) for vcpu in ids]
+        in_sequence = (len(set(order)) == len(order) and order == sorted(order)) or not any(order)
+        if ids == list(range(len(ids))) == sorted(logical_ids) and in_sequence:
+            return {number: number for number in ids}
+        return await self._files.slots(logical_ids)
+
+    async def set_online(self, wanted: Mapping[int, bool]) -> SetResult:
+        before = {cpu.logical_id: cpu.online for cpu in await self.cpus()}
+        for online in (True, False):
+            numbers = [
+                number for number, state in wanted.items() if state is online and before.get(number) is not state
+            ]
+            if not numbers:
+                continue
+            try:
+                await self._call(self._domain.setGuestVcpus, format_cpulist(numbers), int(online))
+            except LibvirtCallError as error:
+                return await self._reached(wanted, error)
+        return SetResult(tuple(wanted))
+
+    async def close(self) -> None:
+        await self._files.close()
+
+    async def _call(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call libvirt, which itself waits for an agent that has begun to answer for as long as it takes."""
+        try:
+            return await asyncio.wait_for(self._connection.call(function, *arguments), self._timeout)
+        except asyncio.TimeoutError:
+            raise HotplugError(
+                AGENT_ERROR,
+                f"the guest agent has not answered libvirt within {self._timeout:g} s: see whether the guest is busy "
+                "or the agent hangs, then run the task again",
+            ) from None
+
+    async def _reached(self, wanted: Mapping[int, bool], error: LibvirtCallError) -> SetResult:
+        """Libvirt does not say how far the agent came: the guest does."""
+        failure = _error("to online or offline CPUs", error)
+        after = {cpu.logical_id: cpu.online for cpu in await self.cpus()}
+        done = tuple(number for number, state in wanted.items() if after.get(number) is state)
+        left = [number for number in wanted if number not in done]
+        if not left:
+            return SetResult(done)
+        return SetResult(done, left[0], failure.code, failure.msg, refused=failure.code == AGENT_ERROR)
+
+
+def _guest_vcpus(domain: libvirt.virDomain) -> Mapping[str, str]:
+    """The binding of this call returns None where others raise; the error is the thread's last."""
+    reply: Mapping[str, str] | None = domain.guestVcpus()
+    if reply is None:
+        raise imported().libvirtError("virDomainGetGuestVcpus() failed")
+    return reply
+
+
+class _LibvirtWire:
+    """Carries any command of the agent's."""
+
+    def __init__(self, connection: Connection, domain: libvirt.virDomain) -> None:
+        self._connection = connection
+        self._domain = domain
+
+    async def ask(self, command: str, arguments: Mapping[str, Any], deadline: float) -> Any:
+        question = {"execute": command, **({"arguments": dict(arguments)} if arguments else {})}
+        seconds = max(1, round(deadline - time.monotonic()))
+        try:
+            text: Any = await self._connection.call(
+                imported_for_qemu().qemuAgentCommand, self._domain, json.dumps(question), seconds, 0
+            )
+            return json.loads(text)["return"]
+        except LibvirtCallError as error:
+            if error.number in _UNAVAILABLE:
+                raise _error(command, error) from None
+            # libvirt hands the agent's own error on as words.
+            raise CommandError("GenericError", error.desc) from None
+        except (ValueError, KeyError, TypeError):
+            raise HotplugError(
+                AGENT_ERROR,
+                f"the guest agent's reply to {command} is invalid: {printable(text, 120)}; see the agent's log",
+            ) from None
+
+    async def close(self) -> None:
+        return None
+
+
+def _error(what: str, error: LibvirtCallError) -> HotplugError:
+    if error.number in _UNAVAILABLE:
+        return HotplugError(
+            AGENT_UNAVAILABLE,
+            f"the guest agent cannot be asked {what}: {error.desc}; start qemu-guest-agent in the guest, and give "
+            "the domain a channel org.qemu.guest_agent.0 if it has none",
+        )
+    return HotplugError(
+        AGENT_ERROR, f"the guest agent was asked {what}: {error.desc}; see the agent's log in the guest"
+    )

@@ -1,0 +1,102 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The config port over libvirt: the next boot's vCPUs, changed through its API and never by redefining the domain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_config
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import (
+    LibvirtCallError,
+    classify_config_error,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.reader import Reader
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import ConfigView, WriteResult
+
+if TYPE_CHECKING:
+    import libvirt
+
+_AFFECT_CONFIG = 2
+
+
+class Change(NamedTuple):
+    """One call of virDomainSetVcpu: enable or disable these vCPUs."""
+
+    vcpus: frozenset[int]
+    enable: bool
+
+
+def changes(domain: Domain, enabled: frozenset[int]) -> tuple[Change, ...]:
+    """Return the calls that make ``enabled`` of a config, in their order.
+
+    libvirt makes hotpluggable whatever it is told to enable or disable, and lets no vCPU go that is followed by one
+    that is not: those are told to be enabled, which they are, first.
+    """
+    removed = domain.enabled - enabled
+    fixed = (domain.enabled & enabled) - domain.hotpluggable - {0}
+    in_the_way = frozenset(vcpu for vcpu in fixed if removed and vcpu > min(removed))
+    added = (enabled - domain.enabled) | in_the_way
+    return tuple(Change(vcpus, enable) for vcpus, enable in ((added, True), (removed, False)) if vcpus)
+
+
+class LibvirtConfig:
+    """The persistent definition of a domain; ``forced`` allows vCPUs on nodes without memory."""
+
+    def __init__(
+        self, connection: Connection, domain: libvirt.virDomain, reader: Reader, source: str, forced: bool, saved: bool
+    ) -> None:
+        self._connection = connection
+        self._domain = domain
+        self._reader = reader
+        self._source = source
+        self._forced = forced
+        self._saved = saved
+        self._observed: Domain | None = None
+
+    async def observe(self) -> ConfigView:
+        try:
+            self._observed = await self._reader.config()
+        except LibvirtCallError as error:
+            raise error.error("cannot read the config state") from None
+        return ConfigView(self._observed, self._source, self._warning())
+
+    async def write(self, enabled: frozenset[int], layout: Layout | None = None) -> WriteResult:
+        try:
+            domain = await self._reader.config()
+        except LibvirtCallError as error:
+            raise error.error("cannot read the config state") from None
+        # Only the difference is ours: somebody else may have changed other vCPUs since we looked.
+        observed = self._observed or domain
+        wanted = (domain.enabled | (enabled - observed.enabled)) - (observed.enabled - enabled)
+        check_config(domain, layout, wanted, self._forced)
+        todo = changes(domain, wanted)
+        failure = None
+        for change in todo:
+            try:
+                await self._connection.call(
+                    self._domain.setVcpu, format_cpulist(change.vcpus), int(change.enable), _AFFECT_CONFIG
+                )
+            except LibvirtCallError as error:
+                code, remedy = classify_config_error(error)
+                failure = HotplugError(code, f"libvirt says: {error.desc}; {remedy}")
+                break
+        self._observed = (await self.observe()).domain
+        return WriteResult(bool(todo), self._observed, failure=failure)
+
+    async def close(self) -> None:
+        return None
+
+    def _warning(self) -> str:
+        if not self._saved:
+            return ""
+        return (
+            "the guest has a managed save, so its next start resumes it with the vCPUs it was saved with: the config "
+            "state counts from the boot after that (or after virsh managedsave-remove)"
+        )

@@ -1,0 +1,187 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One connection to a libvirt daemon: its blocking calls run in threads, and every failure becomes a HotplugError."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import threading
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import NO_DOMAIN, LibvirtCallError
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    CONNECTION_LOST,
+    GUEST_NOT_FOUND,
+    MONITOR_UNREACHABLE,
+    HotplugError,
+    MissingLibrary,
+    printable,
+)
+
+if TYPE_CHECKING:
+    import libvirt
+
+CLOSING_SECONDS = 5.0
+# libvirt itself gives up after 30 seconds on a guest that another call keeps, and after 10 on an unplug.
+MARGIN_SECONDS = 45.0
+KEEPALIVE = (5, 4)  # seconds, times
+
+Result = TypeVar("Result")
+
+
+class Connection:
+    """An open connection; ``reading`` ones are read-only. ``patience`` limits each call, in seconds."""
+
+    def __init__(self, uri: str, reading: bool, patience: float) -> None:
+        self.uri = uri
+        self.reading = reading
+        self._patience = patience + MARGIN_SECONDS
+        self._open: libvirt.virConnect | None = None
+
+    async def open(self) -> None:
+        """Raises ``MissingLibrary``, or ``HotplugError`` (monitor_unreachable)."""
+        library = imported()
+        if not self.reading:
+            # Before the connection, which asks for events to be looked after; a reader waits for none.
+            _run_events(library)
+        opener = library.openReadOnly if self.reading else library.open
+        try:
+            self._open = await self._in_thread(opener, self.uri)
+        except LibvirtCallError as error:
+            raise HotplugError(
+                MONITOR_UNREACHABLE,
+                f"cannot connect to libvirt at {printable(self.uri)}: {error.desc}; see that its daemon runs there and "
+                "that this user may connect (become: true)",
+            ) from None
+        if not self.reading:
+            # Not every transport can; those that cannot notice the end of the peer by themselves.
+            with contextlib.suppress(LibvirtCallError):
+                await self._in_thread(self.handle.setKeepAlive, *KEEPALIVE)
+
+    @property
+    def handle(self) -> libvirt.virConnect:
+        """The library's own object."""
+        if self._open is None:
+            raise HotplugError(CONNECTION_LOST, f"the connection to libvirt at {printable(self.uri)} was closed")
+        return self._open
+
+    async def find(self, name: str) -> libvirt.virDomain:
+        """Return the domain of a name, UUID or id; raises ``HotplugError`` (guest_not_found)."""
+        for lookup in self._lookups(name):
+            try:
+                return await self.call(*lookup)
+            except LibvirtCallError as error:
+                if error.number != NO_DOMAIN:
+                    raise error.error(f"cannot look for guest {printable(name)}") from None
+        raise HotplugError(
+            GUEST_NOT_FOUND,
+            f"libvirt at {printable(self.uri)} has no guest named {printable(name)}: virsh list --all shows its guests",
+        )
+
+    async def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call the library; raises ``LibvirtCallError``, ``HotplugError`` (connection_lost) without a daemon."""
+        try:
+            return await self._in_thread(function, *arguments)
+        except LibvirtCallError as error:
+            if self._open is not None and not await self.is_alive():
+                raise HotplugError(
+                    CONNECTION_LOST, f"the connection to libvirt at {printable(self.uri)} broke: {error.desc}"
+                ) from None
+            raise
+
+    async def is_alive(self) -> bool:
+        """Tell whether the daemon is still at the other end."""
+        try:
+            return bool(await self._in_thread(self.handle.isAlive))
+        except (LibvirtCallError, HotplugError):
+            return False
+
+    async def close(self) -> None:
+        """Hang up; never raises."""
+        connection, self._open = self._open, None
+        if connection is None:
+            return
+        done = asyncio.ensure_future(_in_thread(connection.close))
+        await asyncio.wait([done], timeout=CLOSING_SECONDS)
+        if done.done() and not done.cancelled():
+            # A connection that broke before cannot be closed any better.
+            done.exception()
+        else:
+            done.cancel()
+
+    def _lookups(self, name: str) -> list[tuple[Callable[..., Any], Any]]:
+        found: list[tuple[Callable[..., Any], Any]] = [(self.handle.lookupByName, name)]
+        if len(name.replace("-", "")) == 32:
+            found.append((self.handle.lookupByUUIDString, name))
+        if name.isascii() and name.isdecimal() and len(name) < 10:
+            found.append((self.handle.lookupByID, int(name)))
+        return found
+
+    async def _in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        try:
+            return await asyncio.wait_for(_in_thread(function, *arguments), self._patience)
+        except asyncio.TimeoutError:
+            raise HotplugError(
+                CONNECTION_LOST,
+                f"libvirt at {printable(self.uri)} has not replied within {self._patience:.0f} s: see its daemon's log",
+            ) from None
+
+
+def imported() -> Any:
+    """Return the library; raises ``MissingLibrary``."""
+    try:
+        import libvirt
+    except ImportError:
+        raise MissingLibrary("libvirt-python", "https://pypi.org/project/libvirt-python/") from None
+    # Without a handler, the library prints every error.
+    libvirt.registerErrorHandler(lambda _opaque, _error: None, None)
+    return libvirt
+
+
+async def _in_thread(function: Callable[..., Result], *arguments: Any) -> Result:
+    """Run a blocking call in a thread that nobody has to wait for: a daemon that hangs must not keep the task."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Result] = loop.create_future()
+
+    def settle(result: Any, failure: Exception | None) -> None:
+        if answer.done():
+            return
+        if failure is None:
+            answer.set_result(result)
+        else:
+            answer.set_exception(failure)
+
+    def work() -> None:
+        result: Any = None
+        failure: Exception | None = None
+        try:
+            result = function(*arguments)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the caller
+            failure = _as_refusal(error)
+        # Once the loop is closed, nobody waits for this any more.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=work, name="libvirt", daemon=True).start()
+    return await answer
+
+
+def _as_refusal(error: Any) -> Exception:
+    if not hasattr(error, "get_error_code"):
+        return error  # type: ignore[no-any-return]
+    return LibvirtCallError(error.get_error_code() or 0, str(error), error.get_int1() or 0)
+
+
+@functools.cache
+def _run_events(library: Any) -> None:
+    """Have the library's events looked after by a thread that lives as long as the process: there can be one only."""
+    library.virEventRegisterDefaultImpl()
+
+    def run() -> None:
+        while True:
+            library.virEventRunDefaultImpl()
+
+    threading.Thread(target=run, name="libvirt events", daemon=True).start()

@@ -1,0 +1,201 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A running guest as libvirt has it, read into a machine's view: its record, and what that lags behind. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import ConfigLayout
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.qemu_args import qemu_args
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi, blockers
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import NOT_HOTPLUGGABLE, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import Blocker, Entity, GuestFacts, Layout, LiveState
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import MachineView
+
+# virDomainState. A blocked guest waits for a resource and runs on; one that is being shut down still runs.
+_STATES = {1: "running", 2: "running", 3: "paused", 4: "running", 5: "shutoff", 6: "crashed", 7: "pmsuspended"}
+
+# Between one reading and the next, each thread runs on.
+SLACK_NANOSECONDS = 100_000_000
+
+RESTART_REMEDY = (
+    "restart the libvirt daemon (virtqemud or libvirtd), which reads QEMU's own state then; guests go on running"
+)
+
+_NOT_HOTPLUGGABLE = Blocker(
+    NOT_HOTPLUGGABLE,
+    "the guest booted with it as a vCPU that libvirt cannot unplug",
+    "enable it in config once (virsh setvcpu --config --enable), which makes it hotpluggable from the next boot on",
+)
+_STALE = Blocker(
+    NOT_HOTPLUGGABLE, "QEMU has it no more, but libvirt's record still has, so libvirt cannot plug it", RESTART_REMEDY
+)
+_UNRECORDED = Blocker(
+    NOT_HOTPLUGGABLE, "QEMU has it, but libvirt's record has not, so libvirt cannot unplug it", RESTART_REMEDY
+)
+
+
+class Record(NamedTuple):
+    """A running domain at one moment, as libvirt has it.
+
+    ``state`` is the virDomainState. ``in_qemu`` are the vCPUs that QEMU has, None where there is only libvirt's word;
+    ``aliases`` are known where QEMU itself was asked.
+    """
+
+    domain: Domain
+    laid_out: ConfigLayout
+    state: int = 1
+    migrating: bool = False
+    in_qemu: frozenset[int] | None = None
+    aliases: Mapping[int, str] | None = None
+
+    @property
+    def enabled(self) -> frozenset[int]:
+        """What QEMU has, as far as anybody can tell."""
+        return self.domain.enabled if self.in_qemu is None else self.in_qemu
+
+    @property
+    def gone(self) -> frozenset[int]:
+        """What libvirt's record has and QEMU no more."""
+        return self.domain.enabled - self.enabled
+
+
+def recorded_in(stats: Mapping[str, Any]) -> frozenset[int]:
+    """Return the vCPUs that libvirt's record has enabled, from the ``vcpu`` statistics of a domain."""
+    found = (re.fullmatch(r"vcpu\.([0-9]{1,6})\.state", key) for key in stats)
+    return frozenset(int(match.group(1)) for match in found if match)
+
+
+class Suspects(NamedTuple):
+    """vCPUs of libvirt's record that QEMU may have no more.
+
+    ``certain`` are those that are gone for sure; of ``silent`` ones the host's kernel has counted nothing yet, as of
+    a thread that is gone, and now and then of one that has hardly run.
+    """
+
+    certain: frozenset[int] = frozenset()
+    silent: frozenset[int] = frozenset()
+
+
+def suspects(stats: Mapping[str, Any], recorded: Collection[int]) -> Suspects | None:
+    """Return the vCPUs whose threads are in doubt, from the ``cpu`` and ``vcpu`` statistics of a domain.
+
+    Of a thread that has gone libvirt reads zeros, until it plugs another vCPU; from then on it takes the whole process
+    for it, which has run longer than a thread of it can have.
+
+    None where nothing is counted, for kernels can be built so, and vCPUs can share a thread.
+    """
+
+    def number(key: str) -> int:
+        value = stats.get(key)
+        return value if isinstance(value, int) else 0
+
+    if not any(number(f"vcpu.{vcpu}.delay") for vcpu in recorded):
+        return None
+    # vCPU 0 never goes, so that what it ran is left for no other.
+    most = number("cpu.time") - number("vcpu.0.time") + SLACK_NANOSECONDS
+    others = frozenset(recorded) - {0}
+    return Suspects(
+        certain=frozenset(vcpu for vcpu in others if number(f"vcpu.{vcpu}.time") > most),
+        silent=frozenset(
+            vcpu for vcpu in others if not number(f"vcpu.{vcpu}.time") and not number(f"vcpu.{vcpu}.delay")
+        ),
+    )
+
+
+def machine_view(record: Record) -> MachineView:
+    """Return the machine as the engine sees it."""
+    domain, layout = record.domain, record.laid_out.layout
+    state = _STATES.get(record.state, "paused")
+    return MachineView(
+        facts=GuestFacts(domain.name, domain.uuid, state, domain.arch, domain.machine),
+        layout=layout,
+        live=LiveState(
+            enabled=record.enabled,
+            running=state == "running",
+            acknowledges=domain.arch in acpi.ARCHITECTURES,
+            cannot_enable=_cannot_enable(record, layout),
+            cannot_disable=_cannot_disable(record, layout, state),
+            aliases=record.aliases or {},
+            recorded=None if record.in_qemu is None else domain.enabled,
+            order=domain.order,
+            pins=domain.pins,
+            schedulers=domain.schedulers,
+            tells_placement=True,
+        ),
+        destination_args=_destination_args(record),
+        warning=_warning(record),
+    )
+
+
+def _present(entity: Entity, ids: Collection[int]) -> bool:
+    return any(vcpu in ids for vcpu in entity.vcpus)
+
+
+def _whole_machine_blocker(record: Record) -> Blocker | None:
+    if not record.laid_out.hotplug:
+        return blockers.no_hotplug(f"a machine of type {record.domain.machine} has no CPU hotplug")
+    return blockers.MIGRATING if record.migrating else None
+
+
+def _cannot_enable(record: Record, layout: Layout) -> dict[int, Blocker]:
+    whole = _whole_machine_blocker(record)
+    found: dict[int, Blocker] = {}
+    for entity in layout.entities:
+        if _present(entity, record.enabled):
+            continue
+        if whole is not None:
+            found[entity.index] = whole
+        elif _present(entity, record.gone):
+            found[entity.index] = _STALE
+    return found
+
+
+def _cannot_disable(record: Record, layout: Layout, state: str) -> dict[int, Blocker]:
+    whole = _whole_machine_blocker(record)
+    if whole is None and state != "running":
+        whole = blockers.not_running(state)
+    found: dict[int, Blocker] = {}
+    for entity in layout.entities:
+        if not _present(entity, record.enabled):
+            continue
+        fixed = _fixed(record.domain, entity)
+        if fixed is not None and record.laid_out.hotplug:
+            found[entity.index] = fixed
+        elif not _present(entity, record.domain.enabled):
+            found[entity.index] = _UNRECORDED
+        elif whole is not None:
+            found[entity.index] = whole
+    return found
+
+
+def _fixed(domain: Domain, entity: Entity) -> Blocker | None:
+    """Why a vCPU stays as long as the guest runs."""
+    if domain.arch == "s390x":
+        return blockers.S390X
+    if 0 in entity.vcpus:
+        return blockers.BOOT_VCPU
+    return None if domain.hotpluggable.issuperset(entity.vcpus) else _NOT_HOTPLUGGABLE
+
+
+def _destination_args(record: Record) -> tuple[str, ...]:
+    try:
+        return qemu_args(record.domain, record.laid_out, record.enabled)
+    except HotplugError:
+        # A machine that booted otherwise than anybody could ask for again.
+        return ()
+
+
+def _warning(record: Record) -> str:
+    if not record.gone:
+        return ""
+    return (
+        f"libvirt's record still has vCPU {format_cpulist(record.gone)} enabled, which QEMU has no more: "
+        f"{RESTART_REMEDY}"
+    )

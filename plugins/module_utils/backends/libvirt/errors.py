@@ -1,0 +1,111 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""libvirt's refusals: what each means to the user of a playbook, by its number where that says enough."""
+
+from __future__ import annotations
+
+import re
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify as meaning_to_qemu
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    CONFIG_INVALID,
+    GUEST_NOT_FOUND,
+    GUEST_NOT_RUNNING,
+    HOTPLUG_UNSUPPORTED,
+    INTERNAL,
+    MIGRATION_IN_PROGRESS,
+    MONITOR_BUSY,
+    MONITOR_UNREACHABLE,
+    NOT_HOTPLUGGABLE,
+    PARTIAL_ENTITY,
+    UNKNOWN_VCPU,
+    HotplugError,
+    printable,
+)
+
+# libvirt/virterror.h; by number, so that reading an error needs no library.
+NO_SUPPORT = 3
+OPERATION_DENIED = 29
+SYSTEM_ERROR = 38
+NO_DOMAIN = 42
+AUTH_FAILED = 45
+OPERATION_TIMEOUT = 68
+AUTH_CANCELLED = 79
+AUTH_UNAVAILABLE = 80
+ACCESS_DENIED = 88
+
+_RESTART = "see the log of the libvirt daemon"
+
+_BY_NUMBER: dict[int, tuple[str, str]] = {
+    NO_SUPPORT: (HOTPLUG_UNSUPPORTED, "name a guest of libvirt's QEMU driver"),
+    NO_DOMAIN: (GUEST_NOT_FOUND, "see virsh list --all for what the uri has"),
+    **dict.fromkeys(
+        (OPERATION_DENIED, AUTH_FAILED, AUTH_CANCELLED, AUTH_UNAVAILABLE, ACCESS_DENIED),
+        (
+            MONITOR_UNREACHABLE,
+            "run the task as a user who may change guests (become: true), or name a uri that is not read-only",
+        ),
+    ),
+}
+
+# Read in libvirt 9.0 to 11.3: src/qemu/qemu_hotplug.c, qemu_driver.c, qemu_domainjob.c.
+_BY_WORDS: tuple[tuple[str, str, str], ...] = (
+    (r"domain is not running", GUEST_NOT_RUNNING, "start the guest, or use scope config"),
+    (r"domain not found|no domain with matching", GUEST_NOT_FOUND, "see virsh list --all for what the uri has"),
+    (
+        r"state change lock.*[mM]igrat|being migrated",
+        MIGRATION_IN_PROGRESS,
+        "wait until the migration has ended, then run the task again",
+    ),
+    (
+        r"state change lock",
+        MONITOR_BUSY,
+        "somebody else is changing the guest; wait until that has ended, then run the task again",
+    ),
+    (r"siblings were not selected|larger hotpluggable entity", PARTIAL_ENTITY, "name all of them, or granularity core"),
+    (r"not present in|vcpu.*out of range", UNKNOWN_VCPU, "name others, or raise the maximum"),
+    (
+        r"can't be unplugged|can't be modified|followed by non-hotpluggable",
+        NOT_HOTPLUGGABLE,
+        "enable it in config once, which makes it hotpluggable from the next boot on",
+    ),
+    (r"already in requested state", NOT_HOTPLUGGABLE, "restart the libvirt daemon, which reads QEMU's own state then"),
+)
+
+
+class LibvirtCallError(Exception):
+    """libvirt answered a call with an error; ``number`` is its VIR_ERR, ``desc`` its words, ``errno`` the system's."""
+
+    def __init__(self, number: int, desc: str, errno: int = 0) -> None:
+        super().__init__(desc)
+        self.number = number
+        self.desc = printable(desc)
+        self.errno = errno
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether it says that the guest took longer than libvirt waits, so that the outcome is open."""
+        return self.number == OPERATION_TIMEOUT and "unplug request timed out" in self.desc
+
+    def error(self, doing: str) -> HotplugError:
+        """Return what to tell the user, whose ``doing`` failed."""
+        code, remedy = classify(self)
+        return HotplugError(code or INTERNAL, f"{doing}: libvirt says: {self.desc}; {remedy}")
+
+
+def classify(error: LibvirtCallError) -> tuple[str | None, str]:
+    """Return the error code and the remedy for a error, or None and a general remedy."""
+    for pattern, code, remedy in _BY_WORDS:
+        if re.search(pattern, error.desc):
+            return code, remedy
+    if error.number in _BY_NUMBER:
+        return _BY_NUMBER[error.number]
+    code_of_qemu, remedy = meaning_to_qemu(error.desc)
+    return (code_of_qemu, remedy) if code_of_qemu is not None else (None, _RESTART)
+
+
+def classify_config_error(error: LibvirtCallError) -> tuple[str, str]:
+    """Return the same for a error to change the config state."""
+    code, remedy = classify(error)
+    return (code or CONFIG_INVALID), remedy

@@ -1,0 +1,124 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What libvirt passes on while a guest takes vCPUs in and gives them up: QEMU's own events, and libvirt's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any, Callable
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection, imported
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, MissingLibrary
+
+if TYPE_CHECKING:
+    import libvirt
+
+_HEARD = ("ACPI_DEVICE_OST", "DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR")
+# A hypervisor's guests say much else.
+_HEARD_ALONE = "|".join(f"^{name}$" for name in _HEARD)
+_REGEX = 1
+# Such an event has some 200 characters.
+_LONGEST = 4096
+
+
+class EventRouter:
+    """Hear all domains of one connection, each for whoever listens to it: a batch need not register for every guest."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._listeners: dict[str, acpi.OstTracker] = {}
+        self._opening = asyncio.Lock()
+        self._is_open = False
+        self._stop: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+        self.refused: str | None = None
+
+    async def listen(self, domain: libvirt.virDomain, news: acpi.OstTracker) -> None:
+        """Put what is heard of ``domain`` into ``news`` from now on.
+
+        ``refused`` then says why the guests' own words cannot be heard, if they cannot. Raises ``HotplugError``.
+        """
+        async with self._opening:
+            if not self._is_open:
+                await self._open()
+                self._is_open = True
+        self._listeners[domain.UUIDString()] = news
+
+    def leave(self, domain: libvirt.virDomain) -> None:
+        """Listen to ``domain`` no more."""
+        self._listeners.pop(domain.UUIDString(), None)
+
+    async def close(self) -> None:
+        """Hear nothing any more; never raises."""
+        for function, arguments in self._stop:
+            # Whoever hung up first has ended it too.
+            with contextlib.suppress(LibvirtCallError, HotplugError):
+                await self._connection.call(function, *arguments)
+        self._stop = []
+
+    async def _open(self) -> None:
+        library = imported()
+        loop = asyncio.get_running_loop()
+        connection = self._connection.handle
+
+        def tell(domain: libvirt.virDomain, event: Any) -> None:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._hear, domain.UUIDString(), event)
+
+        def from_qemu(
+            _connection: Any, domain: Any, name: str, _seconds: int, _micros: int, details: str | None, _opaque: Any
+        ) -> None:
+            if name in _HEARD and details and len(details) <= _LONGEST:
+                with contextlib.suppress(ValueError):
+                    tell(domain, {"event": name, "data": json.loads(details)})
+
+        def removed(_connection: Any, domain: Any, _what: object, _opaque: Any) -> None:
+            tell(domain, None)
+
+        def failed(_connection: Any, domain: Any, alias: str, _opaque: Any) -> None:
+            tell(domain, {"event": "DEVICE_UNPLUG_GUEST_ERROR", "data": {"device": alias}})
+
+        try:
+            qemu = imported_for_qemu()
+            number = await self._connection.call(
+                qemu.qemuMonitorEventRegister, connection, None, _HEARD_ALONE, from_qemu, None, _REGEX
+            )
+            self._stop.append((qemu.qemuMonitorEventDeregister, (connection, number)))
+        except (LibvirtCallError, MissingLibrary) as error:
+            self.refused = error.desc if isinstance(error, LibvirtCallError) else error.msg
+        kinds = [
+            ("VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED", removed),
+            ("VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED", failed),
+            ("VIR_DOMAIN_EVENT_ID_VCPU_REMOVED", removed),
+        ]
+        for kind, callback in kinds:
+            if not hasattr(library, kind):
+                continue
+            # Older daemons do not know the newer ones; they only wake a little earlier.
+            with contextlib.suppress(LibvirtCallError):
+                number = await self._connection.call(
+                    connection.domainEventRegisterAny, None, getattr(library, kind), callback, None
+                )
+                self._stop.append((connection.domainEventDeregisterAny, (number,)))
+
+    def _hear(self, uuid: str, event: Any) -> None:
+        news = self._listeners.get(uuid)
+        if news is None:
+            return
+        if event is None:
+            news.wake()
+        else:
+            news.hear(event)
+
+
+def imported_for_qemu() -> Any:
+    """Return the part of the library that speaks to QEMU; raises ``MissingLibrary``."""
+    try:
+        import libvirt_qemu
+    except ImportError:
+        raise MissingLibrary("libvirt-python", "https://pypi.org/project/libvirt-python/") from None
+    return libvirt_qemu

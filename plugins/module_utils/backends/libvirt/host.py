@@ -1,0 +1,44 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host by its libvirt: its CPUs and all its guests."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.capacity import Host
+
+# virConnectGetAllDomainStats: of vCPUs, of active domains, without waiting for calls that keep one.
+_STATS_VCPU = 1 << 3
+_ACTIVE = 1 << 0
+_NOWAIT = 1 << 29
+_RECORDED = re.compile(r"vcpu\.([0-9]{1,6})\.state")
+
+
+def hypervisor_of(uri: str) -> str:
+    """Return the host that a libvirt uri is about, or nothing for the local one."""
+    return urlsplit(uri).hostname or ""
+
+
+async def look_at(connection: Connection) -> Host:
+    """Return the host; raises ``HotplugError``."""
+    try:
+        info = await connection.call(connection.handle.getInfo)
+        stats = await connection.call(connection.handle.getAllDomainStats, _STATS_VCPU, _ACTIVE | _NOWAIT)
+    except LibvirtCallError as error:
+        raise error.error("cannot look at the host") from None
+    guests = {domain.UUIDString(): sum(1 for key in found if _RECORDED.fullmatch(key)) for domain, found in stats}
+    return Host(hypervisor_of(connection.uri), info[2], guests)
+
+
+async def names_of_all(connection: Connection) -> list[str]:
+    """Return the UUIDs of all domains, running or not; raises ``HotplugError``."""
+    try:
+        domains = await connection.call(connection.handle.listAllDomains)
+    except LibvirtCallError as error:
+        raise error.error("cannot list the guests") from None
+    return [domain.UUIDString() for domain in domains]

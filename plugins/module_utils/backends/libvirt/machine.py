@@ -1,0 +1,171 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The machine port over libvirt: vCPUs come and go through its API, and the guest's own word is heard beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_state import Record, machine_view
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError, classify
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.events import EventRouter
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.reader import Reader
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.handshake import TICK_SECONDS, Handshake
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import INTERNAL, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer, MachineView
+
+if TYPE_CHECKING:
+    import libvirt
+
+_AFFECT_LIVE = 1
+_ASYNC_UNPLUG = 4
+# libvirt 12.4 is the first that need not wait for the guest.
+_ASYNC_SINCE = 12_004_000
+
+
+class LibvirtMachine:
+    """A domain that runs."""
+
+    def __init__(self, connection: Connection, ears: EventRouter, domain: libvirt.virDomain, reader: Reader) -> None:
+        self._connection = connection
+        self._ears = ears
+        self._domain = domain
+        self._reader = reader
+        self._ost = acpi.OstTracker()
+        self._handshake = Handshake(self, self._ost)
+        self._record: Record | None = None
+        self._unplugging: asyncio.Task[Any] | None = None
+        self._unplug_flags: int | None = None
+
+    async def observe(self) -> MachineView:
+        try:
+            self._record = await self._reader.record()
+        except LibvirtCallError as error:
+            raise error.error("cannot look at the guest") from None
+        slots = self._record.laid_out.layout.entities
+        aliases = {f"vcpu{entity.vcpus[0]}": entity.index for entity in slots}
+        self._ost.expect(frozenset(entity.index for entity in slots), aliases)
+        return machine_view(self._record)
+
+    def latest(self) -> MachineView:
+        return machine_view(self._seen)
+
+    async def plug(self, entities: Sequence[Entity]) -> dict[int, Answer]:
+        await self._ears.listen(self._domain, self._ost)
+        answers: dict[int, Answer] = {}
+        for entity in entities:
+            self._ost.forget(entity.index)
+            answers[entity.index] = await self._plug(entity)
+        # Not only look: the order in which vCPUs came, and where they are pinned, are others now.
+        await self.observe()
+        return {entity.index: self._verified(entity, answers[entity.index]) for entity in entities}
+
+    async def await_insertion(self, entities: Sequence[Entity], timeout: float) -> dict[int, Answer]:
+        if self._ears.refused is None:
+            return await self._handshake.await_insertion(entities, timeout)
+        deaf = Answer(DONE, took_effect=True, detail=f"the guest cannot be heard: {self._ears.refused}")
+        return {entity.index: deaf for entity in entities}
+
+    async def unplug(self, entity: Entity, timeout: float) -> Answer:
+        await self._ears.listen(self._domain, self._ost)
+        return await self._handshake.unplug(entity, timeout, asked_before=False)
+
+    async def settle(self, entities: Sequence[Entity], timeout: float) -> None:
+        await self._handshake.settle(entities, timeout)
+
+    async def close(self) -> None:
+        # What the call came to is known by then, or can no longer be told.
+        with contextlib.suppress(HotplugError):
+            await self._join()
+        self._ears.leave(self._domain)
+
+    async def look(self) -> None:
+        """See which vCPUs libvirt's record has now, and which of them QEMU."""
+        try:
+            self._record = await self._reader.again(self._seen)
+        except LibvirtCallError as error:
+            raise error.error("cannot look at the guest") from None
+
+    def is_plugged(self, entity: Entity) -> bool:
+        """Tell whether QEMU had ``entity`` when last looked."""
+        if self._seen.in_qemu is None and self._ost.word(entity.index) == acpi.OstStatus(acpi.EJECTED):
+            # Nothing else tells; QEMU ejects before the guest can say that it has.
+            return False
+        return not self._seen.enabled.isdisjoint(entity.vcpus)
+
+    async def ask_to_eject(self, entity: Entity, deadline: float) -> Answer | None:
+        """Have libvirt ask the guest.
+
+        libvirt goes on waiting for some seconds, and keeps the domain so long; the guest's word comes sooner.
+        """
+        await self._join()
+        flags = await self._flags_to_unplug()
+        self._unplugging = asyncio.ensure_future(self._set(entity, 0, flags))
+        while not self._unplugging.done():
+            word = self._ost.word(entity.index)
+            if word is not None and word.kind != acpi.EJECTING:
+                return None
+            news = asyncio.ensure_future(self._ost.wait(TICK_SECONDS))
+            await asyncio.wait([self._unplugging, news], return_when=asyncio.FIRST_COMPLETED)
+            news.cancel()
+            await asyncio.gather(news, return_exceptions=True)
+        error = await self._join()
+        if error is None or error.timed_out:
+            return None
+        code, remedy = classify(error)
+        return Answer(FAILED, detail=f"libvirt refused: {error.desc}; {remedy}", code=code or INTERNAL)
+
+    async def last_words(self) -> dict[int, acpi.OstStatus | None] | None:
+        """Libvirt keeps none."""
+        return None
+
+    @property
+    def _seen(self) -> Record:
+        if self._record is None:
+            raise HotplugError(INTERNAL, "the guest was not looked at yet")
+        return self._record
+
+    async def _flags_to_unplug(self) -> int:
+        if self._unplug_flags is None:
+            try:
+                version = await self._connection.call(self._connection.handle.getLibVersion)
+            except LibvirtCallError:
+                version = 0
+            self._unplug_flags = _AFFECT_LIVE | (_ASYNC_UNPLUG if version >= _ASYNC_SINCE else 0)
+        return self._unplug_flags
+
+    async def _set(self, entity: Entity, state: int, flags: int) -> LibvirtCallError | None:
+        try:
+            await self._connection.call(self._domain.setVcpu, format_cpulist(entity.vcpus), state, flags)
+            return None
+        except LibvirtCallError as error:
+            return error
+
+    async def _join(self) -> LibvirtCallError | None:
+        """Wait for the end of the call that unplugs: libvirt takes no other before."""
+        call, self._unplugging = self._unplugging, None
+        return await call if call is not None else None
+
+    async def _plug(self, entity: Entity) -> Answer:
+        await self._join()
+        error = await self._set(entity, 1, _AFFECT_LIVE)
+        if error is None:
+            return Answer(DONE, took_effect=True)
+        code, remedy = classify(error)
+        return Answer(FAILED, detail=f"libvirt refused: {error.desc}; {remedy}", code=code or INTERNAL)
+
+    def _verified(self, entity: Entity, answer: Answer) -> Answer:
+        """Judge by what is there after a plug, not by what was answered."""
+        if self.is_plugged(entity):
+            return answer if answer.status == DONE else Answer(DONE, detail="it was plugged already")
+        if answer.status == DONE:
+            return Answer(FAILED, detail="libvirt took it, but QEMU does not have it", code=INTERNAL)
+        return answer

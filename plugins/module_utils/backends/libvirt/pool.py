@@ -1,0 +1,71 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The connections of one run: at most one to each libvirt for reading and one for writing, however many guests."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.events import EventRouter
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import MONITOR_UNREACHABLE, HotplugError
+
+# How long a daemon that went away in the middle may take to come back.
+RESTART_SECONDS = 15.0
+RETRY_SECONDS = 0.5
+
+
+class Pool:
+    """Opens connections when they are first wanted, and keeps them."""
+
+    def __init__(self) -> None:
+        self._connections: dict[tuple[str, bool], Connection] = {}
+        self._locks: dict[tuple[str, bool], asyncio.Lock] = {}
+        self._ears: dict[Connection, EventRouter] = {}
+        self._once_there: set[str] = set()
+
+    async def close(self) -> None:
+        """Close all; never raises."""
+        connections = list(self._connections.values())
+        self._connections.clear()
+        for connection in connections:
+            await self._close(connection)
+
+    def ears(self, connection: Connection) -> EventRouter:
+        """Return what hears the domains of one of its connections."""
+        return self._ears.setdefault(connection, EventRouter(connection))
+
+    async def connection(self, uri: str, reading: bool, patience: float) -> Connection:
+        """Return an open connection; raises ``MissingLibrary``, or ``HotplugError`` (monitor_unreachable).
+
+        One that broke is replaced, and a daemon that was there before is given some time to come back.
+        """
+        key = (uri, reading)
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            found = self._connections.get(key)
+            if found is not None and await found.is_alive():
+                return found
+            deadline = time.monotonic() + (RESTART_SECONDS if uri in self._once_there else 0.0)
+            if found is not None:
+                await self._close(found)
+            while True:
+                connection = Connection(uri, reading, patience)
+                try:
+                    await connection.open()
+                except HotplugError as error:
+                    await connection.close()
+                    if error.code != MONITOR_UNREACHABLE or time.monotonic() >= deadline:
+                        raise
+                else:
+                    self._connections[key] = connection
+                    self._once_there.add(uri)
+                    return connection
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _close(self, connection: Connection) -> None:
+        ears = self._ears.pop(connection, None)
+        if ears is not None:
+            await ears.close()
+        await connection.close()

@@ -1,0 +1,138 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read a running domain over libvirt's API: its record, and the signs of what the record lags behind."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import ConfigLayout
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_state import (
+    Record,
+    recorded_in,
+    suspects,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import SYSTEM_ERROR, LibvirtCallError
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.events import imported_for_qemu
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import hypervisor_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import vcpus_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot, invalid_reply, read_slots
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import GUEST_NOT_RUNNING, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import LayOut
+
+if TYPE_CHECKING:
+    import libvirt
+
+# virConnectGetAllDomainStats: of the process and its vCPUs, and without waiting for a call that keeps the domain.
+_STATS_CPU_AND_VCPU = (1 << 1) | (1 << 3)
+_STATS_NOWAIT = 1 << 29
+_XML_INACTIVE = 1 << 1
+# virDomainJobOperation: migration in, migration out.
+_MIGRATIONS = (4, 5)
+_JOB_NONE = 0
+_SHUTOFF = 5
+_QUESTION = "query-hotpluggable-cpus"
+
+
+class Reader:
+    """Reads one domain. With ``ask_qemu``, QEMU itself is asked one question, which taints the domain for libvirt."""
+
+    def __init__(self, connection: Connection, domain: libvirt.virDomain, lay_out: LayOut, ask_qemu: bool) -> None:
+        self._connection = connection
+        self._domain = domain
+        self._lay_out = lay_out
+        self._ask_qemu = ask_qemu
+        self._just_read: Domain | None = None
+
+    async def config(self) -> Domain:
+        """Return the config state; raises ``HotplugError`` and ``LibvirtCallError``."""
+        return await self._xml(_XML_INACTIVE)
+
+    async def live(self) -> Domain:
+        """Return what libvirt's record of the running domain is; raises ``HotplugError`` and ``LibvirtCallError``."""
+        return await self._xml(0)
+
+    async def has_agent(self) -> bool:
+        """Tell whether the agent has its channel open; what that takes to read, the next ``record`` need not read."""
+        self._just_read = await self.live()
+        return self._just_read.agent
+
+    async def record(self) -> Record:
+        """Return the running domain; raises ``HotplugError`` and ``LibvirtCallError``."""
+        read, self._just_read = self._just_read, None
+        job = await self._connection.call(self._domain.jobStats)
+        domain = read or await self.live()
+        migrating = job.get("type", _JOB_NONE) != _JOB_NONE and job.get("operation") in _MIGRATIONS
+        laid_out = ConfigLayout(await self._slots()) if self._ask_qemu else await self._lay_out(domain)
+        return await self.again(Record(domain, laid_out, migrating=migrating))
+
+    async def again(self, known: Record) -> Record:
+        """Return what is ``known`` with its vCPUs as they are now, while another call may keep the domain.
+
+        Only the statistics do not wait for that call. Raises ``HotplugError`` and ``LibvirtCallError``.
+        """
+        state, stats = await asyncio.gather(self._connection.call(self._domain.state), self._stats())
+        if state[0] == _SHUTOFF:
+            raise HotplugError(GUEST_NOT_RUNNING, "the guest has been stopped meanwhile: start it, or use scope config")
+        recorded = recorded_in(stats) or known.domain.enabled
+        now = known._replace(domain=known.domain._replace(enabled=recorded), state=state[0])
+        if not self._ask_qemu:
+            return now._replace(in_qemu=await self._in_qemu(now.domain, stats))
+        slots = await self._slots()
+        return now._replace(
+            in_qemu=frozenset(vcpu for slot in slots if slot.qom_path is not None for vcpu in slot.entity.vcpus),
+            aliases={slot.entity.vcpus[0]: slot.alias for slot in slots if slot.alias is not None},
+        )
+
+    async def _xml(self, flags: int) -> Domain:
+        return read_domain((await self._connection.call(self._domain.XMLDesc, flags)).encode())
+
+    async def _in_qemu(self, domain: Domain, stats: Mapping[str, Any]) -> frozenset[int] | None:
+        """Which of the recorded vCPUs QEMU has; None where that cannot be told."""
+        found = suspects(stats, domain.enabled)
+        if found is None:
+            return None
+        doubted = found.silent
+        if doubted:
+            threads = None if hypervisor_of(self._connection.uri) else vcpus_of(domain.uuid or "")
+            if threads is not None:
+                doubted -= threads
+            elif not await self._misses_a_thread():
+                doubted = frozenset()
+            elif len(doubted) > 1:
+                # One of them at least is gone, and nobody tells which.
+                return None
+        return domain.enabled - found.certain - doubted
+
+    async def _misses_a_thread(self) -> bool:
+        """Whether libvirt asks the host for a thread that is no more, as it does to tell on which CPUs each may run."""
+        try:
+            await self._connection.call(self._domain.vcpus)
+        except LibvirtCallError as error:
+            return (error.number, error.errno) == (SYSTEM_ERROR, errno.ESRCH)
+        return False
+
+    async def _stats(self) -> Mapping[str, Any]:
+        found = await self._connection.call(
+            self._connection.handle.domainListGetStats, [self._domain], _STATS_CPU_AND_VCPU, _STATS_NOWAIT
+        )
+        return found[0][1] if found else {}
+
+    async def _slots(self) -> tuple[Slot, ...]:
+        qemu = imported_for_qemu()
+        text: Any = await self._connection.call(
+            qemu.qemuMonitorCommand, self._domain, json.dumps({"execute": _QUESTION}), 0
+        )
+        try:
+            reply = json.loads(text)["return"]
+        except (ValueError, KeyError, TypeError):
+            raise invalid_reply(_QUESTION, text) from None
+        return read_slots(reply)

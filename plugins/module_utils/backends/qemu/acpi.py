@@ -1,0 +1,156 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a guest says of CPU hotplug: ACPI _OST codes and unplug events, kept as the last word on each slot."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+# Machines whose guests answer a plug and an unplug with _OST, by QEMU's names and libvirt's; the others speak up only
+# to refuse.
+ARCHITECTURES = ("x86_64", "i386", "i686", "loongarch64")
+
+INSERTED = "inserted"
+NOT_INSERTED = "not inserted"
+EJECTING = "ejecting"
+EJECTED = "ejected"
+BUSY = "busy"
+FAILED = "failed"
+REJECTED = "rejected"
+
+# ACPI 6.5, section 6.3.5: the event a _OST answers, and the status codes of ejection requests.
+_DEVICE_CHECK = 1
+_EJECT_REQUEST = 3
+_EJECT_BY_OSPM = 0x103
+_SUCCESS = 0
+_FAILURE = 1
+_IN_PROGRESS = 0x84
+_ASK_AGAIN_LATER = (0x81, 0x82, 0x83)  # device in use, device busy, ejection dependency busy
+
+_MEANINGS = {
+    1: "an unspecific failure",
+    2: "it does not know this notification",
+    0x80: "it does not support ejecting this CPU",
+    0x81: "the CPU is in use",
+    0x82: "the CPU is busy",
+    0x83: "something that depends on the CPU is busy",
+}
+
+
+class OstStatus(NamedTuple):
+    """What a guest said of a slot: one of this file's constants, and its own code as ``detail``."""
+
+    kind: str
+    detail: str = ""
+
+
+def read_ost(source: object, status: object) -> OstStatus | None:
+    """Return what a _OST of this source and status says, or None when it is of no concern here."""
+    if not isinstance(source, int) or not isinstance(status, int):
+        return None
+    if source == _DEVICE_CHECK:
+        return OstStatus(INSERTED) if status == _SUCCESS else OstStatus(NOT_INSERTED, _meaning(source, status))
+    if source in (_EJECT_REQUEST, _EJECT_BY_OSPM):
+        if status == _SUCCESS:
+            return OstStatus(EJECTED)
+        if status == _IN_PROGRESS:
+            return OstStatus(EJECTING)
+        if status in _ASK_AGAIN_LATER:
+            return OstStatus(BUSY, _meaning(source, status))
+        return OstStatus(FAILED if status == _FAILURE else REJECTED, _meaning(source, status))
+    return None
+
+
+def read_ospm_status(reply: object) -> dict[int, OstStatus | None]:
+    """Return the last word on each CPU slot, from query-acpi-ospm-status; empty before the guest's ACPI is up."""
+    words: dict[int, OstStatus | None] = {}
+    for entry in reply if isinstance(reply, list) else []:
+        slot = _cpu_slot(entry)
+        if slot is not None:
+            # Slots nobody spoke of yet read 0/0, which is no device check.
+            words[slot] = read_ost(entry.get("source"), entry.get("status"))
+    return words
+
+
+def _cpu_slot(info: object) -> int | None:
+    """The slot that an ACPIOSTInfo is about, None when it is not a CPU's."""
+    if not isinstance(info, dict) or info.get("slot-type") != "CPU":
+        return None
+    slot = info.get("slot")
+    return int(slot) if isinstance(slot, str) and slot.isascii() and slot.isdecimal() and len(slot) < 10 else None
+
+
+def _meaning(source: int, status: int) -> str:
+    code = f"_OST {source}/{status}"
+    known = _MEANINGS.get(status)
+    return f"{known} ({code})" if known else code
+
+
+class OstTracker:
+    """The last word on each slot since it was last asked about; a word also wakes whoever waits.
+
+    Holds one word a slot, whatever the peer sends.
+    """
+
+    def __init__(self) -> None:
+        self._slot_of_device: dict[str, int] = {}
+        self._slots: frozenset[int] = frozenset()
+        self._words: dict[int, OstStatus] = {}
+        self._woken = asyncio.Event()
+
+    def expect(self, slots: frozenset[int], slot_of_device: Mapping[str, int]) -> None:
+        """Say which slots there are, and by which ids and QOM paths events name their devices."""
+        self._slots = slots
+        self._slot_of_device = dict(slot_of_device)
+
+    def hear(self, event: Mapping[str, Any]) -> None:
+        """Take in one QMP event."""
+        name, data = event.get("event"), event.get("data")
+        if not isinstance(data, dict):
+            return
+        if name == "ACPI_DEVICE_OST":
+            info = data.get("info")
+            if isinstance(info, dict):
+                self.note(_cpu_slot(info), read_ost(info.get("source"), info.get("status")))
+        elif name == "DEVICE_UNPLUG_GUEST_ERROR":
+            # pseries: the guest's only way to refuse, without a reason.
+            self.note(self._slot_named(data), OstStatus(BUSY, "the guest reported an error"))
+        elif name == "DEVICE_DELETED":
+            # May name only a part of the vCPU (its lapic): a reason to look, not a word on the slot.
+            self.wake()
+
+    def wake(self) -> None:
+        """Have whoever waits look again."""
+        self._woken.set()
+
+    def note(self, slot: int | None, word: OstStatus | None) -> None:
+        """Make ``word`` the last one on ``slot``."""
+        if slot is not None and slot in self._slots and word is not None:
+            self._words[slot] = word
+            self._woken.set()
+
+    def forget(self, slot: int) -> None:
+        """Start listening anew to a slot, before asking the guest about it."""
+        self._words.pop(slot, None)
+
+    def word(self, slot: int) -> OstStatus | None:
+        return self._words.get(slot)
+
+    async def wait(self, seconds: float) -> bool:
+        """Return True at the next word or deletion, False after ``seconds`` without any."""
+        try:
+            await asyncio.wait_for(self._woken.wait(), seconds)
+        except asyncio.TimeoutError:
+            return False
+        # Cleared only when noticed: what is said while the caller looks elsewhere wakes it next time.
+        self._woken.clear()
+        return True
+
+    def _slot_named(self, data: Mapping[str, Any]) -> int | None:
+        for name in (data.get("device"), data.get("path")):
+            if isinstance(name, str) and name in self._slot_of_device:
+                return self._slot_of_device[name]
+        return None

@@ -1,0 +1,31 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""vCPUs in the words of QEMU's command line: what a guest is started with, and what a vCPU is plugged as."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import LEVELS
+
+
+def smp_argument(booted: int, smp: Mapping[str, int]) -> str:
+    """The value of ``-smp`` for ``booted`` vCPUs; ``smp`` has the number of each level, and ``maxcpus``."""
+    plurals = [(level, f"{level}s") for level in LEVELS]
+    # Levels a machine does not know are refused even when there is one of them.
+    named = [plural for level, plural in plurals if level in ("socket", "core", "thread") or smp.get(plural, 1) > 1]
+    return ",".join([f"cpus={booted}", f"maxcpus={smp['maxcpus']}", *(f"{name}={smp.get(name, 1)}" for name in named)])
+
+
+def device_argument(slot: Slot) -> str:
+    """The value of ``-device`` that has this slot's vCPU there when QEMU starts."""
+    props = ",".join(f"{key}={value}" for key, value in sorted(slot.props.items()))
+    return f"{slot.driver},id={slot.alias or alias_for(slot)},{props}"
+
+
+def alias_for(slot: Slot, taken: Sequence[str] = ()) -> str:
+    """The device id to plug this slot with: libvirt's own word for it, unless another vCPU goes by that."""
+    alias = f"vcpu{slot.entity.vcpus[0]}"
+    return alias if alias not in taken else f"kvm-hotplug-{alias}"

@@ -1,0 +1,48 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What stands in the way of plugging and unplugging, in the words that all machine adapters share."""
+
+from __future__ import annotations
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import NOT_READY_REMEDY
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    GUEST_NOT_READY,
+    HOTPLUG_UNSUPPORTED,
+    MIGRATION_IN_PROGRESS,
+    NOT_HOTPLUGGABLE,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import Blocker
+
+BOOT_VCPU = Blocker(
+    NOT_HOTPLUGGABLE, "the guest booted on it, and QEMU never lets the boot vCPU go", "leave it enabled"
+)
+S390X = Blocker(
+    NOT_HOTPLUGGABLE,
+    "s390x machines take vCPUs but do not give them back",
+    "start the guest with fewer, or have the guest offline them",
+)
+MIGRATING = Blocker(
+    MIGRATION_IN_PROGRESS,
+    "the guest is being migrated, and source and destination must keep the same vCPUs",
+    "wait until the migration has ended, then run the task again",
+)
+NOT_READY = Blocker(GUEST_NOT_READY, "the guest cannot be asked yet", NOT_READY_REMEDY, passing=True)
+
+
+def no_hotplug(reason: str) -> Blocker:
+    """Return what blocks every vCPU of a machine without CPU hotplug."""
+    return Blocker(
+        HOTPLUG_UNSUPPORTED,
+        reason,
+        "start the guest on a machine type that has CPU hotplug, such as q35, pc or pseries",
+    )
+
+
+def not_running(state: str) -> Blocker:
+    """Return what blocks every unplug in a guest that is ``state``."""
+    return Blocker(
+        GUEST_NOT_READY,
+        f"the guest is {state}, and only a running guest can give a vCPU up",
+        "resume or start the guest, then run the task again",
+    )

@@ -1,0 +1,57 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a session with QEMU's monitor and one with a guest agent have in common: address, errors, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import printable
+
+if TYPE_CHECKING:
+    from qemu.qmp import QMPClient
+
+CLOSING_SECONDS = 2.0
+
+
+class CommandError(Exception):
+    """QEMU answered a command with an error; ``kind`` is its class, ``desc`` its words."""
+
+    def __init__(self, kind: str, desc: str) -> None:
+        super().__init__(desc)
+        self.kind = kind
+        self.desc = printable(desc)
+
+
+def parse_address(text: str) -> str | tuple[str, int]:
+    """Return what asyncio connects to: a path, or host and port.
+
+    A text with a slash is a path; ``host:port`` and ``[v6]:port`` are TCP; anything else is a path.
+    """
+    if "/" not in text:
+        host, colon, port = text.rpartition(":")
+        if colon and host and port.isascii() and port.isdigit() and 0 < int(port) < 65536:
+            return host.strip("[]"), int(port)
+    return text
+
+
+async def disconnect(client: QMPClient) -> BaseException | None:
+    """Disconnect, but not for long, and return what had ended the session, if something had."""
+    disconnection = asyncio.ensure_future(client.disconnect())
+    await asyncio.wait([disconnection], timeout=CLOSING_SECONDS)
+    if not disconnection.done():
+        disconnection.cancel()
+        return None
+    # qemu.qmp raises here whatever had ended the session.
+    return disconnection.exception()
+
+
+def describe(error: BaseException) -> str:
+    """Say what ended a session, safe to print."""
+    if isinstance(error, EOFError):
+        return "the peer closed it"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return printable(error, 120) or type(error).__name__

@@ -1,0 +1,158 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The machine port over QMP, for a QEMU that nobody manages: a monitor socket is all it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.arguments import alias_for
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.handshake import Handshake
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot, invalid_reply, read_slots
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.monitor import Monitor
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.view import QUESTIONS, QmpView
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    INTERNAL,
+    NOT_HOTPLUGGABLE,
+    UNPLUG_PENDING,
+    HotplugError,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer, MachineView
+
+
+class QmpMachine:
+    """The machine behind one QMP socket; ``timeout`` limits each of QEMU's own answers, in seconds."""
+
+    def __init__(self, address: str, timeout: float) -> None:
+        self._monitor = Monitor(address, timeout)
+        self._ost = acpi.OstTracker()
+        self._replies: dict[str, Any] = {}
+        self._slots: dict[int, Slot] = {}
+        self._handshake = Handshake(self, self._ost)
+        self._ejecting: frozenset[int] = frozenset()
+
+    async def connect(self) -> None:
+        """Raises ``HotplugError``: monitor_unreachable or monitor_busy."""
+        await self._monitor.connect()
+        self._monitor.on_event(self._ost.hear)
+
+    async def close(self) -> None:
+        await self._monitor.close()
+
+    async def observe(self) -> MachineView:
+        answers = await self._monitor.execute_all(list(QUESTIONS.values()))
+        for answer in answers:
+            if isinstance(answer, HotplugError):
+                raise answer
+        self._replies = dict(zip(QUESTIONS, answers))
+        view = QmpView(self._replies)
+        self._know(view.slots)
+        self._handshake.booting = not view.ready
+        self._ejecting = view.ejecting
+        return view.machine_view()
+
+    def latest(self) -> MachineView:
+        return QmpView(self._replies).machine_view()
+
+    async def plug(self, entities: Sequence[Entity]) -> dict[int, Answer]:
+        slots = [self._slots[entity.index] for entity in entities]
+        taken = [slot.alias for slot in self._slots.values() if slot.alias is not None]
+        for slot in slots:
+            self._ost.forget(slot.entity.index)
+        adds = [("device_add", {"driver": slot.driver, "id": alias_for(slot, taken), **slot.props}) for slot in slots]
+        # The verification goes out with the commands: QEMU answers in order, and a running guest makes each
+        # further question wait.
+        *replies, slots_reply, cpus_reply = await self._monitor.execute_all(
+            [*adds, QUESTIONS["slots"], QUESTIONS["cpus"]]
+        )
+        for lost in (slots_reply, cpus_reply):
+            if isinstance(lost, HotplugError):
+                return {slot.entity.index: _unverified(reply, lost) for slot, reply in zip(slots, replies)}
+        self._replies["cpus"] = cpus_reply
+        self._see(slots_reply)
+        return {slot.entity.index: self._plugged(slot, reply) for slot, reply in zip(slots, replies)}
+
+    async def await_insertion(self, entities: Sequence[Entity], timeout: float) -> dict[int, Answer]:
+        return await self._handshake.await_insertion(entities, timeout)
+
+    async def unplug(self, entity: Entity, timeout: float) -> Answer:
+        return await self._handshake.unplug(entity, timeout, asked_before=entity.index in self._ejecting)
+
+    async def settle(self, entities: Sequence[Entity], timeout: float) -> None:
+        await self._handshake.settle(entities, timeout)
+
+    async def look(self) -> None:
+        """See which slots are taken now."""
+        try:
+            self._see(await self._monitor.execute("query-hotpluggable-cpus"))
+        except CommandError as refusal:
+            raise invalid_reply("query-hotpluggable-cpus", refusal.desc) from refusal
+
+    def is_plugged(self, entity: Entity) -> bool:
+        """Tell whether ``entity`` was plugged when last looked."""
+        return self._slots[entity.index].qom_path is not None
+
+    async def ask_to_eject(self, entity: Entity, deadline: float) -> Answer | None:
+        """Have QEMU ask the guest; None when it did, else why there is nothing to wait for."""
+        try:
+            await self._monitor.execute("device_del", id=self._slots[entity.index].qom_path)
+            return None
+        except CommandError as refusal:
+            code, remedy = classify(refusal.desc)
+            if code == UNPLUG_PENDING:
+                return None
+            return Answer(FAILED, detail=f"QEMU refused: {refusal.desc}; {remedy}", code=code or INTERNAL)
+
+    async def last_words(self) -> dict[int, acpi.OstStatus | None] | None:
+        """Return the last word on each slot, as QEMU keeps it."""
+        try:
+            return acpi.read_ospm_status(await self._monitor.execute("query-acpi-ospm-status"))
+        except CommandError:
+            # Then the events have to do.
+            return None
+
+    def _see(self, slots_reply: Any) -> None:
+        slots = read_slots(slots_reply)
+        if [slot.entity for slot in slots] != [slot.entity for slot in self._slots.values()]:
+            raise invalid_reply("query-hotpluggable-cpus", slots_reply)
+        self._know(slots)
+        self._replies["slots"] = slots_reply
+
+    def _know(self, slots: Sequence[Slot]) -> None:
+        self._slots = {slot.entity.index: slot for slot in slots}
+        named: dict[str, int] = {}
+        for slot in slots:
+            for name in (slot.qom_path, slot.alias):
+                if name is not None:
+                    named[name] = slot.entity.index
+        self._ost.expect(frozenset(self._slots), named)
+
+    def _plugged(self, slot: Slot, reply: Any) -> Answer:
+        """What became of a device_add, by the slot's state after it."""
+        if self.is_plugged(slot.entity):
+            if isinstance(reply, CommandError):
+                return Answer(DONE, detail="it was plugged already")
+            return Answer(DONE, took_effect=True)
+        if isinstance(reply, CommandError):
+            code, remedy = classify(reply.desc)
+            return Answer(FAILED, detail=f"QEMU refused: {reply.desc}; {remedy}", code=code or NOT_HOTPLUGGABLE)
+        if isinstance(reply, HotplugError):
+            return Answer(FAILED, detail=reply.msg, code=reply.code)
+        return Answer(FAILED, detail="QEMU took it, but the slot is empty again", code=INTERNAL)
+
+
+def _unverified(reply: Any, lost: HotplugError) -> Answer:
+    """What became of a device_add when the slot could not be looked at afterwards, because of ``lost``."""
+    if isinstance(reply, CommandError):
+        return Answer(FAILED, detail=f"QEMU refused: {reply.desc}", code=NOT_HOTPLUGGABLE)
+    if isinstance(reply, HotplugError):
+        return Answer(FAILED, took_effect=None, detail=f"it may be plugged or not: {lost.msg}", code=lost.code)
+    return Answer(
+        DONE, took_effect=True, detail=f"QEMU took it, which could not be verified: {lost.msg}", code=lost.code
+    )

@@ -1,0 +1,181 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One QMP conversation over qemu.qmp: every way it can fail becomes a HotplugError, within a time limit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import (
+    CommandError,
+    describe,
+    disconnect,
+    parse_address,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    CONNECTION_LOST,
+    MONITOR_BUSY,
+    MONITOR_UNREACHABLE,
+    HotplugError,
+    MissingLibrary,
+    NoListener,
+)
+
+if TYPE_CHECKING:
+    from qemu.qmp import QMPClient
+
+# QEMU greets at once when the monitor is free; a TCG guest on a loaded host was seen to take 2 seconds.
+GREETING_SECONDS = 10.0
+# 4096 vCPUs take less than 1 MiB of a reply.
+LONGEST_REPLY = 16 * 1024 * 1024
+
+Command = tuple[str, Mapping[str, Any]]
+
+
+class Monitor:
+    """A QMP session with one QEMU; ``timeout`` limits each round of commands, in seconds."""
+
+    def __init__(self, address: str, timeout: float) -> None:
+        try:
+            self._client = _quiet_client()
+        except ImportError as error:
+            raise MissingLibrary("qemu.qmp", "https://pypi.org/project/qemu.qmp/") from error
+        self._address = address
+        self._timeout = timeout
+        # A listener keeps every event it accepts, for ever: more than a stranger may make us hold.
+        self._client.events.event_filter = self._pass_on
+        self._heard: Callable[[Mapping[str, Any]], None] = lambda event: None
+        self._loss: asyncio.Task[HotplugError] | None = None
+
+    async def connect(self) -> None:
+        """Connect and negotiate.
+
+        Raises ``HotplugError``: monitor_unreachable where nobody listens or what answers is not QMP,
+        monitor_busy where the monitor accepts but does not greet.
+        """
+        from qemu.qmp import ConnectError
+
+        limit = min(GREETING_SECONDS, self._timeout)
+        try:
+            await asyncio.wait_for(self._client.connect(parse_address(self._address)), limit)
+        except asyncio.TimeoutError:
+            raise HotplugError(
+                MONITOR_BUSY,
+                f"the monitor at {self._address} did not greet within {limit:g} s: another client holds it "
+                "(QEMU serves one at a time), or QEMU hangs; end the other client, or give QEMU a second -qmp socket",
+            ) from None
+        except ConnectError as error:
+            why = _why_unreachable(self._address, error.exc)
+            if isinstance(error.exc, (FileNotFoundError, ConnectionRefusedError)):
+                raise NoListener(why) from error
+            raise HotplugError(MONITOR_UNREACHABLE, why) from error
+
+    def on_event(self, heard: Callable[[Mapping[str, Any]], None]) -> None:
+        """Have ``heard`` called with each event from now on; nothing is kept here."""
+        self._heard = heard
+
+    def _pass_on(self, event: Mapping[str, Any]) -> bool:
+        self._heard(event)
+        return False
+
+    async def execute(self, command: str, **arguments: Any) -> Any:
+        """Return what QEMU returns; raises ``CommandError`` for its error, ``HotplugError`` (connection_lost)."""
+        answer = (await self.execute_all([(command, arguments)]))[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def execute_all(self, commands: Sequence[Command]) -> list[Any]:
+        """Send all commands at once and return their answers in the same order.
+
+        Where QEMU refused a command the answer is its ``CommandError``; where the conversation ended before
+        the answer, it is a ``HotplugError`` (connection_lost), so that the caller knows what was answered.
+        """
+        if not commands:
+            return []
+        tasks = [asyncio.ensure_future(self._one(command, arguments)) for command, arguments in commands]
+        try:
+            await asyncio.wait(tasks, timeout=self._timeout)
+            late = [task for task in tasks if not task.done()]
+        finally:
+            for task in tasks:
+                task.cancel()
+        if late:
+            await asyncio.wait(late)
+            self._lose(
+                f"the monitor at {self._address} stopped answering: no reply within {self._timeout:g} s; "
+                "see whether QEMU hangs, then run the task again"
+            )
+        return [await self._lost() if task in late else task.result() for task in tasks]
+
+    async def close(self) -> None:
+        """End the conversation; a peer that is gone or hangs is none of the caller's business any more."""
+        if self._loss is None:
+            await disconnect(self._client)
+        else:
+            await self._loss
+
+    async def _one(self, command: str, arguments: Mapping[str, Any]) -> Any:
+        from qemu.qmp import ExecuteError, QMPError
+
+        if self._loss is not None:
+            return await self._lost()
+        try:
+            return await self._client.execute(command, dict(arguments) if arguments else None)
+        except ExecuteError as error:
+            return CommandError(error.error_class, str(error))
+        except QMPError as error:
+            self._lose(
+                f"the conversation with the monitor at {self._address} ended in the middle ({{cause}}): "
+                "see whether QEMU still runs, then run the task again; it starts from what it finds",
+                error,
+            )
+            return await self._lost()
+
+    def _lose(self, msg: str, error: Exception | None = None) -> None:
+        """Give up on the session, once; only disconnecting makes qemu.qmp tell why it ended."""
+
+        async def explain() -> HotplugError:
+            cause = await disconnect(self._client) or error or EOFError()
+            return HotplugError(CONNECTION_LOST, msg.replace("{cause}", describe(cause)))
+
+        if self._loss is None:
+            self._loss = asyncio.ensure_future(explain())
+
+    async def _lost(self) -> HotplugError:
+        if self._loss is None:
+            raise RuntimeError("the session was not lost")
+        return await asyncio.shield(self._loss)
+
+
+def _quiet_client() -> QMPClient:
+    from qemu.qmp import Message, QMPClient
+
+    class QuietClient(QMPClient):
+        """Formatting each message for a log that nobody reads took a third of a run's time."""
+
+        def _cb_outbound(self, msg: Message) -> Message:
+            return msg
+
+        def _cb_inbound(self, msg: Message) -> Message:
+            return msg
+
+    return QuietClient("kvm.hotplug", readbuflen=LONGEST_REPLY)
+
+
+def _why_unreachable(address: str, error: BaseException) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"there is no monitor socket at {address}: is the guest running, and was QEMU started with that -qmp?"
+    if isinstance(error, ConnectionRefusedError):
+        return f"nobody listens at {address}: the QEMU that made this socket is gone; start the guest"
+    if isinstance(error, PermissionError):
+        return f"no permission to connect to the monitor at {address}: run the task as a user who may (become: true)"
+    if isinstance(error, OSError):
+        return f"cannot connect to the monitor at {address}: {describe(error)}"
+    return (
+        f"what answers at {address} does not speak QMP ({describe(error)}): "
+        "name a socket made with -qmp, not a human monitor, serial line or guest agent"
+    )

@@ -1,0 +1,189 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the replies of a QEMU add up to: its facts, its layout, its live state and what stands in the way. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi, blockers
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.arguments import device_argument, smp_argument
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import (
+    Slot,
+    fixed_slots,
+    invalid_reply,
+    layout_of,
+    read_slots,
+    thread_ids,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.monitor import Command
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HOTPLUG_UNSUPPORTED, printable
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import Blocker, GuestFacts, LiveState
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import MachineView
+
+QUESTIONS: Mapping[str, Command] = {
+    "slots": ("query-hotpluggable-cpus", {}),
+    "cpus": ("query-cpus-fast", {}),
+    "status": ("query-status", {}),
+    "target": ("query-target", {}),
+    "name": ("query-name", {}),
+    "uuid": ("query-uuid", {}),
+    "machine": ("qom-get", {"path": "/machine", "property": "type"}),
+    "smp": ("qom-get", {"path": "/machine", "property": "smp"}),
+    "migration": ("query-migrate", {}),
+    "ospm": ("query-acpi-ospm-status", {}),
+}
+
+# Whatever else a guest may be, it is not running but could be again.
+_RUN_STATES = {"running": "running", "shutdown": "shutoff", "guest-panicked": "crashed", "internal-error": "crashed"}
+
+# What a monitor's peer may have us hand on to a command line.
+_ARGUMENT = re.compile(r"[A-Za-z0-9_.,=-]+")
+
+_MIGRATING = (
+    "setup",
+    "active",
+    "pre-switchover",
+    "device",
+    "wait-unplug",
+    "cancelling",
+    "postcopy-active",
+    "postcopy-paused",
+    "postcopy-recover",
+    "postcopy-recover-setup",
+)
+
+
+class QmpView:
+    """A QEMU at one moment, read from its replies to ``QUESTIONS``.
+
+    Raises ``HotplugError`` (monitor_unreachable) when a reply is not what QEMU would say.
+    """
+
+    def __init__(self, replies: Mapping[str, Any]) -> None:
+        self._replies = replies
+        self._unsupported = _unsupported(replies["slots"])
+        self.slots: tuple[Slot, ...] = (
+            read_slots(replies["slots"]) if self._unsupported is None else self._slots_without_hotplug()
+        )
+        self.facts = GuestFacts(
+            name=self._word("name", "name"),
+            uuid=self._uuid(),
+            state=_RUN_STATES.get(self._run_state, "paused"),
+            arch=self._word("target", "arch"),
+            machine=self._machine(),
+        )
+        words = acpi.read_ospm_status(replies["ospm"])
+        self.acknowledges = self.facts.arch in acpi.ARCHITECTURES
+        self.ready = bool(words) or not self.acknowledges
+        self.ejecting = frozenset(
+            slot.entity.index
+            for slot in self.slots
+            if slot.qom_path is not None and words.get(slot.entity.index) == acpi.OstStatus(acpi.EJECTING)
+        )
+
+    def machine_view(self) -> MachineView:
+        enabled = [slot for slot in self.slots if slot.qom_path is not None]
+        return MachineView(
+            facts=self.facts,
+            layout=layout_of(self.slots),
+            live=LiveState(
+                enabled=frozenset(vcpu for slot in enabled for vcpu in slot.entity.vcpus),
+                running=self.facts.state == "running",
+                acknowledges=self.acknowledges,
+                ejecting=frozenset(
+                    vcpu for slot in enabled if slot.entity.index in self.ejecting for vcpu in slot.entity.vcpus
+                ),
+                cannot_enable=self._cannot_enable(),
+                cannot_disable=self._cannot_disable(),
+                aliases={slot.entity.vcpus[0]: slot.alias for slot in enabled if slot.alias is not None},
+                thread_ids=thread_ids(self.slots, self._replies["cpus"]),
+            ),
+            destination_args=self._destination_args(),
+        )
+
+    @property
+    def _run_state(self) -> str:
+        return self._word("status", "status") or ""
+
+    def _word(self, question: str, key: str) -> str | None:
+        """A string out of a reply, safe to print; None where QEMU has none to give."""
+        reply = self._replies[question]
+        value = reply.get(key) if isinstance(reply, dict) else None
+        return printable(value) if isinstance(value, str) and value else None
+
+    def _uuid(self) -> str | None:
+        uuid = self._word("uuid", "UUID")
+        return uuid if uuid and uuid.strip("0-") else None
+
+    def _machine(self) -> str | None:
+        name = self._replies["machine"]
+        if not isinstance(name, str):
+            return None
+        return printable(name[: -len("-machine")] if name.endswith("-machine") else name)
+
+    def _slots_without_hotplug(self) -> tuple[Slot, ...]:
+        return fixed_slots(self._replies["cpus"], self._smp().get("maxcpus", 0))
+
+    def _smp(self) -> dict[str, int]:
+        reply = self._replies["smp"]
+        if not isinstance(reply, dict):
+            return {}
+        return {key: value for key, value in reply.items() if isinstance(value, int)}
+
+    def _cannot_enable(self) -> dict[int, Blocker]:
+        blocker = self._whole_machine_blocker()
+        empty = [slot.entity.index for slot in self.slots if slot.qom_path is None]
+        return {} if blocker is None else dict.fromkeys(empty, blocker)
+
+    def _cannot_disable(self) -> dict[int, Blocker]:
+        present = [slot.entity.index for slot in self.slots if slot.qom_path is not None]
+        whole = self._whole_machine_blocker() or self._guest_blocker()
+        found = {} if whole is None else dict.fromkeys(present, whole)
+        if self._unsupported is not None:
+            return found
+        if self.facts.arch == "s390x":
+            return dict.fromkeys(present, blockers.S390X)
+        if self.slots and self.slots[0].qom_path is not None:
+            found[0] = blockers.BOOT_VCPU
+        return found
+
+    def _whole_machine_blocker(self) -> Blocker | None:
+        if self._unsupported is not None:
+            return self._unsupported
+        if self._word("migration", "status") in _MIGRATING:
+            return blockers.MIGRATING
+        return None
+
+    def _guest_blocker(self) -> Blocker | None:
+        if self.facts.state != "running":
+            return blockers.not_running(self._run_state)
+        return None if self.ready else blockers.NOT_READY
+
+    def _destination_args(self) -> tuple[str, ...]:
+        """``-smp`` for the ids enabled from 0 on, ``-device`` for the rest; none where it takes more than QMP tells."""
+        smp = self._smp()
+        nodes = any(slot.entity.node is not None for slot in self.slots)
+        if self._unsupported is not None or nodes or "maxcpus" not in smp:
+            return ()
+        present = [slot.qom_path is not None for slot in self.slots]
+        booted = present.index(False) if False in present else len(present)
+        args = ["-smp", smp_argument(sum(len(slot.entity.vcpus) for slot in self.slots[:booted]), smp)]
+        for slot in self.slots[booted:]:
+            if slot.qom_path is not None:
+                args += ["-device", device_argument(slot)]
+        return tuple(args) if all(_ARGUMENT.fullmatch(argument) for argument in args) else ()
+
+
+def _unsupported(reply: object) -> Blocker | None:
+    if not isinstance(reply, CommandError):
+        return None
+    code, _remedy = classify(reply.desc)
+    if code != HOTPLUG_UNSUPPORTED:
+        raise invalid_reply("query-hotpluggable-cpus", reply.desc)
+    return blockers.no_hotplug(f"QEMU says: {reply.desc}")

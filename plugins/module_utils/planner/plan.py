@@ -1,0 +1,195 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The planner: what to do, step by step, to bring a guest from its observed state to the wish. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    CONFLICTING_REQUEST,
+    GUEST_NOT_RUNNING,
+    UNPLUG_PENDING,
+    HotplugError,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
+    CONFIG,
+    DISABLE,
+    ENABLE,
+    GUEST,
+    LIVE,
+    OFFLINE,
+    ONLINE,
+    PLUG,
+    UNPLUG,
+    Blocker,
+    Entity,
+    GuestState,
+    LiveState,
+    OnlineState,
+    Scope,
+    Step,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.target import resolve
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import Wish
+
+
+class AgentUse(NamedTuple):
+    """What the guest's agent is for: to do all itself, or to take part in plugs and unplugs.
+
+    ``only``: nothing is plugged, the guest's system onlines and offlines. ``online``: it onlines what was plugged.
+    ``drain``: it offlines what is about to be unplugged.
+    """
+
+    only: bool = False
+    online: bool = False
+    drain: bool = False
+
+
+NO_AGENT = AgentUse()
+
+
+class Plan(NamedTuple):
+    """The steps in the order to take them, and the ids each scope has enabled when all are done."""
+
+    steps: tuple[Step, ...]
+    reached: Mapping[str, frozenset[int]]
+
+    @property
+    def changes(self) -> bool:
+        """Whether carrying the plan out changes anything: the ``changed`` of check mode."""
+        return bool(self.steps)
+
+
+class StillEjecting(HotplugError):
+    """The wish needs entities that the guest is about to let go: wait for them, observe, plan again."""
+
+    def __init__(self, entities: Sequence[Entity]) -> None:
+        ids = format_cpulist(vcpu for entity in entities for vcpu in entity.vcpus)
+        super().__init__(
+            UNPLUG_PENDING,
+            f"vCPU {ids} is wanted enabled, but the guest is still working on an earlier request to unplug it: "
+            "run the task again when the guest is done",
+        )
+        self.entities = tuple(entities)
+
+
+def scopes_of(scope: str, state: GuestState) -> tuple[str, ...]:
+    """Return the scopes that the option ``scope`` means for this guest, live first.
+
+    Raises ``HotplugError`` when the guest lacks a scope that was asked for by name.
+    """
+    has = tuple(name for name, found in ((LIVE, state.live), (CONFIG, state.config)) if found is not None)
+    if not has:
+        raise HotplugError(
+            CONFLICTING_REQUEST,
+            "only the guest's agent was named, which plugs nothing: use method agent, or name qmp_socket as well",
+        )
+    if scope == "all":
+        return has
+    if scope == "current":
+        return has[:1]
+    if scope not in has:
+        if scope == LIVE:
+            raise HotplugError(
+                GUEST_NOT_RUNNING, "scope is live, but the guest is shut off: start it, or use scope config or current"
+            )
+        raise HotplugError(
+            CONFLICTING_REQUEST,
+            "scope is config, but nothing here holds this guest's config state: use scope live, current or all",
+        )
+    return (scope,)
+
+
+def make_plan(
+    wish: Wish, state: GuestState, scope: str = "all", whole_cores: bool = False, agent: AgentUse = NO_AGENT
+) -> Plan:
+    """Return the plan that makes ``state`` satisfy ``wish``; no step where it does already.
+
+    Raises ``HotplugError`` when the wish cannot be satisfied, ``StillEjecting`` when it cannot be yet.
+    """
+    if agent.only:
+        return _plan_of_guest(wish, state, whole_cores)
+    reached = resolve(wish, state, scopes_of(scope, state), whole_cores)
+    steps: list[Step] = []
+    if LIVE in reached and state.live is not None:
+        steps += _with_agent(_live_steps(state.layout.entities, state.live, reached[LIVE]), state.online, agent)
+    if CONFIG in reached and state.config is not None:
+        steps += _steps(state.layout.entities, state.config, reached[CONFIG], CONFIG, ENABLE, DISABLE)
+    return Plan(tuple(steps), reached)
+
+
+def _plan_of_guest(wish: Wish, state: GuestState, whole_cores: bool) -> Plan:
+    """The guest's system deals with each vCPU by itself, whatever the machine can only plug together."""
+    if state.online is None:
+        raise HotplugError(GUEST_NOT_RUNNING, "the guest does not run, so it has no agent to ask: start or resume it")
+    alone = state._replace(layout=state.layout.by_thread)
+    reached = resolve(wish, alone, (GUEST,), whole_cores)
+    steps = _steps(alone.layout.entities, state.online, reached[GUEST], GUEST, ONLINE, OFFLINE)
+    return Plan(tuple(steps), reached)
+
+
+def _with_agent(steps: Sequence[Step], online: OnlineState | None, agent: AgentUse) -> list[Step]:
+    """Let the guest's system go before each unplug, and follow after the plugs."""
+    if online is None:
+        return list(steps)
+    plugs = [step for step in steps if step.kind == PLUG]
+    found = list(plugs)
+    if agent.online:
+        found += [Step(ONLINE, GUEST, step.entity) for step in plugs]
+    for step in steps[len(plugs) :]:
+        drained = online.enabled.intersection(step.entity.vcpus) - online.cannot_disable.keys()
+        if agent.drain and drained:
+            found.append(Step(OFFLINE, GUEST, step.entity))
+        found.append(step)
+    return found
+
+
+def _live_steps(entities: Iterable[Entity], live: LiveState, wanted: frozenset[int]) -> list[Step]:
+    leaving = [
+        entity for entity in entities if live.ejecting.intersection(entity.vcpus) and wanted.intersection(entity.vcpus)
+    ]
+    if leaving:
+        raise StillEjecting(leaving)
+    return _steps(entities, live, wanted, LIVE, PLUG, UNPLUG)
+
+
+def _steps(
+    entities: Iterable[Entity],
+    found: Scope,
+    wanted: frozenset[int],
+    target: str,
+    add: str,
+    remove: str,
+) -> list[Step]:
+    """Additions first, so that the guest never has fewer vCPUs than before and after; the highest goes first."""
+    adds = [entity for entity in entities if not wanted.isdisjoint(entity.vcpus) and not _all_in(entity, found.enabled)]
+    removes = [
+        entity for entity in entities if wanted.isdisjoint(entity.vcpus) and not found.enabled.isdisjoint(entity.vcpus)
+    ]
+    _refuse_blocked(adds, found.cannot_enable, "enabled")
+    _refuse_blocked(removes, found.cannot_disable, "disabled")
+    return [Step(add, target, entity) for entity in adds] + [
+        Step(remove, target, entity) for entity in reversed(removes)
+    ]
+
+
+def _all_in(entity: Entity, enabled: frozenset[int]) -> bool:
+    return enabled.issuperset(entity.vcpus)
+
+
+def _refuse_blocked(entities: Iterable[Entity], blockers: Mapping[int, Blocker], participle: str) -> None:
+    """Name every blocked entity at once, by the first blocker: users fix all of a kind together."""
+    blocked: dict[Blocker, list[int]] = {}
+    for entity in entities:
+        blocker = blockers.get(entity.index)
+        if blocker is not None and not blocker.passing:
+            blocked.setdefault(blocker, []).extend(entity.vcpus)
+    for blocker, vcpus in blocked.items():
+        raise HotplugError(
+            blocker.code,
+            f"vCPU {format_cpulist(vcpus)} cannot be {participle}: {blocker.reason}; {blocker.remedy}",
+        )

@@ -1,0 +1,154 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which vCPUs a wish means on this guest: a wish and the observed state in, the ids to have enabled out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    CONFLICTING_REQUEST,
+    NOT_HOTPLUGGABLE,
+    PARTIAL_ENTITY,
+    UNKNOWN_NODE,
+    UNKNOWN_VCPU,
+    HotplugError,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
+    ENABLED,
+    LIVE,
+    Blocker,
+    Entity,
+    GuestState,
+    Layout,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.choice import Unit, choose, choose_spread
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish, NodeWish, VcpuWish, Wish
+
+
+def resolve(wish: Wish, state: GuestState, scopes: Sequence[str], whole_cores: bool) -> dict[str, frozenset[int]]:
+    """Return, for each scope, the ids that shall be enabled.
+
+    ``whole_cores`` makes a named vCPU stand for its core. Raises ``HotplugError`` when the wish names
+    what the guest has not, splits an entity, or asks for a number that cannot be reached.
+    """
+    groups = _groups(state.layout, whole_cores)
+    if isinstance(wish, VcpuWish):
+        enable, disable = _named(wish, state.layout, groups, whole_cores)
+        return {scope: enable if wish.exclusive else (_enabled(state, scope) | enable) - disable for scope in scopes}
+    units = [_unit(group, state, scopes) for group in groups]
+    if isinstance(wish, CountWish):
+        # One choice for all scopes, so that live and config come to agree.
+        chosen = choose_spread(units, wish.count) if wish.spread else choose(units, wish.count, "the guest")
+        return dict.fromkeys(scopes, chosen)
+    return _by_node(wish, state, scopes, units)
+
+
+def _groups(layout: Layout, whole_cores: bool) -> list[tuple[Entity, ...]]:
+    """What is enabled and disabled together."""
+    if not whole_cores:
+        return [(entity,) for entity in layout.entities]
+    cores: dict[object, list[Entity]] = {}
+    for entity in layout.entities:
+        cores.setdefault(entity.core, []).append(entity)
+    return [tuple(core) for core in cores.values()]
+
+
+def _vcpus(entities: Iterable[Entity]) -> tuple[int, ...]:
+    return tuple(vcpu for entity in entities for vcpu in entity.vcpus)
+
+
+def _named(
+    wish: VcpuWish, layout: Layout, groups: Sequence[tuple[Entity, ...]], whole_cores: bool
+) -> tuple[frozenset[int], frozenset[int]]:
+    """The ids to enable and to disable, in whole groups."""
+    unknown = [vcpu for vcpu in wish.enable | wish.disable if vcpu >= layout.max_vcpus]
+    if unknown:
+        raise HotplugError(
+            UNKNOWN_VCPU,
+            f"vCPU {format_cpulist(unknown)} is above the guest's highest, {layout.max_vcpus - 1}: "
+            "name others, or start the guest with a larger maximum",
+        )
+    if not whole_cores:
+        _refuse_parts(wish.enable, groups, "enable")
+        _refuse_parts(wish.disable, groups, "disable")
+        return wish.enable, wish.disable
+    enable = frozenset(vcpu for group in groups for vcpu in _vcpus(group) if wish.enable.intersection(_vcpus(group)))
+    disable = frozenset(vcpu for group in groups for vcpu in _vcpus(group) if wish.disable.intersection(_vcpus(group)))
+    if enable & disable:
+        raise HotplugError(
+            CONFLICTING_REQUEST,
+            f"with granularity core, vCPUs {format_cpulist(enable & disable)} are wanted both enabled and disabled: "
+            "name each core once",
+        )
+    return enable, disable
+
+
+def _refuse_parts(ids: frozenset[int], groups: Sequence[tuple[Entity, ...]], verb: str) -> None:
+    for group in groups:
+        members = frozenset(_vcpus(group))
+        if ids & members and not members <= ids:
+            raise HotplugError(
+                PARTIAL_ENTITY,
+                f"cannot {verb} vCPU {format_cpulist(ids & members)} without {format_cpulist(members - ids)}: "
+                f"this machine plugs {format_cpulist(members)} as one core; name them all, or use granularity core",
+            )
+
+
+def _by_node(
+    wish: NodeWish, state: GuestState, scopes: Sequence[str], units: Sequence[Unit]
+) -> dict[str, frozenset[int]]:
+    nodes = state.layout.nodes
+    unknown = [node for node in wish.nodes if node not in nodes]
+    if unknown:
+        has = f"nodes with vCPUs are {format_cpulist(nodes)}" if nodes else "the guest has no NUMA nodes"
+        raise HotplugError(UNKNOWN_NODE, f"there is no vCPU on node {format_cpulist(unknown)}: {has}")
+    named: set[int] = set()
+    chosen: set[int] = set()
+    for node, wanted in wish.nodes.items():
+        members = [unit for unit in units if unit.node == node]
+        ids = frozenset(vcpu for unit in members for vcpu in unit.vcpus)
+        named |= ids
+        if isinstance(wanted, int):
+            chosen |= choose(members, wanted, f"node {node}")
+        elif wanted == ENABLED:
+            chosen |= ids
+    return {scope: frozenset((_enabled(state, scope) - named) | chosen) for scope in scopes}
+
+
+def _enabled(state: GuestState, scope: str) -> frozenset[int]:
+    found = state.scope(scope)
+    return found.enabled if found is not None else frozenset()
+
+
+def _unit(group: tuple[Entity, ...], state: GuestState, scopes: Sequence[str]) -> Unit:
+    """Judge a group by every scope the choice is for: pinned or barred in one is pinned or barred in all."""
+    ids = frozenset(_vcpus(group))
+    pinned = barred = False
+    weight = 0
+    for scope in scopes:
+        found = state.scope(scope)
+        if found is None:
+            continue
+        pinned = pinned or _blocked(found.cannot_disable, group, found.enabled, True)
+        barred = barred or _blocked(found.cannot_enable, group, found.enabled, False)
+        # What live has counts double: moving it disturbs a running guest.
+        weight += len(found.enabled & ids) * (2 if scope == LIVE else 1)
+    if LIVE in scopes and state.live is not None and state.live.ejecting & ids:
+        # On its way out: the first to be given up, the last to be asked back.
+        weight = -1
+    return Unit(vcpus=_vcpus(group), node=group[0].node, pinned=pinned, barred=barred and not pinned, weight=weight)
+
+
+def _blocked(
+    blockers: Mapping[int, Blocker], group: tuple[Entity, ...], enabled: frozenset[int], when_enabled: bool
+) -> bool:
+    """Whether a member is in its present state for good; other blockers concern the whole guest, not the choice."""
+    return any(
+        entity.index in blockers
+        and blockers[entity.index].code == NOT_HOTPLUGGABLE
+        and bool(enabled.intersection(entity.vcpus)) is when_enabled
+        for entity in group
+    )

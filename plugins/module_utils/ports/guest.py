@@ -1,0 +1,65 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A guest's ports, and the sources that open them: whichever way the guest is named, the engine meets only these."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Callable, Protocol
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import Machine
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import ConfigLayout
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import Config
+
+LayOut = Callable[["Domain"], Awaitable["ConfigLayout"]]
+
+
+@dataclass
+class Ports:
+    """The open ports of a guest: it is shut off without a machine, and nothing holds its next boot without a config.
+
+    ``lay_out`` tells the layout of the config's domain, and is there where ``config`` is. ``has_agent`` without an
+    ``agent`` is one that must not be asked. ``warnings`` are for the user.
+    """
+
+    machine: Machine | None = None
+    config: Config | None = None
+    lay_out: LayOut | None = None
+    agent: Agent | None = None
+    has_agent: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+    def warn(self, text: str) -> None:
+        """Tell the user, once."""
+        if text and text not in self.warnings:
+            self.warnings.append(text)
+
+    async def close(self) -> None:
+        """Let go of all ports; never raises."""
+        for port in (self.agent, self.machine, self.config):
+            if port is not None:
+                await port.close()
+
+
+class Source(Protocol):
+    """Where the options of a task say that a guest is."""
+
+    async def open(self, reading: bool) -> Ports:
+        """Open the ports, only for reading if nothing will be changed; raises the ``HotplugError`` of a port."""
+
+
+@contextlib.asynccontextmanager
+async def opened(source: Source, reading: bool) -> AsyncIterator[Ports]:
+    """Open the ports of a source for a ``with`` block; raises ``HotplugError``."""
+    ports = await source.open(reading)
+    try:
+        yield ports
+    finally:
+        await ports.close()

@@ -1,0 +1,195 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the modules return of a guest's state: plain dictionaries, as documented under RETURN."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import PARTIAL_ENTITY
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import DISABLED, ENABLED, Blocker, Entity, GuestState
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.vcpus_xml import vcpus_xml
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation
+
+SPARSE_FEATURE = "sparse-vcpus"
+
+
+def guest_report(seen: Observation) -> dict[str, Any]:
+    """Return the results that both modules have."""
+    state = seen.state
+    vcpus = [_vcpu(state, entity, vcpu) for entity in state.layout.entities for vcpu in entity.vcpus]
+    sparse = {"live": _is_sparse(_live(state)), "config": _is_sparse(_config(state))}
+    return {
+        "guest": {
+            "name": state.facts.name,
+            "uuid": state.facts.uuid,
+            "state": state.facts.state,
+            "arch": state.facts.arch,
+            "machine": state.facts.machine,
+            "max_vcpus": state.layout.max_vcpus,
+            "entity_size": state.layout.entity_size,
+        },
+        "vcpus": vcpus,
+        "nodes": _nodes(state),
+        "sparse": sparse,
+        "xml": vcpus_xml(vcpus),
+        "migration": _migration(sparse, _destination_args(seen)),
+    }
+
+
+def info_report(seen: Observation) -> dict[str, Any]:
+    """Return one guest of ``vcpu_info``: the common results, and what could be done next."""
+    report = guest_report(seen)
+    by_vcpu = seen.state.layout.by_vcpu
+    for vcpu in report["vcpus"]:
+        vcpu["can_enable"] = _obstacle(seen.state, by_vcpu[vcpu["id"]], vcpu, enabling=True)
+        vcpu["can_disable"] = _obstacle(seen.state, by_vcpu[vcpu["id"]], vcpu, enabling=False)
+    report["drift"] = {"config": _drift(seen.state), "libvirt": _record_drift(seen.state)}
+    report["qemu_args"] = _qemu_args(seen)
+    return report
+
+
+def _qemu_args(seen: Observation) -> list[str]:
+    if seen.domain is None or seen.config_layout is None or seen.state.config is None:
+        return []
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.qemu_args import qemu_args
+
+    return list(qemu_args(seen.domain, seen.config_layout, seen.state.config.enabled))
+
+
+def _destination_args(seen: Observation) -> list[str]:
+    """What the machine cannot tell, the memory of NUMA nodes, the domain may."""
+    if seen.destination_args or seen.domain is None or seen.config_layout is None or seen.state.live is None:
+        return list(seen.destination_args)
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.qemu_args import qemu_args
+
+    return list(qemu_args(seen.domain, seen.config_layout, seen.state.live.enabled))
+
+
+def _live(state: GuestState) -> frozenset[int] | None:
+    return None if state.live is None else state.live.enabled
+
+
+def _config(state: GuestState) -> frozenset[int] | None:
+    return None if state.config is None else state.config.enabled
+
+
+def _state_of(vcpu: int, enabled: frozenset[int] | None) -> str | None:
+    if enabled is None:
+        return None
+    return ENABLED if vcpu in enabled else DISABLED
+
+
+def _vcpu(state: GuestState, entity: Entity, vcpu: int) -> dict[str, Any]:
+    live = state.live
+    placed = live if live is not None and live.tells_placement else state.config
+    return {
+        "id": vcpu,
+        "live": _state_of(vcpu, _live(state)),
+        "config": _state_of(vcpu, _config(state)),
+        "online": vcpu in state.online.enabled if state.online is not None and vcpu in state.online.known else None,
+        "hotpluggable": _is_hotpluggable(state, entity),
+        "node": entity.node,
+        "socket": entity.position.get("socket"),
+        "die": entity.position.get("die"),
+        "core": entity.position.get("core"),
+        "thread": entity.thread_of(vcpu),
+        "entity": format_cpulist(entity.vcpus),
+        "alias": None if live is None else live.aliases.get(entity.vcpus[0]),
+        "order": None if placed is None else placed.order.get(vcpu),
+        "thread_id": None if live is None else live.thread_ids.get(vcpu),
+        "pin": None if placed is None else placed.pins.get(vcpu),
+        "scheduler": None if placed is None else placed.schedulers.get(vcpu),
+    }
+
+
+def _is_hotpluggable(state: GuestState, entity: Entity) -> bool:
+    """Whether the machine lets this vCPU come and go, whatever stands in the way at this moment."""
+    if state.live is None:
+        return state.config is None or state.config.hotpluggable.issuperset(entity.vcpus)
+    for blockers in (state.live.cannot_enable, state.live.cannot_disable):
+        blocker = blockers.get(entity.index)
+        if blocker is not None and blocker.structural:
+            return False
+    return True
+
+
+def _nodes(state: GuestState) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": node,
+            "vcpus": format_cpulist(vcpus),
+            "live": _cpulist_of(vcpus, _live(state)),
+            "config": _cpulist_of(vcpus, _config(state)),
+        }
+        for node, entities in state.layout.nodes.items()
+        for vcpus in [[vcpu for entity in entities for vcpu in entity.vcpus]]
+    ]
+
+
+def _cpulist_of(vcpus: Iterable[int], enabled: frozenset[int] | None) -> str | None:
+    return None if enabled is None else format_cpulist(enabled.intersection(vcpus))
+
+
+def _is_sparse(enabled: frozenset[int] | None) -> bool | None:
+    return None if enabled is None else bool(enabled) and max(enabled) != len(enabled) - 1
+
+
+def _migration(sparse: Mapping[str, bool | None], destination_args: Iterable[str]) -> dict[str, Any]:
+    where = " and ".join(scope for scope in ("live", "config") if sparse[scope])
+    return {
+        "feature": SPARSE_FEATURE if where else None,
+        "reason": (
+            f"the enabled vCPUs are not 0 to n-1 ({where}): a destination that only knows their number starts with "
+            "others, so it must be started with destination_args"
+            if where
+            else "the enabled vCPUs are 0 to n-1: their number tells a destination all"
+        ),
+        "destination_args": list(destination_args),
+    }
+
+
+def _obstacle(state: GuestState, entity: Entity, vcpu: Mapping[str, Any], enabling: bool) -> dict[str, str] | None:
+    """Why this vCPU alone cannot be enabled or disabled now; None when it can, or is already."""
+    scope, found = ("live", state.live) if state.live is not None else ("config", state.config)
+    if found is None or vcpu[scope] == (ENABLED if enabling else DISABLED):
+        return None
+    blocker = (found.cannot_enable if enabling else found.cannot_disable).get(entity.index)
+    if blocker is None and len(entity.vcpus) > 1:
+        blocker = Blocker(
+            PARTIAL_ENTITY,
+            f"the machine plugs vCPUs {format_cpulist(entity.vcpus)} as one core",
+            "name them all, or use granularity core",
+        )
+    return None if blocker is None else {"code": blocker.code, "reason": blocker.reason, "remedy": blocker.remedy}
+
+
+def _drift(state: GuestState) -> str | None:
+    if state.live is None or state.config is None:
+        return None
+    return format_cpulist(state.live.enabled ^ state.config.enabled)
+
+
+def _record_drift(state: GuestState) -> str | None:
+    if state.live is None or state.live.recorded is None:
+        return None
+    return format_cpulist(state.live.recorded ^ state.live.enabled)
+
+
+def state_lines(state: GuestState, with_online: bool) -> str:
+    """One line a vCPU, the same text for the same state: what diff mode compares."""
+    online = state.online if with_online else None
+    lines: list[str] = []
+    for entity in state.layout.entities:
+        place = "" if entity.node is None else f" (node {entity.node})"
+        for vcpu in entity.vcpus:
+            scopes = (("live", _state_of(vcpu, _live(state))), ("config", _state_of(vcpu, _config(state))))
+            told = [f"{scope} {value}" for scope, value in scopes if value is not None]
+            if online is not None and vcpu in online.known:
+                told.append("online" if vcpu in online.enabled else "offline")
+            said = ", ".join(told)
+            lines.append(f"vCPU {vcpu}{place}: {said}\n")
+    return "".join(lines)

@@ -1,0 +1,97 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options of a batch: each guest's own over those for all, checked like those of a task for one guest."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import VCPU_SPEC, WISH_CONSTRAINTS
+
+MOST_AT_ONCE = 256
+
+# Of each row a guest has one: naming another than the defaults do replaces it.
+_ALTERNATIVES = (("vcpus", "nodes", "count"),)
+_WAYS_TO_NAME = ("name", "qmp_socket", "agent_socket", "domain_xml")
+
+
+class Limits(NamedTuple):
+    """How many guests at a time; whether the first failure ends the batch; how full a host may get, and what then."""
+
+    concurrency: int = 16
+    fail_fast: bool = False
+    max_overcommit: float | None = None
+    refuse_overcommit: bool = False
+
+
+def label_of(params: Mapping[str, Any]) -> str:
+    """Return what a guest is called in the results: the first that names it."""
+    return next((str(params[way]) for way in _WAYS_TO_NAME if params.get(way) is not None), "?")
+
+
+def options_of_guests(guests: Sequence[Mapping[str, Any]], defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the options of each guest, complete; raises ``HotplugError`` (conflicting_request), naming the guest."""
+    found = [_complete(number, guest, defaults) for number, guest in enumerate(guests)]
+    seen: dict[tuple[Any, ...], int] = {}
+    for number, params in enumerate(found):
+        named = (params["uri"] if params["name"] else None, *(params[way] for way in _WAYS_TO_NAME))
+        if named in seen:
+            raise HotplugError(
+                CONFLICTING_REQUEST,
+                f"guests[{number}] and guests[{seen[named]}] are both {label_of(params)}: name each guest once",
+            )
+        seen[named] = number
+    return found
+
+
+def check_concurrency(number: int) -> int:
+    """Return ``max_concurrency``; raises ``HotplugError`` when it is out of range."""
+    if not 1 <= number <= MOST_AT_ONCE:
+        raise HotplugError(CONFLICTING_REQUEST, f"max_concurrency is {number}: give 1 to {MOST_AT_ONCE}")
+    return number
+
+
+def limits_of(params: Mapping[str, Any]) -> Limits:
+    """Return what the options say of the batch as a whole; raises ``HotplugError``."""
+    most = params["max_overcommit"]
+    if most is not None and not most > 0:
+        raise HotplugError(CONFLICTING_REQUEST, f"max_overcommit is {most:g}: give a number above 0, or leave it out")
+    return Limits(
+        concurrency=check_concurrency(params.get("max_concurrency", 1)),
+        fail_fast=bool(params.get("fail_fast")),
+        max_overcommit=most,
+        refuse_overcommit=params["overcommit"] == "fail",
+    )
+
+
+def sockets_of(patterns: Sequence[str]) -> list[str]:
+    """Return the sockets that shell patterns name, in order; raises ``HotplugError`` for one that names none."""
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        paths = sorted(glob.glob(pattern))
+        if not paths:
+            raise HotplugError(CONFLICTING_REQUEST, f"qmp_sockets: nothing is at {pattern}; see where the sockets are")
+        found.update(dict.fromkeys(paths))
+    return list(found)
+
+
+def _complete(number: int, guest: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(defaults)
+    for options in _ALTERNATIVES:
+        if any(guest.get(option) is not None for option in options):
+            for option in options:
+                merged.pop(option, None)
+    merged.update(guest)
+    validator = ArgumentSpecValidator(VCPU_SPEC, **WISH_CONSTRAINTS)
+    result = validator.validate(merged)
+    if result.error_messages:
+        where = f"guests[{number}] ({label_of(merged)})"
+        raise HotplugError(CONFLICTING_REQUEST, f"{where}: {'; '.join(result.error_messages)}")
+    complete: dict[str, Any] = result.validated_parameters
+    return complete

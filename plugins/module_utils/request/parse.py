@@ -1,0 +1,70 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a task asks for: the options of ``vcpu`` in, a request the engine understands out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.guards import NO_GUARDS, Guards, parse_guards
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import parse_timeout
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import Wish, parse_wish
+
+
+class Request(NamedTuple):
+    """What the user asked for. ``guest_online`` is ensure, verify or ignore; ``timeout`` in seconds.
+
+    With ``by_agent`` nothing is plugged: the guest's own system onlines and offlines.
+    """
+
+    wish: Wish
+    scope: str = "all"
+    whole_cores: bool = False
+    guest_online: str = "ensure"
+    timeout: float = 60.0
+    rollback: bool = False
+    force: bool = False
+    check_mode: bool = False
+    by_agent: bool = False
+    drain: bool = True
+    guards: Guards = NO_GUARDS
+
+
+def parse_request(params: Mapping[str, Any], check_mode: bool) -> Request:
+    """Return what the options of ``vcpu`` ask for; raises ``HotplugError`` for what no guest could satisfy."""
+    by_agent = params["method"] == "agent"
+    if by_agent:
+        _refuse_what_the_agent_cannot(params)
+    return Request(
+        wish=parse_wish(params),
+        scope=params["scope"],
+        whole_cores=params["granularity"] == "core",
+        guest_online=params["guest_online"],
+        timeout=parse_timeout(params),
+        rollback=params["on_failure"] == "rollback",
+        force=bool(params.get("force")),
+        check_mode=check_mode,
+        by_agent=by_agent,
+        drain=params["drain"],
+        guards=parse_guards(params),
+    )
+
+
+def _refuse_what_the_agent_cannot(params: Mapping[str, Any]) -> None:
+    """The RFC lets GUEST go with neither NUMA_NODE nor CONFIG."""
+    if params["nodes"] is not None:
+        raise HotplugError(
+            CONFLICTING_REQUEST,
+            "method agent does not go with nodes: the guest's agent knows CPUs by the guest's own count, not by the "
+            "machine's nodes; name the vCPUs, or use method hotplug",
+        )
+    if params["scope"] == CONFIG:
+        raise HotplugError(
+            CONFLICTING_REQUEST,
+            "method agent does not go with scope config: what a guest's system onlines and offlines is lost at its "
+            "next boot; use scope live, or method hotplug",
+        )

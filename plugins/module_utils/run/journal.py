@@ -1,0 +1,119 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The record of a run: what became of each planned step, and so whether anything changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONNECTION_LOST
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
+    ENABLE,
+    ONLINE,
+    PLUG,
+    GuestState,
+    OnlineState,
+    Step,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer
+
+PLANNED = "planned"
+UNDONE = "undone"
+SKIPPED = "skipped"
+
+
+@dataclass
+class Entry:
+    """One step and what became of it; ``took_effect`` is None while that is unknown."""
+
+    step: Step
+    status: str = PLANNED
+    took_effect: bool | None = False
+    seconds: float = 0.0
+    detail: str = ""
+    code: str | None = None
+    started: float = field(default=0.0, repr=False)
+
+    def start(self) -> None:
+        self.started = time.monotonic()
+
+    def end(self, answer: Answer) -> None:
+        self.status = answer.status
+        self.took_effect = answer.took_effect
+        self.detail = answer.detail
+        self.code = answer.code
+        self.seconds = time.monotonic() - self.started
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ends the run: also a step that was done, when the conversation ended with it."""
+        return self.code is not None
+
+    @property
+    def vcpus(self) -> str:
+        return format_cpulist(self.step.entity.vcpus)
+
+    def result(self) -> dict[str, Any]:
+        """The entry as the modules return it."""
+        return {
+            "step": self.step.kind,
+            "target": self.step.target,
+            "vcpus": self.vcpus,
+            "status": self.status,
+            "seconds": round(self.seconds, 3),
+            "detail": self.detail,
+        }
+
+
+class Journal:
+    """The entries of one run, in the order of its plan."""
+
+    def __init__(self, steps: Iterable[Step]) -> None:
+        self.entries: list[Entry] = [Entry(step) for step in steps]
+        self.backup_file: str | None = None
+
+    def of(self, *kinds: str) -> list[Entry]:
+        return [entry for entry in self.entries if entry.step.kind in kinds]
+
+    @property
+    def changed(self) -> bool:
+        """Whether a step changed something that was not undone; what stays unknown counts as a change."""
+        return any(entry.took_effect is not False for entry in self.entries)
+
+    @property
+    def first_failure(self) -> Entry | None:
+        return next((entry for entry in self.entries if entry.failed), None)
+
+    def skip_the_rest(self) -> None:
+        for entry in self.entries:
+            if entry.status == PLANNED:
+                entry.status = SKIPPED
+
+    def interrupt(self, code: str, msg: str) -> None:
+        """Record that the conversation broke off under the steps that had been started."""
+        for entry in self.entries:
+            if entry.status == PLANNED and entry.started:
+                entry.end(Answer(FAILED, took_effect=None, detail=msg, code=code))
+
+    def learn(self, state: GuestState) -> None:
+        """Settle what the end of a conversation left open, by what is enabled now."""
+        for entry in self.entries:
+            scope = state.scope(entry.step.target)
+            members = entry.step.entity.vcpus
+            if isinstance(scope, OnlineState):
+                is_open = entry.took_effect is None and scope.known.issuperset(members)
+            else:
+                is_open = entry.code == CONNECTION_LOST
+            if scope is None or not is_open:
+                continue
+            is_enabled = not scope.enabled.isdisjoint(members)
+            if is_enabled is (entry.step.kind in (PLUG, ENABLE, ONLINE)):
+                entry.status, entry.took_effect = DONE, True
+                entry.detail = "the conversation ended under it; seen done afterwards"
+            else:
+                entry.took_effect = False

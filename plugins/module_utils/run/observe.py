@@ -1,0 +1,177 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask every port that a guest has what it sees, and put the answers together as one state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    AGENT_UNAVAILABLE,
+    CONFIG_INVALID,
+    GUEST_NOT_READY,
+    GUEST_NOT_RUNNING,
+    HotplugError,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestFacts, GuestState, Layout
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import LayOut, Ports, Source, opened
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import MachineView
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import ConfigLayout
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent
+
+
+class Observation(NamedTuple):
+    """A guest's state and, where config has one, its domain and that domain's layout.
+
+    ``destination_args`` are the arguments of QEMU that have the live vCPUs, none where nobody can tell.
+    """
+
+    state: GuestState
+    destination_args: tuple[str, ...] = ()
+    domain: Domain | None = None
+    config_layout: ConfigLayout | None = None
+
+
+class Need(NamedTuple):
+    """What a run cannot do without: a config that goes with the running guest, an agent and whose CPU is which."""
+
+    config: bool = False
+    agent: bool = False
+
+
+NOTHING = Need()
+
+
+async def inspect(source: Source) -> tuple[Observation, list[str]]:
+    """Open the ports, observe, and close them; return the warnings too. Raises ``HotplugError``."""
+    async with opened(source, reading=True) as ports:
+        return await observe(ports), ports.warnings
+
+
+async def observe(ports: Ports, need: Need = NOTHING) -> Observation:
+    """Return what all ports show; what fails and is no ``need`` is left out, with a warning.
+
+    Raises the ``HotplugError`` of the first port that fails.
+    """
+    view = await ports.machine.observe() if ports.machine is not None else None
+    return await _put_together(ports, view, need)
+
+
+async def observe_again(ports: Ports, need: Need, before: Observation, config_written: bool) -> Observation:
+    """Return what the machine showed after its last step, and what config and the guest's system have now.
+
+    A config that was not written is the one of ``before``.
+    """
+    view = ports.machine.latest() if ports.machine is not None else None
+    return await _put_together(ports, view, need, None if config_written else before)
+
+
+async def _put_together(
+    ports: Ports, view: MachineView | None, need: Need, known: Observation | None = None
+) -> Observation:
+    if view is not None:
+        ports.warn(view.warning)
+    if view is None and ports.config is None and ports.agent is not None:
+        return await _of_agent(ports.agent)
+    seen = await _without_agent(ports, view, need, known)
+    if ports.agent is None:
+        if need.agent and view is None:
+            raise HotplugError(GUEST_NOT_RUNNING, "the guest is shut off, so it has no agent to ask: start it")
+        if need.agent:
+            raise HotplugError(
+                AGENT_UNAVAILABLE,
+                "nothing says where the guest's agent is: name agent_socket, or a libvirt guest with a channel "
+                "org.qemu.guest_agent.0 that the agent in the guest has open",
+            )
+        return _with_agent_unasked(seen) if ports.has_agent else seen
+    if seen.state.live is not None and not seen.state.live.running:
+        if need.agent:
+            raise HotplugError(
+                GUEST_NOT_READY, f"the guest is {seen.state.facts.state}, so its agent cannot answer: resume it"
+            )
+        return seen
+    from ansible_collections.kvm.hotplug.plugins.module_utils.run.online import see_online
+
+    enabled = seen.state.live.enabled if seen.state.live is not None else _all(seen.state.layout)
+    try:
+        online = await see_online(ports.agent, seen.state.layout.max_vcpus, enabled, exact=need.agent)
+    except HotplugError as error:
+        if need.agent:
+            raise
+        ports.warn(f"whether the guest's system runs on its vCPUs is not known: {error.msg}")
+        return seen
+    return seen._replace(state=seen.state._replace(online=online))
+
+
+def _with_agent_unasked(seen: Observation) -> Observation:
+    """Let a prediction reckon with a guest that uses what it has, which is not known of any of its vCPUs."""
+    live = seen.state.live
+    if live is None or not live.running:
+        return seen
+    from ansible_collections.kvm.hotplug.plugins.module_utils.run.online import assumed_online
+
+    return seen._replace(state=seen.state._replace(online=assumed_online(live.enabled)))
+
+
+async def _without_agent(ports: Ports, view: MachineView | None, need: Need, known: Observation | None) -> Observation:
+    if ports.config is None or ports.lay_out is None:
+        return _of_machine(view)
+    if known is not None and known.domain is not None:
+        return _with_config(view, known.domain, known.config_layout)
+    config = await ports.config.observe()
+    domain = config.domain
+    ports.warn(config.warning)
+    if view is not None and domain.max_vcpus != view.layout.max_vcpus:
+        reason = (
+            f"the config has {domain.max_vcpus} vCPUs at most, the running guest {view.layout.max_vcpus}: "
+            "they agree again after the next boot"
+        )
+        if need.config:
+            raise HotplugError(CONFIG_INVALID, f"{reason}; until then use scope live")
+        ports.warn(f"{reason}; config is left out")
+        return _of_machine(view)
+    return _with_config(view, domain, await _laid_out(ports.lay_out, domain, needed=view is None))
+
+
+def _with_config(view: MachineView | None, domain: Domain, config_layout: ConfigLayout | None) -> Observation:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.state import config_state, facts_of
+
+    if view is None:
+        layout = config_layout.layout if config_layout is not None else Layout(())
+        state = GuestState(facts_of(domain), layout, config=config_state(domain, layout))
+        return Observation(state, (), domain, config_layout)
+    state = GuestState(view.facts, view.layout, live=view.live, config=config_state(domain, view.layout))
+    return Observation(state, view.destination_args, domain, config_layout)
+
+
+def _of_machine(view: MachineView | None) -> Observation:
+    if view is None:
+        raise HotplugError(CONFIG_INVALID, "neither a monitor, nor a config state, nor an agent was named")
+    return Observation(GuestState(view.facts, view.layout, live=view.live), view.destination_args)
+
+
+async def _of_agent(agent: Agent) -> Observation:
+    """A guest of which only the agent is known."""
+    from ansible_collections.kvm.hotplug.plugins.module_utils.run.online import layout_by_agent, see_online
+
+    layout, enabled = await layout_by_agent(agent)
+    online = await see_online(agent, layout.max_vcpus, enabled, exact=True)
+    return Observation(GuestState(GuestFacts(state="running"), layout, online=online))
+
+
+def _all(layout: Layout) -> frozenset[int]:
+    return frozenset(layout.by_vcpu)
+
+
+async def _laid_out(lay_out: LayOut, domain: Domain, needed: bool) -> ConfigLayout | None:
+    """The layout of a running guest is the machine's; that of the next boot only adds to what can be told."""
+    try:
+        return await lay_out(domain)
+    except HotplugError:
+        if needed:
+            raise
+        return None

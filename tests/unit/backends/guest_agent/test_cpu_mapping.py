@@ -1,0 +1,111 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From vCPU ids to the guest's own numbers: told by its sysfs, else by the identity, else an error."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.cpu_mapping import logical_ids
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import GuestCpu
+
+MOST = 16
+
+ids = st.sets(st.integers(0, MOST - 1), min_size=1)
+
+
+def cpus(*numbers: int, offline: int | None = None) -> tuple[GuestCpu, ...]:
+    return tuple(GuestCpu(number, number != offline, number != 0) for number in sorted(numbers))
+
+
+def error_of(enabled: set[int], listed: tuple[GuestCpu, ...], slots: dict[int, int] | None) -> HotplugError:
+    with pytest.raises(HotplugError) as caught:
+        logical_ids(MOST, enabled, listed, slots)
+    assert caught.value.code == "agent_error"
+    return caught.value
+
+
+@st.composite
+def guests(draw: st.DrawFn) -> tuple[set[int], tuple[GuestCpu, ...], dict[int, int]]:
+    """A guest that tells everything: enabled vCPUs, some of which it sees, by numbers of its own."""
+    enabled = draw(ids)
+    seen = draw(st.lists(st.sampled_from(sorted(enabled)), unique=True, min_size=1))
+    numbers = draw(st.lists(st.integers(0, 100), unique=True, min_size=len(seen), max_size=len(seen)))
+    listed = tuple(GuestCpu(number, draw(st.booleans()), draw(st.booleans())) for number in sorted(numbers))
+    return enabled, listed, dict(zip(numbers, seen))
+
+
+@given(guests())
+def test_what_the_guest_tells_is_followed_whatever_its_numbers(
+    guest: tuple[set[int], tuple[GuestCpu, ...], dict[int, int]],
+) -> None:
+    enabled, listed, slots = guest
+    found = logical_ids(MOST, enabled, listed, slots)
+    assert set(found) == set(slots.values()) <= enabled
+    assert all(slots[cpu.logical_id] == vcpu and cpu in listed for vcpu, cpu in found.items())
+
+
+@given(ids, ids)
+def test_without_a_word_only_full_sequences_are_taken_for_the_same(enabled: set[int], numbers: set[int]) -> None:
+    listed = cpus(*numbers)
+    if enabled == numbers == set(range(len(enabled))):
+        assert logical_ids(MOST, enabled, listed, None) == {cpu.logical_id: cpu for cpu in listed}
+    else:
+        assert "guest-file-open" in error_of(enabled, listed, None).msg
+
+
+@given(ids, ids, st.dictionaries(st.integers(-5, 20), st.integers(-5, 10**6), max_size=20))
+def test_whatever_a_guest_tells_each_of_its_cpus_is_one_enabled_vcpu_or_it_is_an_error(
+    enabled: set[int], numbers: set[int], slots: dict[int, int]
+) -> None:
+    found: dict[int, GuestCpu] = {}
+    code = "agent_error"
+    try:
+        found = logical_ids(MOST, enabled, cpus(*numbers), slots)
+    except HotplugError as error:
+        code = error.code
+    assert code == "agent_error"
+    assert set(found) <= enabled
+    logical = [cpu.logical_id for cpu in found.values()]
+    assert len(set(logical)) == len(logical)
+    assert set(logical) <= numbers
+
+
+def test_a_sparse_guest_that_does_not_say_needs_to_read_files() -> None:
+    error = error_of({0, 1, 5}, cpus(0, 1, 2), None)
+    assert "0-2" in error.msg
+    assert "0-1,5" in error.msg
+    for missing in ("guest-file-open", "guest-file-read", "guest-file-close", "block-rpcs", "allow-rpcs"):
+        assert missing in error.msg
+
+
+def test_a_vcpu_the_guest_has_not_seen_yet_is_left_out() -> None:
+    assert set(logical_ids(MOST, {0, 1, 5}, cpus(0, 1), {0: 0, 1: 1})) == {0, 1}
+
+
+def test_cpus_that_could_be_there_are_left_out() -> None:
+    listed = tuple(GuestCpu(number, number < 2, True) for number in range(4))
+    assert set(logical_ids(MOST, {0, 12}, listed, {0: 0, 1: 12})) == {0, 12}
+
+
+def test_a_cpu_that_is_offline_on_a_vcpu_that_is_gone_is_left_out() -> None:
+    assert set(logical_ids(MOST, {0}, cpus(0, 1, offline=1), {0: 0, 1: 5})) == {0}
+
+
+@pytest.mark.parametrize(
+    ("slots", "words"),
+    [
+        ({0: 0, 1: 0}, "both"),
+        ({0: 0, 1: 16}, "highest is 15"),
+        ({0: 0, 1: -1}, "highest is 15"),
+        ({0: 0, 1: 5}, "not enabled"),
+        ({0: 0}, "does not tell"),
+    ],
+)
+def test_a_guest_that_contradicts_the_machine_is_not_trusted(slots: dict[int, int], words: str) -> None:
+    assert words in error_of({0, 1}, cpus(0, 1), slots).msg

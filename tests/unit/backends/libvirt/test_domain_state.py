@@ -1,0 +1,209 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""libvirt's word on a guest: what of its record QEMU may have no more, and what its refusals mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import (
+    ConfigLayout,
+    layout_of_domain,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.config import Change, changes
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_state import (
+    Record,
+    Suspects,
+    machine_view,
+    recorded_in,
+    suspects,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import (
+    LibvirtCallError,
+    classify,
+    classify_config_error,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import hypervisor_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import vcpus_of
+
+# As libvirt 11.3 told of a guest with vCPUs 0-5 of which 5 is gone: at once, and after it had plugged 6.
+GONE: dict[str, Any] = {
+    "cpu.time": 4_800_000_000,
+    **{f"vcpu.{vcpu}.state": 1 for vcpu in range(6)},
+    **{f"vcpu.{vcpu}.time": 500_000_000 for vcpu in range(1, 5)},
+    **{f"vcpu.{vcpu}.delay": 300_000_000 for vcpu in range(5)},
+    "vcpu.0.time": 2_180_000_000,
+    "vcpu.5.time": 0,
+    "vcpu.5.delay": 0,
+}
+THE_PROCESS = {**GONE, "vcpu.5.time": 4_800_000_000, "vcpu.5.delay": 3_000_000_000}
+UUID = "20b35926-375e-4a02-bf5e-47428fd8abc7"
+
+
+def domain(enabled: set[int], fixed: set[int], **options: Any) -> Domain:
+    return Domain(
+        max_vcpus=8,
+        enabled=frozenset(enabled),
+        hotpluggable=frozenset(range(8)) - fixed,
+        arch="x86_64",
+        machine="pc-q35-10.0",
+        **options,
+    )
+
+
+def record(found: Domain, in_qemu: set[int] | None = None, **options: Any) -> Record:
+    laid_out = layout_of_domain(found)
+    assert laid_out is not None
+    return Record(found, laid_out, in_qemu=None if in_qemu is None else frozenset(in_qemu), **options)
+
+
+def test_the_record_is_read_from_the_statistics() -> None:
+    assert recorded_in(GONE) == {0, 1, 2, 3, 4, 5}
+    assert recorded_in({"vcpu.current": 4, "vcpu.x.state": 1, "vcpu.1.time": 5}) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("stats", "found"),
+    [
+        (GONE, Suspects(silent=frozenset({5}))),
+        (THE_PROCESS, Suspects(certain=frozenset({5}))),
+        ({**GONE, "vcpu.5.delay": 1}, Suspects()),
+        ({**GONE, "vcpu.5.time": 10_000_000}, Suspects()),
+        ({key: value for key, value in GONE.items() if not key.endswith("delay")}, None),
+        ({}, None),
+    ],
+)
+def test_threads_in_doubt(stats: dict[str, Any], found: Suspects | None) -> None:
+    assert suspects(stats, range(6)) == found
+
+
+def test_a_busy_vcpu_is_not_taken_for_the_process() -> None:
+    # Nothing else has run: all of the process's time is that of vCPU 0 and vCPU 5.
+    stats = {**GONE, "cpu.time": 9_000_000_000, "vcpu.0.time": 2_000_000_000, "vcpu.5.time": 7_000_000_000}
+    assert suspects(stats, range(6)) == Suspects()
+
+
+def process(folder: Path, uuid: str, *threads: str) -> Path:
+    """A folder like the host's /proc, with one QEMU in it."""
+    tasks = folder / "4711" / "task"
+    for number, name in enumerate(threads):
+        (tasks / str(number)).mkdir(parents=True)
+        (tasks / str(number) / "comm").write_text(f"{name}\n")
+    (folder / "4711" / "cmdline").write_bytes(
+        b"\0".join([b"qemu", b"-name", b"guest=web", b"-uuid", uuid.encode(), b""])
+    )
+    (folder / "self").mkdir()
+    (folder / "1").mkdir()
+    return folder
+
+
+def test_the_names_of_threads_tell_the_vcpus(tmp_path: Path) -> None:
+    proc = process(tmp_path, UUID, "qemu-system-x86", "call_rcu", "CPU 0/TCG", "CPU 12/KVM", "IO mon_iothread")
+    assert vcpus_of(UUID, proc) == {0, 12}
+    assert vcpus_of("another", proc) is None
+    assert vcpus_of(UUID, tmp_path / "nowhere") is None
+
+
+def test_a_thread_that_vcpus_share_tells_nothing(tmp_path: Path) -> None:
+    assert vcpus_of(UUID, process(tmp_path, UUID, "qemu-system-x86", "ALL CPUs/TCG")) is None
+
+
+def test_a_vcpu_that_is_gone_is_disabled_and_cannot_be_plugged() -> None:
+    view = machine_view(record(domain({0, 1, 5}, {0, 1}), in_qemu={0, 1}))
+    assert (view.live.enabled, view.live.recorded) == ({0, 1}, {0, 1, 5})
+    assert view.live.cannot_enable.keys() == {5}
+    assert "restart the libvirt daemon" in view.warning
+    assert view.live.cannot_disable.keys() == {0, 1}
+
+
+def test_without_signs_the_record_is_all_there_is() -> None:
+    view = machine_view(record(domain({0, 1, 5}, {0, 1})))
+    assert (view.live.enabled, view.live.recorded, view.warning) == ({0, 1, 5}, None, "")
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [({"state": 3}, "guest_not_ready"), ({"migrating": True}, "migration_in_progress"), ({}, None)],
+)
+def test_what_blocks_an_unplug(options: dict[str, Any], code: str | None) -> None:
+    blockers = machine_view(record(domain({0, 5}, {0}), **options)).live.cannot_disable
+    assert (blockers[5].code if 5 in blockers else None) == code
+    assert blockers[0].code == "not_hotpluggable"
+
+
+def test_a_machine_without_hotplug_blocks_all() -> None:
+    found = domain({0, 1}, {0, 1})
+    laid_out = layout_of_domain(found)
+    assert laid_out is not None
+    view = machine_view(Record(found, ConfigLayout(laid_out.slots, hotplug=False)))
+    assert {blocker.code for blocker in view.live.cannot_enable.values()} == {"hotplug_unsupported"}
+    assert {blocker.code for blocker in view.live.cannot_disable.values()} == {"hotplug_unsupported"}
+
+
+@pytest.mark.parametrize(
+    ("enabled", "fixed", "wanted", "calls"),
+    [
+        ({0, 1}, {0, 1}, {0, 1, 4}, [({4}, True)]),
+        ({0, 1, 2, 3}, {0, 1, 2, 3}, {0, 1, 2}, [({3}, False)]),
+        ({0, 1, 2, 3}, {0, 1, 2, 3}, {0, 2, 3, 6}, [({2, 3, 6}, True), ({1}, False)]),
+        ({0, 1, 2, 3}, {0}, {0, 2, 3}, [({1}, False)]),
+        ({0, 1}, {0, 1}, {0, 1}, []),
+    ],
+)
+def test_the_calls_that_change_a_config(
+    enabled: set[int], fixed: set[int], wanted: set[int], calls: list[tuple[set[int], bool]]
+) -> None:
+    expected = tuple(Change(frozenset(vcpus), enable) for vcpus, enable in calls)
+    assert changes(domain(enabled, fixed), frozenset(wanted)) == expected
+
+
+# Recorded from libvirt 9.0 and 11.3, but for the read-only connection's.
+@pytest.mark.parametrize(
+    ("number", "words", "code"),
+    [
+        (8, "invalid argument: vcpu '5' is already in requested state", "not_hotpluggable"),
+        (8, "invalid argument: vCPU '0' can't be modified", "not_hotpluggable"),
+        (8, "invalid argument: vcpu 9 is not present in persistent config", "unknown_vcpu"),
+        (3, "Operation not supported: vcpu '3' can't be unplugged", "not_hotpluggable"),
+        (3, "this function is not supported by the connection driver: virDomainSetVcpu", "hotplug_unsupported"),
+        (55, "Requested operation is not valid: domain is not running", "guest_not_running"),
+        (42, "Domain not found: no domain with matching name 'web'", "guest_not_found"),
+        (29, "operation virDomainSetVcpu forbidden for read only access", "monitor_unreachable"),
+        (68, "Timed out during operation: cannot acquire state change lock (held by monitor=x)", "monitor_busy"),
+        (
+            1,
+            "internal error: unable to execute QEMU command 'device_del': acpi: device unplug request for not "
+            "supported device type: qemu64-x86_64-cpu",
+            "guest_not_ready",
+        ),
+    ],
+)
+def test_what_a_refusal_means(number: int, words: str, code: str) -> None:
+    found, remedy = classify(LibvirtCallError(number, words))
+    assert found == code
+    assert remedy
+
+
+def test_an_unknown_refusal_of_config_is_an_invalid_config() -> None:
+    assert classify(LibvirtCallError(1, "something new"))[0] is None
+    assert classify_config_error(LibvirtCallError(1, "something new"))[0] == "config_invalid"
+
+
+def test_libvirts_own_time_out_leaves_the_outcome_open() -> None:
+    words = "Timed out during operation: vcpu unplug request timed out. Unplug result must be manually inspected"
+    assert LibvirtCallError(68, words).timed_out
+    assert not LibvirtCallError(68, "Timed out during operation: cannot acquire state change lock").timed_out
+
+
+@pytest.mark.parametrize(
+    ("uri", "host"),
+    [("qemu:///system", ""), ("qemu:///session?socket=/x", ""), ("qemu+ssh://root@h2/system", "h2")],
+)
+def test_where_a_uri_leads(uri: str, host: str) -> None:
+    assert hypervisor_of(uri) == host

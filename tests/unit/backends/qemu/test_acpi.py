@@ -1,0 +1,193 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The words of guests and of QEMU: ACPI codes, events and refusals, and what a stranger might say instead."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.acpi import (
+    BUSY,
+    EJECTED,
+    EJECTING,
+    FAILED,
+    INSERTED,
+    NOT_INSERTED,
+    REJECTED,
+    OstTracker,
+    read_ospm_status,
+    read_ost,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "status", "kind"),
+    [
+        (1, 0, INSERTED),
+        (1, 1, NOT_INSERTED),
+        (3, 132, EJECTING),
+        (3, 0, EJECTED),
+        (0x103, 0, EJECTED),
+        (3, 129, BUSY),
+        (3, 130, BUSY),
+        (3, 131, BUSY),
+        (3, 128, REJECTED),
+        (3, 1, FAILED),
+        (0x103, 132, EJECTING),
+    ],
+)
+def test_an_acknowledgement_has_a_meaning(source: int, status: int, kind: str) -> None:
+    word = read_ost(source, status)
+    assert word is not None
+    assert word.kind == kind
+
+
+@pytest.mark.parametrize(("source", "status"), [(0, 0), (2, 0), (None, None), ("3", "0"), ([], {})])
+def test_what_is_said_of_something_else_is_no_word(source: object, status: object) -> None:
+    assert read_ost(source, status) is None
+
+
+def test_a_refusal_carries_the_guests_own_code() -> None:
+    word = read_ost(3, 130)
+    assert word is not None
+    assert word.detail == "the CPU is busy (_OST 3/130)"
+
+
+@pytest.mark.parametrize("status", ["130", "\x1b[31mred", {"a": "\x07"}, None])
+def test_a_code_that_is_none_says_nothing(status: object) -> None:
+    assert read_ost(3, status) is None
+
+
+def slot(number: object, source: object = 3, status: object = 0, kind: str = "CPU") -> dict[str, Any]:
+    return {"slot": number, "slot-type": kind, "source": source, "status": status}
+
+
+def test_the_last_words_are_read_for_cpus_only() -> None:
+    words = read_ospm_status([slot("0", 0), slot("5"), slot("3", kind="DIMM")])
+    assert set(words) == {0, 5}
+    assert words[0] is None
+    assert words[5] is not None
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        None,
+        {},
+        "CPU",
+        [None],
+        [[]],
+        [{}],
+        [{"slot-type": "CPU"}],
+        [slot(None)],
+        [slot("-1")],
+        [slot("1.5")],
+        [slot("²")],
+        [slot("9" * 5000)],
+    ],
+    ids=lambda reply: repr(reply)[:40],
+)
+def test_last_words_of_no_known_shape_are_none(reply: object) -> None:
+    assert read_ospm_status(reply) == {}
+
+
+@given(json_values)
+def test_whatever_is_returned_instead_of_last_words_is_survived(reply: object) -> None:
+    assert isinstance(read_ospm_status(reply), dict)
+    assert isinstance(read_ospm_status([reply]), dict)
+
+
+def heard(*events: dict[str, Any]) -> OstTracker:
+    news = OstTracker()
+    news.expect(frozenset({0, 1, 2}), {"vcpu2": 2, "/machine/peripheral/vcpu2": 2})
+    for event in events:
+        news.hear(event)
+    return news
+
+
+def ost(number: object, source: object = 3, status: object = 0) -> dict[str, Any]:
+    return {"event": "ACPI_DEVICE_OST", "data": {"info": slot(number, source, status)}}
+
+
+def test_the_last_of_several_words_counts() -> None:
+    word = asyncio.run(_async(lambda: heard(ost("2", 3, 132), ost("2", 3, 130)).word(2)))
+    assert word is not None
+    assert word.kind == BUSY
+
+
+def test_a_word_on_a_slot_without_a_device_id_is_heard_by_its_slot() -> None:
+    word = asyncio.run(_async(lambda: heard(ost("1", 3, 132)).word(1)))
+    assert word is not None
+    assert word.kind == EJECTING
+
+
+@pytest.mark.parametrize(
+    "data", [{"device": "vcpu2"}, {"path": "/machine/peripheral/vcpu2"}, {"device": None, "path": "vcpu2"}]
+)
+def test_a_guest_error_is_a_refusal_by_whatever_name_the_device_has(data: dict[str, Any]) -> None:
+    word = asyncio.run(_async(lambda: heard({"event": "DEVICE_UNPLUG_GUEST_ERROR", "data": data}).word(2)))
+    assert word is not None
+    assert word.kind == BUSY
+
+
+def test_only_one_word_is_kept_for_a_slot_and_none_for_slots_there_are_not() -> None:
+    news = asyncio.run(_async(lambda: heard(*(ost(str(number)) for number in range(1000)))))
+    assert len(news._words) == 3
+
+
+@given(st.lists(json_values, max_size=3), st.sampled_from(["ACPI_DEVICE_OST", "DEVICE_UNPLUG_GUEST_ERROR", "X"]))
+def test_whatever_comes_as_an_event_is_survived(values: list[Any], name: str) -> None:
+    async def hear() -> None:
+        for value in values:
+            heard({"event": name, "data": value}, {"event": name, "data": {"info": value}}, ost(value), ost("1", value))
+
+    asyncio.run(hear())
+
+
+async def _async(call: Any) -> Any:
+    # On Python 3.9 an asyncio.Event belongs to the loop that runs while it is made.
+    return call()
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        # Recorded: tests/unit/support/recordings.
+        ("acpi: device unplug request for not supported device type: qemu64-x86_64-cpu", "guest_not_ready"),
+        ("Boot CPU is unpluggable", "not_hotpluggable"),
+        ("machine does not support hot-plugging CPUs", "hotplug_unsupported"),
+        ("The feature 'query-hotpluggable-cpus' is not enabled", "hotplug_unsupported"),
+        ("CPU[4] with APIC ID 4 exists", None),
+        ("Duplicate device ID 'vcpu4'", None),
+        # Read in QEMU's source.
+        ("Boot CPU core may not be unplugged", "not_hotpluggable"),
+        ("cpu hotplug with SMI wasn't enabled by firmware", "hotplug_unsupported"),
+        ("Device vcpu5 is already in the process of unplug", "unplug_pending"),
+        ("device_add not allowed while migrating", "migration_in_progress"),
+        ("device_del not allowed while migrating", "migration_in_progress"),
+        ("CPU hot unplug not supported on this machine", "hotplug_unsupported"),
+        ("CPU hotplug not supported for this machine", "hotplug_unsupported"),
+        ("CPU hot unplug not supported without ACPI", "hotplug_unsupported"),
+        ("Device 'qemu64-x86_64-cpu' does not support hotplugging", "hotplug_unsupported"),
+        ("Something else went wrong", None),
+        ("", None),
+    ],
+)
+def test_a_refusal_of_qemu_is_known_by_its_words(words: str, code: str | None) -> None:
+    found, remedy = classify(words)
+    assert found == code
+    assert remedy

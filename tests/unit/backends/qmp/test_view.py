@@ -1,0 +1,283 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What QEMU says of itself, read into what the planner needs, whatever a stranger says instead."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import read_slots, thread_ids
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.view import QUESTIONS, QmpView
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, printable
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestState
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import MachineView
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import info_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation
+
+from ...support.imitation import PSERIES, Q35, Hardware
+from ...support.replay import usually
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def slot(vcpus: int = 1, path: str | None = None, **props: int) -> dict[str, Any]:
+    named = {f"{level}-id" if level != "node" else "node-id": number for level, number in props.items()}
+    return {"type": "cpu", "vcpus-count": vcpus, "props": named, **({"qom-path": path} if path else {})}
+
+
+def listing(hardware: Hardware = Q35, *plugged: int) -> list[dict[str, Any]]:
+    """The slots as QEMU lists them, the highest first."""
+    return [
+        {**entry, **({"qom-path": f"/machine/unattached/device[{number}]"} if number in plugged else {})}
+        for number, entry in reversed(list(enumerate(hardware.slots)))
+    ]
+
+
+def view(hardware: Hardware = Q35, **replies: Any) -> MachineView:
+    """What is seen of a QEMU that has vCPU 0 plugged and answers as recorded, but for ``replies``."""
+    answers: dict[str, Any] = {}
+    for question, (command, arguments) in QUESTIONS.items():
+        usual = hardware.answers.get(command) or usually(
+            "q35", {"execute": command, **({"arguments": arguments} if arguments else {})}
+        )
+        error = usual.get("error")
+        answers[question] = CommandError(error["class"], error["desc"]) if error else usual["return"]
+    answers["slots"] = listing(hardware, 0)
+    return QmpView({**answers, "status": {"status": "running"}, **replies}).machine_view()
+
+
+def read_or_refused(read: Callable[[], Any]) -> Any:
+    """What ``read`` returns, or the code of its error."""
+    try:
+        return read()
+    except HotplugError as error:
+        return error.code
+
+
+def test_slots_are_numbered_by_their_place_in_the_topology_whatever_their_order() -> None:
+    places = [(1, 1), (0, 0), (1, 0), (0, 1)]
+    slots = read_slots([slot(socket=socket, core=core, thread=0) for socket, core in places])
+    found = [(entry.entity.vcpus[0], entry.props["socket-id"], entry.props["core-id"]) for entry in slots]
+    assert found == [(0, 0, 0), (1, 0, 1), (2, 1, 0), (3, 1, 1)]
+
+
+def test_levels_that_a_machine_does_not_have_are_missing_from_the_position() -> None:
+    assert read_slots([slot(socket=1, core=2, thread=3)])[0].entity.position == {"socket": 1, "core": 2, "thread": 3}
+
+
+@pytest.mark.parametrize(
+    "levels", [("drawer", "book"), ("book", "socket"), ("die", "cluster"), ("cluster", "module"), ("module", "core")]
+)
+def test_outer_levels_decide_before_inner_ones(levels: tuple[str, str]) -> None:
+    outer, inner = levels
+    slots = read_slots([slot(**{outer: 1, inner: 0}), slot(**{outer: 0, inner: 1})])
+    assert [entry.props[f"{outer}-id"] for entry in slots] == [0, 1]
+
+
+def test_an_entity_takes_as_many_ids_as_it_has_vcpus() -> None:
+    slots = read_slots([slot(8, core=8), slot(8, core=0)])
+    assert [entry.entity.vcpus for entry in slots] == [tuple(range(8)), tuple(range(8, 16))]
+
+
+@pytest.mark.parametrize(
+    ("path", "alias"),
+    [
+        ("/machine/peripheral/vcpu5", "vcpu5"),
+        ("/machine/peripheral-anon/device[0]", None),
+        ("/machine/unattached/device[2]", None),
+        (None, None),
+    ],
+)
+def test_only_a_vcpu_that_was_plugged_with_an_id_has_an_alias(path: str | None, alias: str | None) -> None:
+    assert read_slots([slot(path=path, core=0)])[0].alias == alias
+
+
+def test_the_memory_that_slots_can_take_is_bounded() -> None:
+    with pytest.raises(HotplugError):
+        read_slots([slot(40000, core=0), slot(40000, core=1)])
+
+
+def test_each_vcpu_has_its_host_thread_unless_they_share_one() -> None:
+    slots = read_slots([slot(path="/a", core=0), slot(path="/b", core=1), slot(path="/c", core=2)])
+    cpus = [{"qom-path": path, "thread-id": thread} for path, thread in (("/a", 7), ("/b", 8), ("/c", 8), ("/x", 9))]
+    assert thread_ids(slots, cpus) == {0: 7}
+
+
+def test_the_threads_of_a_core_have_their_host_threads() -> None:
+    slots = read_slots([slot(2, path="/core", core=0)])
+    cpus = [{"qom-path": f"/core/thread[{number}]", "thread-id": 100 + number} for number in range(2)]
+    assert thread_ids(slots, cpus) == {0: 100, 1: 101}
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("running", "running"),
+        ("paused", "paused"),
+        ("prelaunch", "paused"),
+        ("inmigrate", "paused"),
+        ("shutdown", "shutoff"),
+        ("guest-panicked", "crashed"),
+        ("internal-error", "crashed"),
+        ("a word of tomorrow", "paused"),
+    ],
+)
+def test_a_run_state_of_qemu_is_one_of_four(status: str, state: str) -> None:
+    assert view(status={"status": status}).facts.state == state
+
+
+def test_a_guest_without_a_name_and_a_uuid_has_none() -> None:
+    facts = view(name={}, uuid={"UUID": "00000000-0000-0000-0000-000000000000"}).facts
+    assert (facts.name, facts.uuid) == (None, None)
+
+
+def test_vcpu_0_is_blocked_for_good_and_the_others_are_not() -> None:
+    seen = view(slots=listing(Q35, 0, 1), ospm=[{"slot": "0", "slot-type": "CPU", "source": 0, "status": 0}])
+    assert {index: blocker.code for index, blocker in seen.live.cannot_disable.items()} == {0: "not_hotpluggable"}
+
+
+def test_a_guest_in_its_firmware_blocks_an_unplug_only_for_the_moment() -> None:
+    blocker = view(slots=listing(Q35, 0, 1), ospm=[]).live.cannot_disable[1]
+    assert (blocker.code, blocker.passing) == ("guest_not_ready", True)
+
+
+def test_an_s390x_machine_takes_vcpus_and_never_gives_them_back() -> None:
+    seen = view(slots=listing(Q35, 0, 1), target={"arch": "s390x"})
+    assert {blocker.code for blocker in seen.live.cannot_disable.values()} == {"not_hotpluggable"}
+    assert seen.live.cannot_enable == {}
+
+
+def test_a_pseries_machine_is_ready_without_acpi() -> None:
+    seen = view(PSERIES, slots=listing(PSERIES, 0, 1))
+    assert (seen.live.acknowledges, sorted(seen.live.cannot_disable)) == (False, [0])
+    assert seen.layout.entity_size == 8
+
+
+@pytest.mark.parametrize(
+    ("slots", "arguments"),
+    [
+        ([0, 1], ("-smp", "cpus=2,maxcpus=8,sockets=4,cores=2,threads=1")),
+        (
+            [0, 1, 5],
+            (
+                "-smp",
+                "cpus=2,maxcpus=8,sockets=4,cores=2,threads=1",
+                "-device",
+                "cpu,id=vcpu5,core-id=1,socket-id=2,thread-id=0",
+            ),
+        ),
+    ],
+)
+def test_a_destination_gets_the_first_ids_by_number_and_the_others_as_devices(
+    slots: list[int], arguments: tuple[str, ...]
+) -> None:
+    there = [
+        slot(
+            path=f"/machine/unattached/device[{vcpu}]" if vcpu in slots else None,
+            socket=vcpu // 2,
+            core=vcpu % 2,
+            thread=0,
+        )
+        for vcpu in range(8)
+    ]
+    assert view(slots=there).destination_args == arguments
+
+
+def test_a_destination_of_a_guest_with_nodes_cannot_be_told_from_here() -> None:
+    assert view().destination_args == ()
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("nan"), "7", None, [], 10**400])
+def test_a_host_thread_that_is_no_number_is_not_a_qemus(number: object) -> None:
+    cpus = [{"qom-path": "/machine/unattached/device[0]", "thread-id": number, "cpu-index": 0, "props": {}}]
+    found = read_or_refused(lambda: view(cpus=cpus).live.thread_ids[0])
+    assert found == "monitor_unreachable" or isinstance(found, int)
+
+
+NO_HOTPLUG = CommandError("GenericError", "machine does not support hot-plugging CPUs")
+
+
+@pytest.mark.parametrize(
+    "cpus",
+    [
+        [{"qom-path": 7, "thread-id": 1, "cpu-index": 0}],
+        [{"qom-path": None, "thread-id": 1, "cpu-index": 0}],
+        [{"qom-path": "/a", "thread-id": 1, "cpu-index": 0, "props": None}],
+        [{"qom-path": "/a", "thread-id": 1, "cpu-index": 0, "props": ["node-id"]}],
+        [{"qom-path": "/a", "thread-id": 1, "cpu-index": 0, "props": {"core-id": "0"}}],
+        [{"qom-path": "/a", "thread-id": 1}],
+        [{"thread-id": 1, "cpu-index": 0}],
+        [{"cpu-index": "0"}, {"cpu-index": 1}],
+        [7],
+        {},
+    ],
+)
+def test_cpus_of_no_known_shape_are_not_a_qemus_without_hotplug_either(cpus: object) -> None:
+    with pytest.raises(HotplugError) as caught:
+        view(slots=NO_HOTPLUG, cpus=cpus)
+    assert caught.value.code == "monitor_unreachable"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "machine does not support hot-plugging CPUs",
+        # QEMU 7.2
+        "The feature 'query-hotpluggable-cpus' is not enabled",
+    ],
+)
+def test_a_machine_without_cpu_hotplug_is_known_by_its_words(words: str) -> None:
+    seen = view(slots=CommandError("GenericError", words))
+    assert {blocker.code for blocker in seen.live.cannot_enable.values()} == {"hotplug_unsupported"}
+
+
+@given(st.sampled_from(list(QUESTIONS)), json_values)
+def test_any_reply_to_any_question_is_read_or_refused(question: str, reply: object) -> None:
+    def report() -> dict[str, Any]:
+        seen = view(**{question: reply})
+        return info_report(Observation(GuestState(seen.facts, seen.layout, live=seen.live), seen.destination_args))
+
+    found = read_or_refused(report)
+    assert found == "monitor_unreachable" or "vcpus" in found
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "type": json_values,
+            "vcpus-count": json_values | st.integers(1, 4),
+            "props": json_values | st.dictionaries(st.sampled_from(["core-id", "node-id", "x"]), json_values),
+            "qom-path": json_values,
+        },
+    )
+)
+def test_any_slot_is_read_or_refused(entry: dict[str, Any]) -> None:
+    found = read_or_refused(lambda: read_slots([entry])[0].entity.vcpus[0])
+    assert found in ("monitor_unreachable", 0)
+
+
+@pytest.mark.parametrize("text", ["\x1b[31m", "a\nb", "\x00", "\x9b", "\x7f", "\ud800", "\U0001f600"])
+def test_a_strangers_words_are_quoted_without_control_characters(text: str) -> None:
+    assert printable(f"a{text}b").isprintable()
+
+
+@pytest.mark.parametrize("text", ["\u202e", "\u2066", "\u2028", "\u200b", "\ufeff"])
+def test_a_strangers_words_cannot_turn_the_line_around_or_hide(text: str) -> None:
+    assert printable(f"a{text}b").isprintable()
+
+
+def test_a_strangers_words_are_quoted_up_to_a_limit() -> None:
+    assert printable("x" * 1000) == "x" * 197 + "..."
+    assert printable("  ä  ") == "ä"

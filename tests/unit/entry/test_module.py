@@ -1,0 +1,257 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The modules as Ansible runs them: arguments in, one JSON answer out, every failure with a code."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from ansible.module_utils import basic
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.entry import vcpu as entry
+
+from ..support.imitation import REFUSES_FOR_GOOD, Imitation
+from ..support.misbehaviour import hang_up, says, says_nothing
+from ..support.peer import Peer
+from ..support.replay import Replay
+
+StartPeer = Callable[..., Peer]
+RunModule = Callable[..., "dict[str, Any]"]
+
+
+@contextlib.contextmanager
+def module_args(args: dict[str, Any]) -> Iterator[None]:
+    """What ``ansible.module_utils.testing`` does, where there is one: since ansible-core 2.19."""
+    try:
+        from ansible.module_utils.testing import patch_module_args
+    except ImportError:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": args}).encode())
+            yield
+    else:
+        with patch_module_args(args):
+            yield
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> RunModule:
+    """Run a module's ``main`` here and return what it told Ansible."""
+
+    def run_module(module: str, check: bool = False, **options: Any) -> dict[str, Any]:
+        main = importlib.import_module(f"ansible_collections.kvm.hotplug.plugins.modules.{module}").main
+        with module_args({"_ansible_check_mode": check, **options}), pytest.raises(SystemExit) as end:
+            main()
+        written = capsys.readouterr()
+        answer: dict[str, Any] = json.loads(written.out)
+        assert end.value.code == (1 if answer.get("failed") else 0)
+        assert written.err == ""
+        return answer
+
+    return run_module
+
+
+def on(ids: str) -> list[dict[str, str]]:
+    return [{"id": ids, "state": "enabled"}]
+
+
+def off(ids: str) -> list[dict[str, str]]:
+    return [{"id": ids, "state": "disabled"}]
+
+
+def test_vcpu_brings_a_guest_to_the_wanted_state_and_a_second_run_changes_nothing(
+    peer: StartPeer, run: RunModule
+) -> None:
+    qemu = peer(Imitation())
+    first = run("vcpu", qmp_socket=qemu.address, vcpus=on("5"))
+    second = run("vcpu", qmp_socket=qemu.address, vcpus=on("5"))
+    assert (first["changed"], second["changed"]) == (True, False)
+    assert [step["status"] for step in first["steps"]] == ["done"]
+    assert second["steps"] == []
+    assert first["vcpus"] == second["vcpus"]
+
+
+def test_vcpu_in_check_mode_sends_nothing_that_changes_anything(peer: StartPeer, run: RunModule) -> None:
+    qemu = peer(Imitation())
+    answer = run("vcpu", check=True, qmp_socket=qemu.address, count=4)
+    assert (answer["changed"], qemu.changes) == (True, [])
+    assert [(step["vcpus"], step["status"]) for step in answer["steps"]] == [("2", "planned"), ("3", "planned")]
+
+
+def test_vcpu_info_tells_the_guests(peer: StartPeer, run: RunModule) -> None:
+    answer = run("vcpu_info", qmp_socket=peer(Replay("unplug-boot-vcpu")).address)
+    assert answer["changed"] is False
+    assert [guest["guest"]["name"] for guest in answer["guests"]] == ["web1"]
+
+
+def test_a_failure_tells_code_sentence_steps_and_what_was_reached(peer: StartPeer, run: RunModule) -> None:
+    qemu = peer(Imitation(unplug={1: REFUSES_FOR_GOOD}))
+    answer = run("vcpu", qmp_socket=qemu.address, vcpus=on("2") + off("1"))
+    assert (answer["failed"], answer["changed"], answer["error_code"]) == (True, True, "unplug_refused")
+    assert [step["status"] for step in answer["steps"]] == ["done", "refused"]
+    assert [vcpu["live"] for vcpu in answer["vcpus"][:3]] == ["enabled"] * 3
+    assert "exception" not in answer
+
+
+def test_warnings_reach_the_user(peer: StartPeer, run: RunModule) -> None:
+    answer = run("vcpu", qmp_socket=peer(Replay("not-started-plug")).address, vcpus=on("5"))
+    assert "when it runs" in json.dumps(answer["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({}, "conflicting_request"),
+        ({"count": 1, "vcpus": on("1")}, "conflicting_request"),
+        ({"count": 1, "nodes": on("1")}, "conflicting_request"),
+        ({"vcpus": [{"id": "1"}]}, "conflicting_request"),
+        ({"vcpus": [{"id": "1", "state": "gone"}]}, "conflicting_request"),
+        ({"vcpus": "1"}, "conflicting_request"),
+        ({"nodes": [{"id": "1"}]}, "conflicting_request"),
+        ({"nodes": [{"id": "1", "state": "enabled", "count": 1}]}, "conflicting_request"),
+        ({"count": "many"}, "conflicting_request"),
+        ({"count": 1, "timeout": "soon"}, "conflicting_request"),
+        ({"count": 1, "timeout": 0}, "conflicting_request"),
+        ({"count": 1, "timeout": "nan"}, "conflicting_request"),
+        ({"count": 1, "scope": "everything"}, "conflicting_request"),
+        ({"count": 1, "colour": "blue"}, "conflicting_request"),
+        ({"vcpus": []}, "conflicting_request"),
+        ({"nodes": []}, "conflicting_request"),
+        ({"vcpus": on("1") + off("1")}, "conflicting_request"),
+        ({"count": 0}, "count_unreachable"),
+        ({"vcpus": on("3-1")}, "unknown_vcpu"),
+        ({"vcpus": on("1-99999999999")}, "unknown_vcpu"),
+        ({"nodes": on("x")}, "unknown_node"),
+    ],
+)
+def test_what_is_asked_wrongly_is_refused_before_anybody_is_asked(
+    peer: StartPeer, run: RunModule, options: dict[str, Any], code: str
+) -> None:
+    qemu = peer(Imitation())
+    answer = run("vcpu", qmp_socket=qemu.address, **options)
+    assert (answer["failed"], answer["error_code"], qemu.heard) == (True, code, [])
+    assert answer["msg"]
+    assert "exception" not in answer or "Traceback" not in str(answer["exception"])
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"vcpus": on("8")}, "unknown_vcpu"),
+        ({"nodes": on("2")}, "unknown_node"),
+        ({"nodes": [{"id": "1", "count": 5}]}, "count_unreachable"),
+        ({"nodes": [{"id": "0", "count": 0}]}, "count_unreachable"),
+        ({"count": 9}, "count_unreachable"),
+        ({"count": 1, "scope": "config"}, "conflicting_request"),
+        ({"vcpus": off("0")}, "not_hotpluggable"),
+        ({"nodes": off("0")}, "not_hotpluggable"),
+    ],
+)
+def test_what_this_guest_cannot_have_is_refused_before_anything_is_changed(
+    peer: StartPeer, run: RunModule, options: dict[str, Any], code: str
+) -> None:
+    qemu = peer(Imitation())
+    answer = run("vcpu", qmp_socket=qemu.address, **options)
+    assert (answer["error_code"], answer["changed"], answer["steps"], qemu.changes) == (code, False, [], [])
+
+
+@pytest.mark.parametrize("module", ["vcpu", "vcpu_info"])
+@pytest.mark.parametrize(
+    ("talk", "code"),
+    [
+        (says_nothing, "monitor_busy"),
+        (says(b"SSH-2.0-OpenSSH_9.2\r\n"), "monitor_unreachable"),
+        (Imitation().but("query-status", hang_up), "connection_lost"),
+    ],
+)
+def test_a_monitor_that_cannot_be_talked_to_has_its_code(
+    peer: StartPeer, run: RunModule, module: str, talk: Any, code: str
+) -> None:
+    wanted = {"count": 2} if module == "vcpu" else {}
+    answer = run(module, qmp_socket=peer(talk).address, timeout=0.5, **wanted)
+    assert (answer["failed"], answer["error_code"], answer["changed"]) == (True, code, False)
+
+
+def test_a_missing_library_is_named_with_the_python_that_misses_it(
+    run: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "qemu.qmp", None)
+    for name in [name for name in sys.modules if name.endswith("machine.qmp_client")]:
+        monkeypatch.delitem(sys.modules, name)
+    answer = run("vcpu", qmp_socket="/nowhere", count=1)
+    assert answer["error_code"] == "backend_missing"
+    assert "qemu.qmp" in answer["msg"]
+    assert sys.executable in answer["msg"]
+
+
+def test_an_error_in_the_collection_itself_is_reported_as_one(run: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_arguments: object) -> None:
+        raise ZeroDivisionError("by mistake")
+
+    monkeypatch.setattr(entry, "source_of", broken)
+    answer = run("vcpu", qmp_socket="/nowhere", count=1)
+    assert (answer["failed"], answer["error_code"], answer["changed"]) == (True, "internal", False)
+    assert "please report it: ZeroDivisionError: by mistake" in answer["msg"]
+
+
+def test_an_internal_error_after_a_change_does_not_claim_that_nothing_changed(
+    peer: StartPeer, run: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def breaks(*_arguments: object) -> None:
+        raise ZeroDivisionError("by mistake")
+
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.machine import QmpMachine
+
+    monkeypatch.setattr(QmpMachine, "await_insertion", breaks)
+    qemu = peer(Imitation())
+    answer = run("vcpu", qmp_socket=qemu.address, vcpus=on("5"))
+    assert (answer["error_code"], qemu.changes) == ("internal", ["device_add vcpu5"])
+    assert answer["changed"] is True
+    assert [step["vcpus"] for step in answer["steps"]] == ["5"]
+
+
+def test_importing_a_module_imports_no_library_of_an_adapter() -> None:
+    code = (
+        "import sys\n"
+        "from ansible_collections.kvm.hotplug.plugins.modules import vcpu, vcpu_info\n"
+        "print([name for name in ('qemu.qmp', 'libvirt', 'lxml') if name in sys.modules])\n"
+    )
+    path = [str(Path(entry)) for entry in sys.path if entry]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_a_module_in_a_process_of_its_own_writes_one_answer_and_nothing_else(peer: StartPeer) -> None:
+    code = (
+        "import json, sys\n"
+        "from ansible_collections.kvm.hotplug.tests.unit.entry.test_module import module_args\n"
+        "from ansible_collections.kvm.hotplug.plugins.modules.vcpu_info import main\n"
+        "with module_args(json.loads(sys.argv[1])):\n"
+        "    main()\n"
+    )
+    options = {"qmp_socket": peer(says(b"SSH-2.0-OpenSSH_9.2\r\n")).address, "timeout": 5}
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(options)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert json.loads(done.stdout)["error_code"] == "monitor_unreachable"
+    assert done.stderr == ""

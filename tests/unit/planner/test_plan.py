@@ -1,0 +1,179 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The planner by example: which steps a wish takes, and which error it is when it cannot be."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG, DISABLED, ENABLED, LIVE, GuestState
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import StillEjecting, make_plan
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish, NodeWish, VcpuWish, Wish
+
+from ..support.guests import NO_HOTPLUG, guest, layout
+
+# Two nodes of four vCPUs, 0-3 and 4-7, one vCPU a core.
+X86 = layout(sockets=4, cores=2, nodes=2)
+# Four cores of eight threads, plugged a core at a time: 0-7, 8-15, 16-23, 24-31.
+PSERIES = layout(sockets=1, cores=4, threads=8, whole_core_entities=True)
+# Four cores of two threads, plugged a thread at a time: 0-1, 2-3, 4-5, 6-7.
+THREADS = layout(sockets=2, cores=2, threads=2)
+
+
+def steps(wish: Wish, state: GuestState, scope: str = "all", whole_cores: bool = False) -> list[str]:
+    return [
+        f"{step.kind} {step.target} {step.entity.vcpus[0]}" for step in make_plan(wish, state, scope, whole_cores).steps
+    ]
+
+
+def refusal(wish: Wish, state: GuestState, scope: str = "all", whole_cores: bool = False) -> HotplugError:
+    with pytest.raises(HotplugError) as caught:
+        make_plan(wish, state, scope, whole_cores)
+    return caught.value
+
+
+def enable(*ids: int) -> VcpuWish:
+    return VcpuWish(frozenset(ids), frozenset())
+
+
+def disable(*ids: int) -> VcpuWish:
+    return VcpuWish(frozenset(), frozenset(ids))
+
+
+def test_what_is_enabled_already_is_not_plugged_again() -> None:
+    assert steps(enable(0, 5), guest(X86, {0, 1})) == ["plug live 5"]
+
+
+def test_plugs_come_first_and_the_highest_id_is_unplugged_first() -> None:
+    wish = VcpuWish(frozenset({4, 5}), frozenset({1, 2}))
+    assert steps(wish, guest(X86, {0, 1, 2})) == ["plug live 4", "plug live 5", "unplug live 2", "unplug live 1"]
+
+
+def test_exclusive_disables_all_others() -> None:
+    assert steps(VcpuWish(frozenset({0, 1}), frozenset(), True), guest(X86, {0, 1, 6})) == ["unplug live 6"]
+
+
+def test_a_count_takes_the_lowest_disabled_ids() -> None:
+    assert steps(CountWish(4), guest(X86, {0, 6})) == ["plug live 1", "plug live 2"]
+
+
+def test_a_count_gives_up_the_highest_ids_that_can_go() -> None:
+    assert steps(CountWish(2), guest(X86, {0, 3, 5, 7}, pinned=(0, 7))) == ["unplug live 5", "unplug live 3"]
+
+
+def test_a_count_gives_up_first_what_is_going_anyway() -> None:
+    assert steps(CountWish(3), guest(X86, {0, 1, 2, 3}, ejecting=(1,))) == ["unplug live 1"]
+
+
+def test_a_count_makes_live_and_config_the_same_set_preferring_live() -> None:
+    state = guest(X86, live={0, 1, 6}, config={0, 1, 2})
+    assert steps(CountWish(3), state) == ["enable config 6", "disable config 2"]
+
+
+def test_named_vcpus_leave_the_rest_of_both_scopes_alone() -> None:
+    assert steps(enable(5), guest(X86, live={0, 7}, config={0, 2})) == ["plug live 5", "enable config 5"]
+
+
+def test_a_spread_count_evens_out_the_nodes() -> None:
+    assert steps(CountWish(4, spread=True), guest(X86, {0, 1})) == ["plug live 4", "plug live 5"]
+
+
+def test_an_odd_spread_count_keeps_the_node_that_has_more() -> None:
+    assert steps(CountWish(3, spread=True), guest(X86, {0, 4, 5})) == []
+
+
+def test_a_node_count_stays_on_its_node() -> None:
+    assert steps(NodeWish({1: 2}), guest(X86, {0, 1})) == ["plug live 4", "plug live 5"]
+
+
+def test_a_node_can_be_emptied_by_state_or_by_count() -> None:
+    state = guest(X86, {0, 4, 6})
+    assert steps(NodeWish({1: DISABLED}), state) == steps(NodeWish({1: 0}), state) == ["unplug live 6", "unplug live 4"]
+
+
+def test_a_node_can_be_filled() -> None:
+    assert steps(NodeWish({1: ENABLED}), guest(X86, {0, 4, 5, 6})) == ["plug live 7"]
+
+
+def test_a_core_goes_as_a_whole_where_the_machine_says_so() -> None:
+    assert steps(enable(*range(8, 16)), guest(PSERIES, set(range(8)))) == ["plug live 8"]
+
+
+def test_a_part_of_an_entity_is_refused_naming_its_siblings() -> None:
+    error = refusal(enable(9), guest(PSERIES, set(range(8))))
+    assert (error.code, "8,10-15" in error.msg) == ("partial_entity", True)
+
+
+def test_granularity_core_makes_a_vcpu_stand_for_its_core() -> None:
+    assert steps(enable(9), guest(PSERIES, set(range(8))), whole_cores=True) == ["plug live 8"]
+    assert steps(enable(3), guest(THREADS, {0, 1}), whole_cores=True) == ["plug live 2", "plug live 3"]
+
+
+def test_granularity_core_fills_up_a_core_that_is_there_in_part() -> None:
+    assert steps(CountWish(2), guest(THREADS, {0}), whole_cores=True) == ["plug live 1"]
+
+
+def test_the_threads_of_one_core_cannot_be_wanted_in_two_ways() -> None:
+    wish = VcpuWish(frozenset({2}), frozenset({3}))
+    assert refusal(wish, guest(THREADS, {0, 1}), whole_cores=True).code == "conflicting_request"
+
+
+@pytest.mark.parametrize(
+    ("wish", "code", "said"),
+    [
+        (enable(8), "unknown_vcpu", "8"),
+        (NodeWish({2: ENABLED}), "unknown_node", "0-1"),
+        (CountWish(9), "count_unreachable", "8 is the most"),
+        (NodeWish({1: 5}), "count_unreachable", "node 1 cannot have 5"),
+        (NodeWish({0: 0}), "count_unreachable", "0 cannot be disabled"),
+        (disable(0, 1), "not_hotpluggable", "vCPU 0"),
+        (NodeWish({0: DISABLED}), "not_hotpluggable", "vCPU 0"),
+        (VcpuWish(frozenset({4}), frozenset(), True), "not_hotpluggable", "vCPU 0"),
+    ],
+)
+def test_what_cannot_be_has_a_code_and_names_the_ids(wish: Wish, code: str, said: str) -> None:
+    error = refusal(wish, guest(X86, {0, 1}))
+    assert (error.code, said in error.msg) == (code, True), error.msg
+
+
+def test_a_count_between_two_cores_names_the_next_ones() -> None:
+    error = refusal(CountWish(12), guest(PSERIES, set(range(8))))
+    assert (error.code, "8 or 16" in error.msg) == ("count_unreachable", True)
+
+
+def test_a_machine_without_hotplug_still_satisfies_what_it_has() -> None:
+    state = guest(X86, {0, 1})
+    state = state._replace(live=state.live._replace(cannot_enable=dict.fromkeys(range(2, 8), NO_HOTPLUG)))
+    assert steps(CountWish(2), state) == []
+    assert refusal(CountWish(3), state).code == "hotplug_unsupported"
+
+
+def test_what_the_guest_is_letting_go_cannot_be_counted_on() -> None:
+    with pytest.raises(StillEjecting) as caught:
+        make_plan(enable(5), guest(X86, {0, 5}, ejecting=(5,)))
+    assert [entity.index for entity in caught.value.entities] == [5]
+
+
+@pytest.mark.parametrize(
+    ("scope", "live", "config", "targets"),
+    [
+        ("all", {0}, {0}, {LIVE, CONFIG}),
+        ("all", {0}, None, {LIVE}),
+        ("all", None, {0}, {CONFIG}),
+        ("live", {0}, {0}, {LIVE}),
+        ("config", {0}, {0}, {CONFIG}),
+        ("current", {0}, {0}, {LIVE}),
+        ("current", None, {0}, {CONFIG}),
+    ],
+)
+def test_scopes(scope: str, live: set[int] | None, config: set[int] | None, targets: set[str]) -> None:
+    plan = make_plan(enable(1), guest(X86, live, config), scope)
+    assert {step.target for step in plan.steps} == targets
+
+
+def test_a_scope_the_guest_has_not_is_an_error() -> None:
+    assert refusal(enable(1), guest(X86, None, {0}), "live").code == "guest_not_running"
+    assert refusal(enable(1), guest(X86, {0}), "config").code == "conflicting_request"

@@ -1,0 +1,153 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What holds of every plan that a guest's own system takes part in, and of the guards."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    CONFLICTING_REQUEST,
+    COUNT_UNREACHABLE,
+    NOT_HOTPLUGGABLE,
+    UNKNOWN_VCPU,
+    HotplugError,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
+    GUEST,
+    LIVE,
+    OFFLINE,
+    ONLINE,
+    PLUG,
+    UNPLUG,
+    Blocker,
+    GuestState,
+    OnlineState,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.guards import check_guards
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import AgentUse, Plan, make_plan
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.guards import Guards, parse_guards
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish, VcpuWish
+
+from ..support.guests import states, wishes
+
+ALONE = AgentUse(only=True)
+BESIDE = AgentUse(online=True, drain=True)
+STAYS = Blocker(NOT_HOTPLUGGABLE, "it stays", "leave it")
+UNPLUGGED = Blocker(NOT_HOTPLUGGABLE, "it is not plugged", "plug it")
+
+
+@st.composite
+def with_online(draw: st.DrawFn) -> GuestState:
+    """Any running guest, and what its own system runs on: vCPU 0 at least."""
+    state = draw(states())
+    assume(state.live is not None)
+    assert state.live is not None
+    plugged = sorted(state.live.enabled)
+    online = frozenset({*draw(st.sets(st.sampled_from(plugged))), plugged[0]})
+    unplugged = frozenset(range(state.layout.max_vcpus)) - state.live.enabled
+    return state._replace(
+        online=OnlineState(
+            enabled=online,
+            known=state.live.enabled,
+            cannot_enable=dict.fromkeys(unplugged, UNPLUGGED),
+            cannot_disable={plugged[0]: STAYS},
+            logical_ids={vcpu: number for number, vcpu in enumerate(plugged)},
+        ),
+    )
+
+
+def reached(plan: Plan, state: GuestState) -> GuestState:
+    """The state after the plan of method agent."""
+    assert state.online is not None
+    online = set(state.online.enabled)
+    for step in plan.steps:
+        assert step.target == GUEST
+        if step.kind == ONLINE:
+            online.update(step.entity.vcpus)
+        else:
+            online.difference_update(step.entity.vcpus)
+    return state._replace(online=state.online._replace(enabled=frozenset(online)))
+
+
+@given(with_online(), st.data())
+def test_method_agent_reaches_the_wish_within_what_is_plugged(state: GuestState, data: st.DataObject) -> None:
+    wish = data.draw(wishes(state.layout, ("vcpus", "count")))
+    assert state.live is not None
+    assert state.online is not None
+    code = None
+    try:
+        plan = make_plan(wish, state, agent=ALONE)
+    except HotplugError as error:
+        code = error.code
+    if code is not None:
+        assert code in (NOT_HOTPLUGGABLE, COUNT_UNREACHABLE, UNKNOWN_VCPU)
+        return
+    after = reached(plan, state)
+    assert after.online is not None
+    assert after.online.enabled <= state.live.enabled
+    if isinstance(wish, CountWish):
+        assert len(after.online.enabled) == wish.count
+    elif isinstance(wish, VcpuWish):
+        assert wish.enable <= after.online.enabled
+        assert not wish.disable & after.online.enabled
+        untouched = frozenset(range(state.layout.max_vcpus)) - wish.enable - wish.disable
+        if not wish.exclusive:
+            assert after.online.enabled & untouched == state.online.enabled & untouched
+    assert make_plan(wish, after, agent=ALONE).steps == ()
+    assert all(len(step.entity.vcpus) == 1 for step in plan.steps)
+
+
+@given(with_online(), st.data())
+def test_an_agent_beside_hotplug_changes_no_step_of_the_machines(state: GuestState, data: st.DataObject) -> None:
+    wish = data.draw(wishes(state.layout, ("vcpus", "nodes", "count")))
+    try:
+        without = make_plan(wish, state)
+    except HotplugError:
+        with pytest.raises(HotplugError):
+            make_plan(wish, state, agent=BESIDE)
+        return
+    plan = make_plan(wish, state, agent=BESIDE)
+    assert [step for step in plan.steps if step.target != GUEST] == list(without.steps)
+    assert plan.reached == without.reached
+    plugged = [step.entity for step in plan.steps if step.kind == PLUG]
+    assert [step.entity for step in plan.steps if step.kind == ONLINE] == plugged
+    for before, step in zip((None, *plan.steps), plan.steps):
+        assert state.online is not None
+        if step.kind == OFFLINE:
+            assert state.online.enabled.intersection(step.entity.vcpus)
+        if step.kind == UNPLUG and state.online.enabled.intersection(step.entity.vcpus) - {0}:
+            assert before is not None
+            assert (before.kind, before.entity) == (OFFLINE, step.entity) or 0 in step.entity.vcpus
+
+
+@given(states(), st.data())
+def test_guards_let_through_what_keeps_them_and_nothing_else(state: GuestState, data: st.DataObject) -> None:
+    wish = data.draw(wishes(state.layout, ("vcpus", "nodes", "count")))
+    try:
+        plan = make_plan(wish, state)
+    except HotplugError:
+        return
+    lost = max(
+        (len(found.enabled - ids) for scope, ids in plan.reached.items() for found in [state.scope(scope)] if found),
+        default=0,
+    )
+    check_guards(plan, state, Guards(max_disable=lost))
+    if lost:
+        with pytest.raises(HotplugError) as caught:
+            check_guards(plan, state, Guards(max_disable=lost - 1))
+        assert caught.value.code == CONFLICTING_REQUEST
+    if state.live is not None:
+        expected = parse_guards({"expected": {"live": format_cpulist(state.live.enabled)}})
+        check_guards(plan, state, expected)
+        other = Guards({LIVE: state.live.enabled ^ {0}})
+        if plan.changes:
+            with pytest.raises(HotplugError):
+                check_guards(plan, state, other)
+        else:
+            check_guards(plan, state, other)

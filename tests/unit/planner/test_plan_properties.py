@@ -1,0 +1,183 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What holds for every topology, every state and every wish."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    CONFLICTING_REQUEST,
+    COUNT_UNREACHABLE,
+    NOT_HOTPLUGGABLE,
+    PARTIAL_ENTITY,
+    UNKNOWN_NODE,
+    UNKNOWN_VCPU,
+    UNPLUG_PENDING,
+    HotplugError,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG, DISABLED, ENABLED, LIVE, GuestState
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import Plan, make_plan
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish, NodeWish, VcpuWish, Wish
+
+from ..support.guests import after, states, wishes
+
+
+class Case(NamedTuple):
+    """A guest, a wish it can satisfy, whether that meant whole cores, and the plan for it."""
+
+    state: GuestState
+    wish: Wish
+    whole_cores: bool
+    plan: Plan
+
+    @property
+    def reached(self) -> GuestState:
+        return after(self.plan, self.state)
+
+
+@st.composite
+def solved(draw: st.DrawFn, *kinds: str) -> Case:
+    """Any guest and any wish of these kinds that it can satisfy."""
+    state = draw(states())
+    whole_cores = draw(st.booleans())
+    for _attempt in range(10):
+        wish = draw(wishes(state.layout, kinds or ("vcpus", "nodes", "count")))
+        try:
+            return Case(state, wish, whole_cores, make_plan(wish, state, whole_cores=whole_cores))
+        except HotplugError:
+            continue
+    assume(False)
+    raise AssertionError
+
+
+def refusal(state: GuestState, wish: Wish, whole_cores: bool = False) -> str | None:
+    """The code of the error that the wish is on this guest, or None."""
+    try:
+        make_plan(wish, state, whole_cores=whole_cores)
+    except HotplugError as error:
+        return error.code
+    return None
+
+
+def enabled(state: GuestState) -> dict[str, frozenset[int]]:
+    found = {LIVE: state.live, CONFIG: state.config}
+    return {scope: scope_state.enabled for scope, scope_state in found.items() if scope_state is not None}
+
+
+def touched(plan: Plan) -> set[int]:
+    return {vcpu for step in plan.steps for vcpu in step.entity.vcpus}
+
+
+def core_of(state: GuestState, vcpu: int) -> set[int]:
+    by_vcpu = state.layout.by_vcpu
+    return {other for other in by_vcpu if by_vcpu[other].core == by_vcpu[vcpu].core}
+
+
+@given(solved())
+def test_carrying_out_the_plan_reaches_the_wish(case: Case) -> None:
+    wish = case.wish
+    for ids in enabled(case.reached).values():
+        if isinstance(wish, CountWish):
+            assert len(ids) == wish.count
+        elif isinstance(wish, NodeWish):
+            for node, wanted in wish.nodes.items():
+                members = {vcpu for entity in case.state.layout.nodes[node] for vcpu in entity.vcpus}
+                assert len(ids & members) == {ENABLED: len(members), DISABLED: 0}.get(wanted, wanted)
+        else:
+            assert wish.enable <= ids
+            assert not wish.disable & ids
+            if wish.exclusive and not case.whole_cores:
+                assert ids == wish.enable
+
+
+@given(solved())
+def test_a_second_plan_is_empty(case: Case) -> None:
+    assert make_plan(case.wish, case.reached, whole_cores=case.whole_cores).steps == ()
+
+
+@given(solved())
+def test_a_plan_says_what_it_reaches(case: Case) -> None:
+    assert enabled(case.reached) == dict(case.plan.reached)
+
+
+@given(solved("count"))
+def test_a_count_makes_live_and_config_agree(case: Case) -> None:
+    assert len(set(enabled(case.reached).values())) == 1
+
+
+@given(solved("nodes"))
+def test_no_step_leaves_the_nodes_asked_for(case: Case) -> None:
+    assert isinstance(case.wish, NodeWish)
+    nodes = case.state.layout.nodes
+    allowed = {vcpu for node in case.wish.nodes for entity in nodes[node] for vcpu in entity.vcpus}
+    assert touched(case.plan) <= allowed
+
+
+@given(solved("vcpus"))
+def test_no_step_touches_a_vcpu_that_was_not_named(case: Case) -> None:
+    assert isinstance(case.wish, VcpuWish)
+    named = case.wish.enable | case.wish.disable
+    if case.whole_cores:
+        named = frozenset(sibling for vcpu in named for sibling in core_of(case.state, vcpu))
+    assert case.wish.exclusive or touched(case.plan) <= named
+
+
+@given(solved())
+def test_no_step_touches_what_the_machine_holds_on_to(case: Case) -> None:
+    held = set() if case.state.live is None else set(case.state.live.cannot_disable)
+    assert not held & {step.entity.index for step in case.plan.steps if step.kind == "unplug"}
+
+
+@given(solved())
+def test_every_step_moves_a_whole_entity_once(case: Case) -> None:
+    moved = [(step.target, step.entity.index) for step in case.plan.steps]
+    assert len(moved) == len(set(moved))
+
+
+@given(st.data(), st.booleans())
+def test_a_wish_that_cannot_be_is_refused_with_its_code(data: st.DataObject, whole_cores: bool) -> None:
+    state = data.draw(states())
+    wish = data.draw(wishes(state.layout))
+    assert (
+        refusal(state, wish, whole_cores)
+        in {
+            CountWish: {None, COUNT_UNREACHABLE, UNPLUG_PENDING},
+            NodeWish: {None, UNKNOWN_NODE, COUNT_UNREACHABLE, NOT_HOTPLUGGABLE, UNPLUG_PENDING},
+            VcpuWish: {None, UNKNOWN_VCPU, PARTIAL_ENTITY, NOT_HOTPLUGGABLE, CONFLICTING_REQUEST, UNPLUG_PENDING},
+        }[type(wish)]
+    )
+
+
+@given(states(ejecting=False), st.integers(1, 200), st.booleans())
+def test_a_count_is_refused_only_where_no_set_of_vcpus_has_it(state: GuestState, count: int, spread: bool) -> None:
+    size = state.layout.entity_size
+    pinned = 0 if state.live is None else len(state.live.cannot_disable)
+    reachable = count % size == 0 and pinned * size <= count <= state.layout.max_vcpus
+    assert refusal(state, CountWish(count, spread)) == (None if reachable else COUNT_UNREACHABLE)
+
+
+@given(states(ejecting=False), st.data())
+def test_a_spread_count_is_as_even_as_the_pinned_vcpus_allow(state: GuestState, data: st.DataObject) -> None:
+    pinned = set() if state.live is None else set(state.live.cannot_disable)
+    count = state.layout.entity_size * data.draw(st.integers(len(pinned) or 1, len(state.layout.entities)))
+    reached = next(iter(make_plan(CountWish(count, spread=True), state).reached.values()))
+    nodes = list(state.layout.nodes.values())
+    have = [[entity for entity in entities if reached.issuperset(entity.vcpus)] for entities in nodes]
+    for entities, there in zip(nodes, have):
+        if len(there) < len(entities):
+            crowded = [other for other in have if len(other) > len(there) + 1]
+            assert all(entity.index in pinned for other in crowded for entity in other)
+
+
+@given(states(scopes=("live",), ejecting=False), st.data())
+def test_a_packed_count_changes_as_few_vcpus_as_possible(state: GuestState, data: st.DataObject) -> None:
+    assert state.live is not None
+    size = state.layout.entity_size
+    count = size * data.draw(st.integers(len(state.live.cannot_disable), len(state.layout.entities)))
+    assert len(make_plan(CountWish(count), state).steps) * size == abs(count - len(state.live.enabled))

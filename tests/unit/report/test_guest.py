@@ -1,0 +1,209 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the modules return is what their RETURN documents, to the last key."""
+
+from __future__ import annotations
+
+import importlib
+import xml.etree.ElementTree as ET
+from typing import Any, Callable
+
+import pytest
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
+    Blocker,
+    ConfigState,
+    GuestFacts,
+    GuestState,
+    LiveState,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import guest_report, info_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import convergence_report, failure_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.vcpus_xml import vcpus_xml
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Inspection
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation
+
+from ..support.asking import bring, look, wish
+from ..support.guests import layout
+from ..support.imitation import REFUSES_FOR_GOOD, Imitation
+from ..support.peer import Peer
+
+StartPeer = Callable[..., Peer]
+
+TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
+
+
+def returned(module: str) -> dict[str, Any]:
+    yaml = pytest.importorskip("yaml", reason="ansible-core brings it along on controllers")
+    found = importlib.import_module(f"ansible_collections.kvm.hotplug.plugins.modules.{module}")
+    documentation: dict[str, Any] = yaml.safe_load(found.RETURN)
+    return documentation
+
+
+def documented_keys(entries: dict[str, Any]) -> dict[str, Any]:
+    return {name: documented_keys(entry.get("contains", {})) for name, entry in entries.items()}
+
+
+def reported_keys(*values: Any) -> dict[str, Any]:
+    """The keys in any of ``values`` and, recursively, below them; lists count for their items."""
+    found: dict[str, Any] = {}
+    for value in values:
+        if isinstance(value, list):
+            for item in value:
+                _merge(found, reported_keys(item))
+        elif isinstance(value, dict):
+            for key, below in value.items():
+                _merge(found.setdefault(key, {}), reported_keys(below))
+    return found
+
+
+def _merge(into: dict[str, Any], other: dict[str, Any]) -> None:
+    for key, below in other.items():
+        _merge(into.setdefault(key, {}), below)
+
+
+def is_a(value: Any, kind: str) -> bool:
+    """Whether a value has this type of the documentation; a bool is no int here."""
+    return isinstance(value, TYPES[kind]) and (kind == "bool" or not isinstance(value, bool))
+
+
+def check_types(entry: dict[str, Any], value: Any, where: str) -> None:
+    if value is None:
+        return
+    assert is_a(value, entry["type"]), where
+    for item in value if entry["type"] == "list" else [value]:
+        if entry["type"] == "list":
+            assert is_a(item, entry["elements"]), where
+        for name, below in entry.get("contains", {}).items():
+            check_types(below, item[name], f"{where}.{name}")
+
+
+def failure(peer: StartPeer) -> dict[str, Any]:
+    result = bring(peer(Imitation(unplug={1: REFUSES_FOR_GOOD})).address, wish("2", "1"))
+    # The edge adds the sentence.
+    return {**convergence_report(result), "msg": ""}
+
+
+def test_vcpu_returns_what_it_documents(peer: StartPeer) -> None:
+    report = {**failure(peer), "backup_file": ""}
+    assert report.pop("changed") is True
+    assert reported_keys(report) == documented_keys(returned("vcpu"))
+    for name, entry in returned("vcpu").items():
+        check_types(entry, report[name], name)
+
+
+def test_vcpu_returns_no_error_code_when_it_succeeds(peer: StartPeer) -> None:
+    done = convergence_report(bring(peer(Imitation()).address, wish("2")))
+    predicted = convergence_report(bring(peer(Imitation()).address, wish("2"), check_mode=True))
+    assert reported_keys(done) == reported_keys(predicted)
+    assert set(done) == {*returned("vcpu"), "changed"} - {"backup_file", "error_code", "msg"}
+
+
+def test_vcpu_info_returns_what_it_documents(peer: StartPeer) -> None:
+    migrating = Imitation(answers={"query-migrate": {"return": {"status": "active"}}})
+    lost = failure_report(Inspection("/q", error=HotplugError("monitor_unreachable", "nobody listens")))
+    seen = info_report(look(peer(migrating).address))
+    report = {"guests": [seen], "failed_guests": [lost], "error_code": "", "msg": ""}
+    assert reported_keys(report) == documented_keys(returned("vcpu_info"))
+    for name, entry in returned("vcpu_info").items():
+        check_types(entry, report[name], name)
+
+
+@pytest.mark.parametrize("shared", ["guest", "vcpus", "nodes", "sparse", "xml", "migration"])
+def test_both_modules_document_what_they_share_in_the_same_words(shared: str) -> None:
+    one, other = returned("vcpu")[shared], returned("vcpu_info")["guests"]["contains"][shared]
+    for only_of_one in ("can_enable", "can_disable"):
+        other.get("contains", {}).pop(only_of_one, None)
+    # When it is returned, and of which moment it tells, is each module's own.
+    for documentation in (one, other):
+        documentation.pop("returned", None)
+        documentation.pop("description")
+    assert one == other
+
+
+def guest_of(live: set[int] | None, config: set[int] | None, **more: Any) -> Observation:
+    machine = layout(sockets=2, cores=2, nodes=2)
+    return Observation(
+        GuestState(
+            GuestFacts(name="web1", state="running" if live else "shutoff"),
+            machine,
+            live=None if live is None else LiveState(frozenset(live), **more),
+            config=None if config is None else ConfigState(frozenset(config)),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("live", "config", "sparse", "drift"),
+    [
+        ({0, 1}, {0, 1}, (False, False), ""),
+        ({0, 2}, {0, 1}, (True, False), "1-2"),
+        ({0, 1}, None, (False, None), None),
+        (None, {0, 3}, (None, True), None),
+        ({1}, {0}, (True, False), "0-1"),
+    ],
+)
+def test_sparse_and_drift_are_told_of_what_is_known(
+    live: set[int] | None, config: set[int] | None, sparse: tuple[bool | None, bool | None], drift: str | None
+) -> None:
+    report = info_report(guest_of(live, config))
+    assert (report["sparse"]["live"], report["sparse"]["config"]) == sparse
+    assert report["drift"] == {"config": drift, "libvirt": None}
+    assert (report["migration"]["feature"] == "sparse-vcpus") is any(sparse)
+
+
+def test_nodes_list_what_they_have_in_each_state() -> None:
+    report = guest_report(guest_of({0, 1, 2}, {0}))
+    assert report["nodes"] == [
+        {"id": 0, "vcpus": "0-1", "live": "0-1", "config": "0"},
+        {"id": 1, "vcpus": "2-3", "live": "2", "config": ""},
+    ]
+
+
+def test_what_stands_in_the_way_is_told_with_reason_and_remedy() -> None:
+    boot = Blocker("not_hotpluggable", "the guest booted on it", "leave it")
+    vcpus = info_report(guest_of({0, 1}, None, cannot_disable={0: boot}))["vcpus"]
+    assert vcpus[0]["can_disable"] == {
+        "code": "not_hotpluggable",
+        "reason": "the guest booted on it",
+        "remedy": "leave it",
+    }
+    assert [vcpu["can_disable"] for vcpu in vcpus[1:]] == [None, None, None]
+    assert [vcpu["hotpluggable"] for vcpu in vcpus] == [False, True, True, True]
+
+
+def test_a_part_of_a_core_cannot_go_alone() -> None:
+    machine = layout(sockets=1, cores=2, threads=4, whole_core_entities=True)
+    state = GuestState(GuestFacts(state="running"), machine, live=LiveState(frozenset(range(4))))
+    vcpu = info_report(Observation(state))["vcpus"][5]
+    assert (vcpu["entity"], vcpu["thread"], vcpu["can_enable"]["code"]) == ("4-7", 1, "partial_entity")
+
+
+def test_the_diff_has_one_line_for_each_vcpu(peer: StartPeer) -> None:
+    diff = convergence_report(bring(peer(Imitation()).address, wish("5"), check_mode=True))["diff"]
+    before, after = diff["before"].splitlines(), diff["after"].splitlines()
+    assert len(before) == len(after) == 8
+    assert [pair for pair in zip(before, after) if pair[0] != pair[1]] == [
+        ("vCPU 5 (node 1): live disabled", "vCPU 5 (node 1): live enabled")
+    ]
+
+
+def test_the_xml_is_that_of_the_rfc() -> None:
+    root = ET.fromstring(guest_report(guest_of({0, 2}, {0}))["xml"])
+    assert root.tag == "vcpus"
+    assert [child.tag for child in root] == ["vcpu"] * 4
+    assert [child.attrib for child in root][2] == {"id": "2", "state": "enabled", "cell": "1"}
+
+
+def test_the_xml_of_a_guest_that_is_shut_off_tells_its_config() -> None:
+    root = ET.fromstring(guest_report(guest_of(None, {0, 3}))["xml"])
+    assert [child.get("state") for child in root] == ["enabled", "disabled", "disabled", "enabled"]
+
+
+def test_the_xml_survives_any_pin_and_scheduler() -> None:
+    vcpu = {"id": 0, "live": "enabled", "config": None, "node": None, "pin": "0-3,^1", "scheduler": "<\"'&>"}
+    attributes = ET.fromstring(vcpus_xml([vcpu]))[0].attrib
+    assert attributes == {"id": "0", "state": "enabled", "pin": "0-3,^1", "scheduler": "<\"'&>"}

@@ -1,0 +1,219 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is left of a plan whose guest agent fails under it: kept or rolled back, and told as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Container, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import DirectSource
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    AGENT_UNAVAILABLE,
+    NOT_HOTPLUGGABLE,
+    HotplugError,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity, GuestFacts, LiveState
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import GuestCpu, SetResult
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer, MachineView
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence, converge
+
+from ..support.asking import code, enabled, run, steps, wish
+from ..support.guests import layout
+
+SILENCE = HotplugError(AGENT_UNAVAILABLE, "the agent does not answer")
+
+
+class MadeUpGuest:
+    """A machine of 8 vCPUs and the agent in it, which numbers its CPUs alike.
+
+    ``silent`` are the requests to online or offline, counted from 1, that get no answer; of these, ``deaf`` ones are
+    not carried out either. ``broken`` is a vCPU that can be neither plugged nor unplugged.
+    """
+
+    def __init__(
+        self,
+        has: str = "012",
+        silent: Container[int] = (),
+        deaf: Container[int] = range(1, 100),
+        broken: int | None = None,
+    ) -> None:
+        self.layout = layout(sockets=4)
+        self.enabled = {int(number) for number in has}
+        self.online = set(self.enabled)
+        self._silent = silent
+        self._deaf = deaf
+        self._broken = broken
+        self._requests = 0
+
+    async def observe(self) -> MachineView:
+        live = LiveState(enabled=frozenset(self.enabled))
+        return MachineView(GuestFacts(state="running"), self.layout, live)
+
+    def latest(self) -> MachineView:
+        return MachineView(GuestFacts(state="running"), self.layout, LiveState(enabled=frozenset(self.enabled)))
+
+    async def plug(self, entities: Sequence[Entity]) -> dict[int, Answer]:
+        answers = {}
+        for entity in entities:
+            if entity.index == self._broken:
+                answers[entity.index] = Answer(FAILED, detail="no", code=NOT_HOTPLUGGABLE)
+            else:
+                self.enabled.update(entity.vcpus)
+                answers[entity.index] = Answer(DONE, took_effect=True)
+        return answers
+
+    async def await_insertion(self, entities: Sequence[Entity], timeout: float) -> dict[int, Answer]:
+        return {entity.index: Answer(DONE, took_effect=True) for entity in entities}
+
+    async def unplug(self, entity: Entity, timeout: float) -> Answer:
+        if entity.index == self._broken:
+            return Answer(FAILED, detail="no", code=NOT_HOTPLUGGABLE)
+        self.enabled.difference_update(entity.vcpus)
+        self.online.difference_update(entity.vcpus)
+        return Answer(DONE, took_effect=True)
+
+    async def settle(self, entities: Sequence[Entity], timeout: float) -> None:
+        raise AssertionError
+
+    async def cpus(self) -> tuple[GuestCpu, ...]:
+        return tuple(GuestCpu(number, number in self.online, number != 0) for number in sorted(self.enabled))
+
+    async def slots(self, logical_ids: Collection[int]) -> Mapping[int, int] | None:
+        return {number: number for number in logical_ids}
+
+    async def set_online(self, wanted: Mapping[int, bool]) -> SetResult:
+        self._requests += 1
+        silent = self._requests in self._silent
+        if not (silent and self._requests in self._deaf):
+            changed = {number for number, is_wanted in wanted.items() if is_wanted is not (number in self.online)}
+            self.online ^= changed
+        if silent:
+            raise SILENCE
+        return SetResult(tuple(wanted))
+
+    async def close(self) -> None:
+        return None
+
+
+def bring(guest: MadeUpGuest, enable: str = "", disable: str = "", **how: Any) -> Convergence:
+    async def machine() -> MadeUpGuest:
+        return guest
+
+    result = Convergence()
+    source = DirectSource(machine, make_agent=lambda: guest)
+    run(lambda: converge(source, Request(wish(enable, disable), timeout=0.5, **how), result))
+    return result
+
+
+def test_an_agent_that_falls_silent_after_a_plug_is_a_failure_that_is_rolled_back() -> None:
+    guest = MadeUpGuest(silent=[1])
+    result = bring(guest, "3-4", rollback=True)
+    assert (code(result), result.changed, enabled(result.after)) == ("agent_unavailable", False, "0-2")
+    assert steps(result) == ["plug 3: undone", "plug 4: undone", "online 3: undone", "online 4: undone"]
+
+
+def test_without_a_rollback_the_plug_stays_and_what_the_guest_uses_is_told() -> None:
+    guest = MadeUpGuest(silent=[1])
+    result = bring(guest, "3")
+    assert (code(result), result.changed, enabled(result.after)) == ("agent_unavailable", True, "0-3")
+    assert steps(result) == ["plug 3: done", "online 3: failed"]
+    assert guest.online == {0, 1, 2}
+
+
+def test_a_silent_agent_that_did_as_it_was_asked_is_seen_to_have_done_it() -> None:
+    result = bring(MadeUpGuest(silent=[1], deaf=()), "3")
+    assert (code(result), steps(result)) == ("agent_unavailable", ["plug 3: done", "online 3: done"])
+
+
+def test_what_was_plugged_is_used_though_something_else_could_not_be() -> None:
+    guest = MadeUpGuest(broken=4)
+    result = bring(guest, "3-5")
+    assert (code(result), result.changed) == ("not_hotpluggable", True)
+    assert steps(result)[:3] == ["plug 3: done", "plug 4: failed", "plug 5: done"]
+    assert steps(result)[3:] == ["online 3: done", "online 4: skipped", "online 5: done"]
+    assert guest.online == {0, 1, 2, 3, 5}
+
+
+def test_what_is_about_to_be_unplugged_again_is_not_onlined_first() -> None:
+    guest = MadeUpGuest(broken=4, silent=[1])
+    result = bring(guest, "3-4", rollback=True)
+    assert (code(result), result.changed) == ("not_hotpluggable", False)
+    assert steps(result) == ["plug 3: undone", "plug 4: failed", "online 3: skipped", "online 4: skipped"]
+
+
+def test_a_drain_without_an_answer_is_taken_back_and_nothing_is_unplugged() -> None:
+    guest = MadeUpGuest(silent=[1], deaf=())
+    result = bring(guest, disable="2")
+    assert (code(result), result.changed) == ("agent_unavailable", False)
+    assert steps(result) == ["offline 2: undone", "unplug 2: skipped"]
+    assert (guest.online, guest.enabled) == ({0, 1, 2}, {0, 1, 2})
+
+
+def test_a_drain_that_cannot_be_taken_back_is_told() -> None:
+    guest = MadeUpGuest(silent=range(1, 100), deaf=range(2, 100))
+    result = bring(guest, disable="2")
+    assert (code(result), result.changed) == ("agent_unavailable", True)
+    assert steps(result) == ["offline 2: done", "unplug 2: skipped"]
+    assert (guest.online, guest.enabled) == ({0, 1}, {0, 1, 2})
+
+
+@pytest.mark.parametrize("silent", [(), (2,)])
+def test_a_core_that_is_only_partly_drained_is_online_again(silent: Container[int]) -> None:
+    class OfCores(MadeUpGuest):
+        async def set_online(self, wanted: Mapping[int, bool]) -> SetResult:
+            if wanted != {2: False, 3: False}:
+                return await super().set_online(wanted)
+            self._requests += 1
+            self.online.discard(2)
+            return SetResult((2,), 3, "agent_error", "CPU 3 is busy", refused=True)
+
+    guest = OfCores("0123", silent)
+    guest.layout = layout(sockets=4, cores=1, threads=2, whole_core_entities=True)
+    result = bring(guest, disable="2-3")
+    assert (code(result), result.changed, guest.online) == ("unplug_refused", False, {0, 1, 2, 3})
+    assert steps(result) == [f"offline 2-3: {'undone' if silent else 'refused'}", "unplug 2-3: skipped"]
+
+
+def test_a_rollback_past_a_silent_agent_still_undoes_what_the_machine_can() -> None:
+    # Onlined 5, offlined 3, 2 and 1, and onlined 1 again, which stayed: the sixth request is to online 2 again.
+    guest = MadeUpGuest(has="0123", broken=1, silent=range(6, 100))
+    result = bring(guest, "5", "1-3", rollback=True)
+    assert (code(result), result.changed) == ("not_hotpluggable", True)
+    assert steps(result)[:4] == ["plug 5: undone", "online 5: undone", "offline 3: done", "unplug 3: undone"]
+    assert (guest.online, guest.enabled) == ({0, 1}, {0, 1, 2, 3})
+
+
+def test_method_agent_without_an_answer_is_judged_by_what_the_guest_then_shows() -> None:
+    done = bring(MadeUpGuest(silent=[1], deaf=()), disable="2", by_agent=True)
+    assert (code(done), done.changed, steps(done)) == ("agent_unavailable", True, ["offline 2: done"])
+    deaf = bring(MadeUpGuest(silent=[1]), disable="2", by_agent=True)
+    assert (code(deaf), deaf.changed, steps(deaf)) == ("agent_unavailable", False, ["offline 2: failed"])
+
+
+def test_method_agent_rolls_back_what_may_have_been_done() -> None:
+    guest = MadeUpGuest(silent=[1], deaf=())
+    result = bring(guest, disable="1-2", by_agent=True, rollback=True)
+    assert (code(result), result.changed, guest.online) == ("agent_unavailable", False, {0, 1, 2})
+
+
+@pytest.mark.parametrize(("refused", "word"), [(True, "refused"), (False, "failed")])
+def test_how_far_method_agent_came_is_told(refused: bool, word: str) -> None:
+    class Halfway(MadeUpGuest):
+        async def set_online(self, wanted: Mapping[int, bool]) -> SetResult:
+            first, second = list(wanted)[:2]
+            self.online.discard(first)
+            return SetResult((first,), second, SILENCE.code, "busy", refused)
+
+    result = bring(Halfway("0123"), disable="1-3", by_agent=True)
+    assert (code(result), result.changed) == ("agent_unavailable", True)
+    assert steps(result) == [
+        "offline 3: done",
+        f"offline 2: {word}",
+        f"offline 1: {'skipped' if refused else 'failed'}",
+    ]

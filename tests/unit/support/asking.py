@@ -1,0 +1,93 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the tests ask the engine for, and what came of it, in few words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, Callable, TypeVar
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import DirectSource, OpenMachine
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.machine import QmpMachine
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import Machine
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import VcpuWish, Wish
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence, converge
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Entry
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation, inspect
+
+# Nothing here takes so long. Who runs into it hangs.
+FOR_EVER = 60.0
+
+Result = TypeVar("Result")
+
+
+def wish(enabled: str = "", disabled: str = "", exclusive: bool = False) -> VcpuWish:
+    """Return the wish to have these vCPUs enabled, those disabled."""
+    return VcpuWish(
+        parse_cpulist(enabled) if enabled else frozenset(),
+        parse_cpulist(disabled) if disabled else frozenset(),
+        exclusive,
+    )
+
+
+def opener(address: str, timeout: float = 10.0) -> OpenMachine:
+    """Return what connects to the monitor at ``address``."""
+
+    async def open_machine() -> Machine:
+        machine = QmpMachine(address, timeout)
+        await machine.connect()
+        return machine
+
+    return open_machine
+
+
+def bring(address: str, wanted: Wish, timeout: float = 10.0, patience: float = 10.0, **how: Any) -> Convergence:
+    """Bring the guest at ``address`` to what is wanted; the monitor may take ``patience`` seconds over an answer."""
+    request = Request(wanted, timeout=timeout, **how)
+    result = Convergence()
+    run(lambda: converge(DirectSource(opener(address, patience)), request, result))
+    return result
+
+
+def look(address: str, patience: float = 10.0) -> Observation:
+    """Look at the guest at ``address``."""
+    return run(lambda: inspect(DirectSource(opener(address, patience))))[0]
+
+
+def run(work: Callable[[], Awaitable[Result]]) -> Result:
+    """Run ``work`` to its end, and see that it leaves nothing running."""
+
+    async def all_of_it() -> Result:
+        result = await asyncio.wait_for(work(), FOR_EVER)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, f"left running: {left}"
+        return result
+
+    return asyncio.run(all_of_it())
+
+
+def entries(result: Convergence) -> list[Entry]:
+    """The journal of a run, empty where there was nothing to do."""
+    return [] if result.journal is None else result.journal.entries
+
+
+def steps(result: Convergence) -> list[str]:
+    """What became of each step, as ``plug 5: done``."""
+    return [f"{entry.step.kind} {entry.vcpus}: {entry.status}" for entry in entries(result)]
+
+
+def enabled(seen: Observation | None) -> str | None:
+    """The vCPUs that are enabled, as a cpulist."""
+    if seen is None or seen.state.live is None:
+        return None
+    return format_cpulist(seen.state.live.enabled)
+
+
+def code(result: Convergence) -> str | None:
+    """The code of the error it ended with, if any."""
+    return None if result.error is None else result.error.code
