@@ -27,7 +27,7 @@ OSPM = "query-acpi-ospm-status"
 LOOKS = (SLOTS, OSPM, "query-status")
 MOVES = ("device_add", "device_del", "stop", "cont")
 
-# What an idle QEMU replies to commands that the recordings lack: recorded with `-S -name web1 -uuid ...`, their -smp and
+# What an idle QEMU replies to commands the recordings lack: recorded with `-S -name web1 -uuid ...`, their -smp and
 # -numa, and with `-M microvm -smp 1,maxcpus=4`.
 USUAL: Mapping[str, Any] = json.loads((HERE / f"answers-{RECORDED_WITH}.json").read_text())
 
