@@ -24,7 +24,7 @@ description:
   - A guest has the variables C(kvm_hotplug), all that M(kvm.hotplug.vcpu_info) returns of one guest (C(guest),
     C(vcpus), C(nodes), C(drift) and so on); C(kvm_hotplug_hypervisor), the host to delegate to;
     C(kvm_hotplug_options), the options that name the guest there, either C(name) and C(uri) or C(qmp_socket); and
-    C(kvm_hotplug_source), the same options as they are valid on the controller.
+    C(kvm_hotplug_controller_options), the same options as they are valid on the controller.
   - A hypervisor has C(kvm_hotplug_guests), the names of its guests in the inventory, and unless another source of the
     inventory has the host already, how to connect to it. The controller has C(ansible_connection=local) and the
     Python that the inventory was made with. The host of a remote uri has C(ansible_host), and where the uri is one of
@@ -309,7 +309,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             "kvm_hotplug": guest.report,
             "kvm_hotplug_hypervisor": guest.hypervisor,
             "kvm_hotplug_options": guest.options,
-            "kvm_hotplug_source": guest.source,
+            "kvm_hotplug_controller_options": guest.source,
         }
         for variable, value in variables.items():
             self.inventory.set_variable(name, variable, mark_unsafe(value))

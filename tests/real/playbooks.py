@@ -63,7 +63,7 @@ class Hypervisors:
             "rollout_state_dir": str(self.state),
             **variables,
         }
-        told = {host: {"kvm_hotplug_wishes": list(guests)} for host, guests in hosts.items()}
+        told = {host: {"kvm_hotplug_desired_guests": list(guests)} for host, guests in hosts.items()}
         self.inventory.write_text(json.dumps({"hypervisors": {"hosts": told, "vars": variables}}))
 
     def record(self, rollout: str, host: str) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def test_a_guest_that_is_a_host_has_a_wish_of_its_own(boot: Boot, tmp_path: Path
     (folder / "host_vars").mkdir(parents=True)
     sockets = [guest.qmp_socket for guest in (web, db)]
     (folder / "guests.yml").write_text(json.dumps({"plugin": "kvm.hotplug.guests", "qmp_sockets": sockets}))
-    (folder / "host_vars" / "web.yml").write_text(json.dumps({"kvm_hotplug_wish": {"count": 4}}))
+    (folder / "host_vars" / "web.yml").write_text(json.dumps({"kvm_hotplug_desired": {"count": 4}}))
     fleet = Hypervisors(tmp_path, {})
     fleet.inventory = folder
     state = {"rollout_state_dir": str(fleet.state)}

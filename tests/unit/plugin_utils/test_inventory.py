@@ -196,7 +196,7 @@ def test_a_guest_tells_how_to_name_it_here_and_on_its_hypervisor(world: World, p
     web1 = variables(parsed, "web1")
     assert web1["kvm_hotplug_hypervisor"] == "kvm2"
     assert web1["kvm_hotplug_options"] == {"name": "web1", "uri": "qemu:///system"}
-    assert web1["kvm_hotplug_source"] == {"name": "web1", "uri": KVM2}
+    assert web1["kvm_hotplug_controller_options"] == {"name": "web1", "uri": KVM2}
     assert web1["kvm_hotplug"]["guest"]["uuid"] == "u1"
     assert web1["kvm_hotplug"]["vcpus"][3]["live"] == "disabled"
     assert variables(parsed, "db")["kvm_hotplug_hypervisor"] == "localhost"
