@@ -173,7 +173,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import
     TIMEOUT_OPTION,
     parse_timeout,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Inspection, inspect_all
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import Inspection, inspect_all
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.inventory_hosts import (
     SOCKETS,
     URIS,

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a guest is to the planner: its layout of entities, and the state of each vCPU, live and in config.
+"""What a guest is to the planner: its layout of entities, and the state of each vCPU, live and in config; its host.
 
 Records are named tuples wherever they can be: each task makes these classes anew, and data classes take five times as
 long.
@@ -208,3 +208,11 @@ class Step(NamedTuple):
     kind: str
     target: str
     entity: Entity
+
+
+class Host(NamedTuple):
+    """A hypervisor: its CPUs, and how many vCPUs each of its guests has enabled, by UUID, as far as that is known."""
+
+    name: str
+    cpus: int
+    guests: Mapping[str, int] = EMPTY

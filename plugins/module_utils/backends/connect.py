@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError, NoListener
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import LONGEST_REPLY_SECONDS
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import LayOut, Ports, Source
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import Machine
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import LONGEST_FOR_AGENT, parse_timeout
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import parse_timeout
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.pool import Pool
@@ -153,6 +154,6 @@ def _agent_maker(address: str, timeout: float) -> MakeAgent:
     def make_agent() -> Agent:
         from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.socket_transport import agent_at
 
-        return agent_at(address, min(timeout, LONGEST_FOR_AGENT))
+        return agent_at(address, min(timeout, LONGEST_REPLY_SECONDS))
 
     return make_agent

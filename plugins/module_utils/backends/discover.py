@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import Connections
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.planner.capacity import Host
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import Host
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import sockets_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import parse_timeout
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import LookAtHost
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import Connections
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.host import InspectHost
 
 
 async def guests_named(params: Mapping[str, Any], kept: Connections) -> list[dict[str, Any]]:
@@ -44,7 +46,7 @@ def host_of(params: Mapping[str, Any]) -> str:
     return hypervisor_of(params["uri"])
 
 
-def host_inspector(options: Sequence[Mapping[str, Any]], kept: Connections) -> LookAtHost:
+def host_inspector(options: Sequence[Mapping[str, Any]], kept: Connections) -> InspectHost:
     """Return what looks at a host: through its libvirt if one of the guests has any, else by its CPUs alone."""
     uris = {host_of(params): params["uri"] for params in options if params["name"] is not None}
 

@@ -12,10 +12,9 @@ from typing import Any
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import connections, source_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.discover import guests_named, names_one
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import Edge, GuestModule, warn
-from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import info_report
-from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import failure_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import failure_report, info_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import check_concurrency, label_of
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Inspection, inspect_all
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import Inspection, inspect_all
 
 
 def run_vcpu_info(module: GuestModule) -> None:

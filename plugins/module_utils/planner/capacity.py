@@ -5,18 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import EMPTY
-
-
-class Host(NamedTuple):
-    """A hypervisor: its CPUs, and how many vCPUs each of its guests has enabled, by UUID, as far as anybody tells."""
-
-    name: str
-    cpus: int
-    guests: Mapping[str, int] = EMPTY
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import Host
 
 
 def overcommitted(host: Host, planned: Sequence[tuple[str | None, int]], most: float) -> str:

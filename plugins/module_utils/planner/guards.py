@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestState
-from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import Plan
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.guards import Guards
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestState
+    from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import Plan
+    from ansible_collections.kvm.hotplug.plugins.module_utils.request.guards import Guards
 
 
 def check_guards(plan: Plan, state: GuestState, guards: Guards) -> None:

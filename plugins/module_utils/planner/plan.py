@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
@@ -34,7 +34,9 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     Step,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.target import resolve
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import Wish
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import Wish
 
 
 class AgentUse(NamedTuple):

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     CONFIG,
     LIVE,
@@ -14,7 +16,9 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     GuestState,
     OnlineState,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import Plan
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import Plan
 
 
 def predict(state: GuestState, plan: Plan) -> GuestState:

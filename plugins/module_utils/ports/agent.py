@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple, Protocol
 
+# An agent replies within a moment or not at all: one that hangs is not given the whole timeout of a step.
+LONGEST_REPLY_SECONDS = 15.0
+
 
 class GuestCpu(NamedTuple):
     """A CPU by the guest's own count; ``logical_id`` need not be the id of the vCPU that it runs on."""

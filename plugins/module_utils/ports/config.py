@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
+    from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
 
 
 class ConfigView(NamedTuple):

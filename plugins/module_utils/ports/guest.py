@@ -10,13 +10,12 @@ from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Callable, Protocol
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import Machine
-
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import ConfigLayout
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import Config
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import Machine
 
 LayOut = Callable[["Domain"], Awaitable["ConfigLayout"]]
 

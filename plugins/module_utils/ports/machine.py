@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity, GuestFacts, Layout, LiveState
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity, GuestFacts, Layout, LiveState
 
 DONE = "done"
 PENDING = "pending"

@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import PARTIAL_ENTITY
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import DISABLED, ENABLED, Blocker, Entity, GuestState
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.vcpus_xml import vcpus_xml
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import Inspection
+    from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation
 
 SPARSE_FEATURE = "sparse-vcpus"
 
@@ -50,6 +53,16 @@ def info_report(seen: Observation) -> dict[str, Any]:
     report["drift"] = {"config": _drift(seen.state), "libvirt": _record_drift(seen.state)}
     report["qemu_args"] = _qemu_args(seen)
     return report
+
+
+def failure_report(inspection: Inspection) -> dict[str, Any]:
+    """Return a guest that could not be inspected: its label, and why."""
+    error = inspection.error
+    return {
+        "guest": inspection.label,
+        "error_code": None if error is None else error.code,
+        "msg": "" if error is None else error.msg,
+    }
 
 
 def _qemu_args(seen: Observation) -> list[str]:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the modules return of a run: of one guest, of a batch, of a guest that could not be inspected."""
+"""What the modules return of a run: of one guest, and of a batch."""
 
 from __future__ import annotations
 
@@ -11,18 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import guest_report, state_lines
 
 if TYPE_CHECKING:
-    from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Inspection, Job
+    from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Job
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence
-
-
-def failure_report(sight: Inspection) -> dict[str, Any]:
-    """Return what there is to say of a guest that could not be looked at."""
-    error = sight.error
-    return {
-        "guest": sight.label,
-        "error_code": None if error is None else error.code,
-        "msg": "" if error is None else error.msg,
-    }
 
 
 def batch_report(jobs: Sequence[Job]) -> dict[str, Any]:

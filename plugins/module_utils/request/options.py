@@ -12,8 +12,6 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICT
 
 # A day: a longer wait for one step is a mistake in the playbook.
 LONGEST_TIMEOUT = 86400
-# An agent answers within a moment or not at all; nobody waits a whole timeout for one that hangs.
-LONGEST_FOR_AGENT = 15.0
 
 GUEST_OPTIONS: dict[str, Any] = {
     "name": {"type": "str"},

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.cpu_mapping import logical_ids
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
@@ -17,9 +18,11 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     HotplugError,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import OFFLINE, ONLINE, OnlineState
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent, GuestCpu, SetResult
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, PENDING, REFUSED, Answer
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Entry
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent, GuestCpu, SetResult
+    from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Entry
 
 # A guest with an udev rule has new CPUs online within a tenth of a second.
 TICK_SECONDS = 0.2

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     CONNECTION_LOST,
@@ -28,11 +28,13 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     GuestState,
     OnlineState,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer, Machine
 from ansible_collections.kvm.hotplug.plugins.module_utils.run import agent_steps
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import UNDONE, Entry, Journal
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports
 
 # A guest that was in order a moment ago needs no longer to take a step of its own back.
 UNDO_SECONDS = 5.0

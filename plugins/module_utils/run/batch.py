@@ -1,14 +1,14 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Many guests in one run: so many at a time, each by itself, and none stops or hides another."""
+"""Many guests brought to their wishes in one run: so many at a time, each by itself."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
-from typing import Callable, TypeVar
+from typing import TYPE_CHECKING, Callable
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     CONFLICTING_REQUEST,
@@ -17,14 +17,15 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     printable,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import LIVE
-from ansible_collections.kvm.hotplug.plugins.module_utils.planner.capacity import Host, overcommitted
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Source
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import Limits
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.capacity import overcommitted
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.concurrency import for_each
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence, Run
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation, inspect
 
-Item = TypeVar("Item")
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Source
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.host import InspectHost
+    from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import Limits
+    from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
 
 
 @dataclass
@@ -43,23 +44,10 @@ class Job:
     skipped: bool = False
 
 
-@dataclass
-class Inspection:
-    """What was seen of one guest of many: an observation, or the error."""
-
-    label: str
-    seen: Observation | None = None
-    warnings: list[str] = field(default_factory=list)
-    error: HotplugError | None = None
-
-
-LookAtHost = Callable[[str], Awaitable[Host]]
-
-
-async def converge_all(jobs: Sequence[Job], limits: Limits, look_at_host: LookAtHost) -> list[str]:
+async def converge_all(jobs: Sequence[Job], limits: Limits, inspect_host: InspectHost) -> list[str]:
     """Bring each guest to its wish; what came of it is in the jobs. Return warnings that concern no single guest.
 
-    Where the hosts' capacity counts, all is planned before the first step is taken. ``look_at_host`` raises
+    Where the hosts' capacity counts, all is planned before the first step is taken. ``inspect_host`` raises
     ``HotplugError``.
     """
     runs = [Run(job.source, job.request, job.result) for job in jobs]
@@ -91,40 +79,16 @@ async def converge_all(jobs: Sequence[Job], limits: Limits, look_at_host: LookAt
 
     numbers = range(len(jobs))
     if limits.max_overcommit is None:
-        await _each(numbers, at_once, limits.concurrency)
+        await for_each(numbers, at_once, limits.concurrency)
         return []
     try:
-        await _each(numbers, prepared, limits.concurrency)
-        warnings = await _judge_hosts(jobs, runs, limits, look_at_host)
-        await _each(numbers, finished, limits.concurrency)
+        await for_each(numbers, prepared, limits.concurrency)
+        warnings = await _judge_hosts(jobs, runs, limits, inspect_host)
+        await for_each(numbers, finished, limits.concurrency)
     finally:
         for run in runs:
             await run.close()
     return warnings
-
-
-async def inspect_all(sources: Mapping[str, Source], concurrency: int) -> list[Inspection]:
-    """Look at each guest; one that cannot be looked at hides no other."""
-    sights = [Inspection(label) for label in sources]
-
-    async def look(sight: Inspection) -> None:
-        try:
-            sight.seen, sight.warnings = await inspect(sources[sight.label])
-        except HotplugError as error:
-            sight.error = error
-
-    await _each(sights, look, concurrency)
-    return sights
-
-
-async def _each(items: Sequence[Item], work: Callable[[Item], Awaitable[None]], concurrency: int) -> None:
-    slots = asyncio.Semaphore(concurrency)
-
-    async def one(item: Item) -> None:
-        async with slots:
-            await work(item)
-
-    await asyncio.gather(*(one(item) for item in items))
 
 
 async def _guarded(job: Job, phase: Callable[[], Awaitable[None]]) -> None:
@@ -151,7 +115,9 @@ def _refuse_duplicates(job: Job, run: Run, labels: dict[tuple[str, str], str]) -
         )
 
 
-async def _judge_hosts(jobs: Sequence[Job], runs: Sequence[Run], limits: Limits, look_at_host: LookAtHost) -> list[str]:
+async def _judge_hosts(
+    jobs: Sequence[Job], runs: Sequence[Run], limits: Limits, inspect_host: InspectHost
+) -> list[str]:
     """Warn of hosts that would get too full, or refuse all that would add to that."""
     warnings: list[str] = []
     for name in sorted({job.host for job in jobs}):
@@ -159,7 +125,7 @@ async def _judge_hosts(jobs: Sequence[Job], runs: Sequence[Run], limits: Limits,
         growing = [(job, run) for job, run in here if _growth(run) > 0]
         if not growing or limits.max_overcommit is None:
             continue
-        host = await look_at_host(name)
+        host = await inspect_host(name)
         problem = overcommitted(host, [_load(run) for _job, run in here], limits.max_overcommit)
         if not problem:
             continue

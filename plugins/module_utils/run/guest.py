@@ -23,8 +23,6 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.guards import check_guards
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import AgentUse, Plan, StillEjecting, make_plan
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.prediction import predict
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports, Source
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import (
     Need,
     Observation,
@@ -34,6 +32,8 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import (
 )
 
 if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports, Source
+    from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.apply import How
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Journal
 

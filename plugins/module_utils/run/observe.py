@@ -16,12 +16,12 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestFacts, GuestState, Layout
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import LayOut, Ports, Source, opened
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import MachineView
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import ConfigLayout
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import MachineView
 
 
 class Observation(NamedTuple):

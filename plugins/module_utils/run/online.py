@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.cpu_mapping import logical_ids
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import AGENT_ERROR, NOT_HOTPLUGGABLE, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Blocker, Entity, Layout, OnlineState
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent, GuestCpu
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent, GuestCpu
 
 _UNPLUGGED = Blocker(
     NOT_HOTPLUGGABLE, "it is not plugged, and the guest's agent cannot plug", "use method hotplug for it"

@@ -23,7 +23,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     MissingLibrary,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestFacts, LiveState
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Inspection
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import Inspection
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation
 
 from ..support.guests import guest, layout

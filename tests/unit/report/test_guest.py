@@ -20,10 +20,10 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     GuestState,
     LiveState,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import guest_report, info_report
-from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import convergence_report, failure_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import failure_report, guest_report, info_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import convergence_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.vcpus_xml import vcpus_xml
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Inspection
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import Inspection
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation
 
 from ..support.asking import bring, look, wish

@@ -8,9 +8,8 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import (
     MOST_VCPUS,
     Slot,
@@ -20,6 +19,9 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots im
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity, Layout
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
 
 X86 = "x86"
 PSERIES = "pseries"

@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout import probe_cache
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import (
@@ -29,7 +29,6 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.q
     numa_arguments,
     smp_argument,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import invalid_reply, read_slots
@@ -41,6 +40,9 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     HotplugError,
     printable,
 )
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
 
 _EMULATORS = {"i686": "i386", "ppc64le": "ppc64", "armv7l": "arm"}
 _EMULATOR_OF_RED_HAT = "/usr/libexec/qemu-kvm"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import (
     PSERIES,
@@ -13,12 +14,14 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.p
     machine_family,
     topology_of,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Cell, Domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import arguments
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import LEVELS
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Cell, Domain
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot
 
 _KIB_PER_MIB = 1024
 # QEMU takes a node's memory on pseries in whole blocks; libvirt rounds up likewise.

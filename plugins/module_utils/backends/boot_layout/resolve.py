@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import (
     ConfigLayout,
     layout_of_domain,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, HotplugError, printable
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
 
 
 async def lay_out(domain: Domain, policy: str, emulator: str | None, timeout: float) -> ConfigLayout:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml import atomic_file
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import RFC, Domain
@@ -16,8 +17,10 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.pa
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import with_enabled
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_config
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, INTERNAL, HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import ConfigView, WriteResult
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
 
 
 class XmlFile:

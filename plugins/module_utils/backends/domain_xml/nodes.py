@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
 
 
 def nodes_of(domain: Domain) -> dict[int, int]:

@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import ConfigLayout
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
+from typing import TYPE_CHECKING
+
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import leading
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_config
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, NOT_HOTPLUGGABLE, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Blocker, ConfigState, GuestFacts, Layout
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import ConfigLayout
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
 
 BOOT_VCPU = Blocker(NOT_HOTPLUGGABLE, "a guest boots on vCPU 0", "leave it enabled")
 

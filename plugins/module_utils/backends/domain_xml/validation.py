@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import prod
+from typing import TYPE_CHECKING
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import leading, with_enabled
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
 
 
 def check_config(domain: Domain, layout: Layout | None, enabled: frozenset[int], forced: bool = False) -> None:

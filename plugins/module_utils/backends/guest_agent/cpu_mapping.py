@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import AGENT_ERROR, HotplugError, printable
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import GuestCpu
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import GuestCpu
 
 REMEDY = (
     "let the guest agent read the guest's sysfs (guest-file-open, guest-file-read and guest-file-close, "

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import base64
 import re
+from typing import TYPE_CHECKING
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import HIGHEST_ID
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import AGENT_ERROR, HotplugError, printable
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import GuestCpu
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
 
 # How agents of all ages say that a command is not theirs: not built in (CommandNotFound since QEMU 9.1, on Windows),
 # a stub, blocked by their configuration, or not now, while file systems are frozen.

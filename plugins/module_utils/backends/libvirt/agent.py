@@ -15,7 +15,6 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.c
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection, imported
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.events import imported_for_qemu
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.reader import Reader
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
@@ -28,6 +27,8 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Gue
 
 if TYPE_CHECKING:
     import libvirt
+
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.reader import Reader
 
 Result = TypeVar("Result")
 

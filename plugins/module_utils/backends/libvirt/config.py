@@ -7,21 +7,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_config
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import (
     LibvirtCallError,
     classify_config_error,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.reader import Reader
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import ConfigView, WriteResult
 
 if TYPE_CHECKING:
     import libvirt
+
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.reader import Reader
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
 
 _AFFECT_CONFIG = 2
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection, imported
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, MissingLibrary
 
 if TYPE_CHECKING:
     import libvirt
+
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi
 
 _HEARD = ("ACPI_DEVICE_OST", "DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR")
 # A hypervisor's guests say much else.

@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError
-from ansible_collections.kvm.hotplug.plugins.module_utils.planner.capacity import Host
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import Host
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
 
 # virConnectGetAllDomainStats: of vCPUs, of active domains, without waiting for calls that keep one.
 _STATS_VCPU = 1 << 3

@@ -10,20 +10,21 @@ import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_state import Record, machine_view
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError, classify
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.events import EventRouter
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.reader import Reader
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.handshake import TICK_SECONDS, Handshake
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import INTERNAL, HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer, MachineView
 
 if TYPE_CHECKING:
     import libvirt
+
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.events import EventRouter
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.reader import Reader
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity
 
 _AFFECT_LIVE = 1
 _ASYNC_UNPLUG = 4

@@ -12,9 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import ConfigLayout
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_state import (
     Record,
     recorded_in,
@@ -26,10 +24,13 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import vcpus_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot, invalid_reply, read_slots
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import GUEST_NOT_RUNNING, HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import LayOut
 
 if TYPE_CHECKING:
     import libvirt
+
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import LayOut
 
 # virConnectGetAllDomainStats: of the process and its vCPUs, and without waiting for a call that keeps the domain.
 _STATS_CPU_AND_VCPU = (1 << 1) | (1 << 3)

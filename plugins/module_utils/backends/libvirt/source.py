@@ -6,16 +6,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.config import LibvirtConfig
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.machine import LibvirtMachine
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.pool import Pool
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.reader import Reader
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import printable
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import LONGEST_REPLY_SECONDS
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import LayOut, Ports
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import LONGEST_FOR_AGENT
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.pool import Pool
 
 
 class LibvirtSource:
@@ -67,7 +70,7 @@ class LibvirtSource:
             if ports.has_agent and not connection.reading:
                 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.agent import LibvirtAgent
 
-                ports.agent = LibvirtAgent(connection, domain, reader, min(self._timeout, LONGEST_FOR_AGENT))
+                ports.agent = LibvirtAgent(connection, domain, reader, min(self._timeout, LONGEST_REPLY_SECONDS))
         if persistent:
             ports.config = LibvirtConfig(connection, domain, reader, self._uri, self._forced, bool(saved))
             ports.lay_out = self._lay_out

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import LEVELS
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot
 
 
 def smp_argument(booted: int, smp: Mapping[str, int]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import NOT_READY_REMEDY
@@ -18,7 +18,6 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     UNPLUG_PENDING,
     UNPLUG_REFUSED,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import (
     DONE,
     FAILED,
@@ -26,6 +25,9 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import (
     REFUSED,
     Answer,
 )
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity
 
 # Events wake whoever waits; the tick is for a last word that got lost, and for guests that say nothing.
 TICK_SECONDS = 0.5

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.arguments import alias_for
@@ -22,8 +22,10 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     UNPLUG_PENDING,
     HotplugError,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer, MachineView
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity
 
 
 class QmpMachine:

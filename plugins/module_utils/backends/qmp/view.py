@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi, blockers
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.arguments import device_argument, smp_argument
@@ -21,10 +21,12 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots im
     read_slots,
     thread_ids,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.monitor import Command
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HOTPLUG_UNSUPPORTED, printable
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Blocker, GuestFacts, LiveState
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import MachineView
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.monitor import Command
 
 QUESTIONS: Mapping[str, Command] = {
     "slots": ("query-hotpluggable-cpus", {}),

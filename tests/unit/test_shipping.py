@@ -1,0 +1,58 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What Ansible ships for each module: every file that its imports reach, also those of functions and annotations."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("jinja2", reason="only controllers have all of ansible-core")
+
+SHIPPED = Path(__file__).absolute().parents[1] / "shipped.py"
+# A module that only inspects needs none of these.
+CONVERGENCE = (
+    "module_utils/planner/",
+    "module_utils/report/results.py",
+    "module_utils/request/guards.py",
+    "module_utils/request/parse.py",
+    "module_utils/request/wish.py",
+    "module_utils/run/agent_steps.py",
+    "module_utils/run/apply.py",
+    "module_utils/run/batch.py",
+    "module_utils/run/guest.py",
+    "module_utils/run/journal.py",
+)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> dict[str, dict[str, int]]:
+    """Return the files of each module, and their bytes, as ansible-core in a process of its own finds them."""
+    done = subprocess.run(
+        [sys.executable, SHIPPED, "--json"], check=True, stdout=subprocess.PIPE, text=True, timeout=120
+    )
+    files: dict[str, dict[str, int]] = json.loads(done.stdout)
+    return files
+
+
+def test_vcpu_info_ships_nothing_that_plans_or_changes(shipped):
+    needless = [name for name in shipped["vcpu_info"] if name.startswith(CONVERGENCE)]
+    assert needless == []
+
+
+def test_vcpu_ships_what_plans_and_changes(shipped):
+    names = shipped["vcpu"]
+    missing = [prefix for prefix in CONVERGENCE if not any(name.startswith(prefix) for name in names)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("module", ["vcpu", "vcpu_batch", "vcpu_info"])
+def test_a_module_ships_no_other_entry(shipped, module):
+    entries = [name for name in shipped[module] if name.startswith(("modules/", "module_utils/entry/"))]
+    assert entries == ["module_utils/entry/module.py", f"module_utils/entry/{module}.py", f"modules/{module}.py"]
