@@ -49,19 +49,10 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
 }
 LOADED_WHEN_NEEDED = ("lxml", "qemu", "libvirt", "libvirt_qemu")
 
-# What still breaks the rules, because XML and the guest's own CPU numbers are handled above the ports. An entry that
+# What still breaks the rules, because the guest's own CPU numbers are handled above the agent port. An entry that
 # is no longer needed fails the test: remove it.
 EXCEPTIONS: set[tuple[str, str]] = {
-    ("backends/domain_xml/state.py", "backends/boot_layout/predict.py"),
-    ("ports/config.py", "backends/domain_xml/domain.py"),
-    ("ports/guest.py", "backends/boot_layout/predict.py"),
-    ("ports/guest.py", "backends/domain_xml/domain.py"),
-    ("report/guest.py", "backends/boot_layout/qemu_args.py"),
     ("run/agent_steps.py", "backends/guest_agent/cpu_mapping.py"),
-    ("run/guest.py", "backends/domain_xml/state.py"),
-    ("run/observe.py", "backends/boot_layout/predict.py"),
-    ("run/observe.py", "backends/domain_xml/domain.py"),
-    ("run/observe.py", "backends/domain_xml/state.py"),
     ("run/online.py", "backends/guest_agent/cpu_mapping.py"),
 }
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError, NoListener
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import LONGEST_REPLY_SECONDS
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import LayOut, Ports, Source
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports, Source
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import Machine
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import parse_timeout
 
 if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.resolve import LayOut
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.pool import Pool
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import Config
@@ -60,12 +61,11 @@ class DirectSource(NamedTuple):
 
     open_machine: OpenMachine | None = None
     config: Config | None = None
-    lay_out: LayOut | None = None
     make_agent: MakeAgent | None = None
 
     async def open(self, reading: bool) -> Ports:
         """A guest whose config is known, and at whose monitor nobody listens, is shut off."""
-        ports = Ports(config=self.config, lay_out=self.lay_out)
+        ports = Ports(config=self.config)
         # It connects when it is first asked.
         agent = self.make_agent() if self.make_agent is not None else None
         if self.open_machine is not None:
@@ -95,16 +95,20 @@ def source_of(params: Mapping[str, Any], kept: Connections) -> Source:
     if params["domain_xml"] is None:
         _refuse(params, ("backup", "xml_detail", "force", "probe", "emulator"), "goes with domain_xml")
         return DirectSource(open_machine, make_agent=make_agent)
+    return DirectSource(open_machine, _xml_file(params, timeout), make_agent)
+
+
+def _xml_file(params: Mapping[str, Any], timeout: float) -> Config:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.config import XmlFile
 
-    config = XmlFile(
+    return XmlFile(
         params["domain_xml"],
         timeout,
+        _layer(params, timeout),
         backup=bool(params.get("backup")),
         detail=params.get("xml_detail"),
         forced=bool(params.get("force")),
     )
-    return DirectSource(open_machine, config, _layer(params, timeout), make_agent)
 
 
 def _with_libvirt(params: Mapping[str, Any], timeout: float, pool: Pool) -> Source:

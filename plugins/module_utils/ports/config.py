@@ -5,30 +5,48 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Callable, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
     from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
-    from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import ConfigState, GuestFacts, Layout
+
+BootArguments = Callable[[Collection[int]], "tuple[str, ...]"]
+
+
+def unknown_arguments(_enabled: Collection[int]) -> tuple[str, ...]:
+    """Return no arguments: those of a config that does not know how QEMU is started."""
+    return ()
 
 
 class ConfigView(NamedTuple):
-    """The config at one moment; ``source`` names what holds it, for people, and ``warning`` what they should know."""
+    """The config at one moment.
 
-    domain: Domain
+    ``facts`` are those of the guest while it is shut off, ``source`` is the name of what holds its config, and
+    ``warning`` is for the user. ``layout`` is that of the next boot; where it is None, ``layout_error`` says why.
+    ``boot_arguments`` returns the arguments of QEMU that start the guest with a set of enabled vCPUs, none where they
+    are unknown; it raises ``HotplugError`` (config_invalid) for a set that QEMU cannot start with.
+    """
+
+    facts: GuestFacts
+    state: ConfigState
+    max_vcpus: int
     source: str
+    layout: Layout | None = None
+    layout_error: HotplugError | None = None
+    boot_arguments: BootArguments = unknown_arguments
     warning: str = ""
 
 
 class WriteResult(NamedTuple):
-    """What became of a write: ``domain`` is the config now, others' changes in between included.
+    """The outcome of a write: ``enabled`` are the config's vCPUs now, others' changes in between included.
 
     ``failure`` is why only a part of it was written, None when all was.
     """
 
     changed: bool
-    domain: Domain
+    enabled: frozenset[int]
     backup_file: str | None = None
     failure: HotplugError | None = None
 
@@ -37,18 +55,21 @@ class Config(Protocol):
     """What holds a guest's config state.
 
     Every method but ``close`` raises ``HotplugError``: guest_not_found when there is no config, config_invalid
-    when it cannot be used, config_locked when somebody else keeps it.
+    when it cannot be used, config_locked when another process keeps it locked. ``layout`` is that of the running
+    machine, None for a guest that is shut off.
     """
 
     async def observe(self) -> ConfigView:
         """Return what the config is; changes nothing."""
 
+    def check(self, enabled: frozenset[int], layout: Layout | None = None) -> None:
+        """Refuse (config_invalid) to have exactly ``enabled`` in the config as last observed, if it could not boot."""
+
     async def write(self, enabled: frozenset[int], layout: Layout | None = None) -> WriteResult:
         """Enable and disable what makes ``enabled`` of the config as last observed, in the config as it is now.
 
-        ``layout`` is the machine's, None where it is not known. What the guest could not boot with is refused and
-        not written.
+        What ``check`` refuses is not written.
         """
 
     async def close(self) -> None:
-        """Let go of the config; never raises."""
+        """Release the config; never raises."""

@@ -6,31 +6,25 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Callable, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import ConfigLayout
-    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import Config
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import Machine
-
-LayOut = Callable[["Domain"], Awaitable["ConfigLayout"]]
 
 
 @dataclass
 class Ports:
     """The open ports of a guest: it is shut off without a machine, and nothing holds its next boot without a config.
 
-    ``lay_out`` tells the layout of the config's domain, and is there where ``config`` is. ``has_agent`` without an
-    ``agent`` is one that must not be asked. ``warnings`` are for the user.
+    ``has_agent`` without an ``agent`` is one that must not be asked. ``warnings`` are for the user.
     """
 
     machine: Machine | None = None
     config: Config | None = None
-    lay_out: LayOut | None = None
     agent: Agent | None = None
     has_agent: bool = False
     warnings: list[str] = field(default_factory=list)

@@ -66,20 +66,16 @@ def failure_report(inspection: Inspection) -> dict[str, Any]:
 
 
 def _qemu_args(seen: Observation) -> list[str]:
-    if seen.domain is None or seen.config_layout is None or seen.state.config is None:
+    if seen.config is None or seen.state.config is None:
         return []
-    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.qemu_args import qemu_args
-
-    return list(qemu_args(seen.domain, seen.config_layout, seen.state.config.enabled))
+    return list(seen.config.boot_arguments(seen.state.config.enabled))
 
 
 def _destination_args(seen: Observation) -> list[str]:
-    """What the machine cannot tell, the memory of NUMA nodes, the domain may."""
-    if seen.destination_args or seen.domain is None or seen.config_layout is None or seen.state.live is None:
+    """Return the machine's, or where it does not know them (the memory of NUMA nodes) those that config has."""
+    if seen.destination_args or seen.config is None or seen.state.live is None:
         return list(seen.destination_args)
-    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.qemu_args import qemu_args
-
-    return list(qemu_args(seen.domain, seen.config_layout, seen.state.live.enabled))
+    return list(seen.config.boot_arguments(seen.state.live.enabled))
 
 
 def _live(state: GuestState) -> frozenset[int] | None:

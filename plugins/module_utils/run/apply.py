@@ -236,7 +236,7 @@ async def _write_config(journal: Journal, ports: Ports, state: GuestState) -> No
         return
     journal.backup_file = written.backup_file
     for entry in entries:
-        is_enabled = not written.domain.enabled.isdisjoint(entry.step.entity.vcpus)
+        is_enabled = not written.enabled.isdisjoint(entry.step.entity.vcpus)
         if written.failure is None or is_enabled is (entry.step.kind == ENABLE):
             entry.end(Answer(DONE, took_effect=True))
         else:

@@ -92,7 +92,7 @@ class Run:
             self.result.before = self.result.after = seen
             check_guards(plan, seen.state, self._request.guards)
             if CONFIG in plan.reached and plan.changes:
-                _check_config(seen, plan, self._request)
+                _check_config(self._ports, seen, plan)
         except HotplugError as error:
             self.result.error = error
         else:
@@ -226,10 +226,7 @@ def _say_what_cannot_be_proven(request: Request, state: GuestState, warnings: li
         )
 
 
-def _check_config(seen: Observation, plan: Plan, request: Request) -> None:
+def _check_config(ports: Ports, seen: Observation, plan: Plan) -> None:
     """Refuse now what libvirt or QEMU would only refuse at the next boot."""
-    if seen.domain is None:
-        return
-    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.state import check_reached
-
-    check_reached(seen.domain, seen.state.layout, plan.reached[CONFIG], seen.config_layout, request.force)
+    if ports.config is not None:
+        ports.config.check(plan.reached[CONFIG], seen.state.layout)

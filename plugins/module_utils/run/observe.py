@@ -12,28 +12,27 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     CONFIG_INVALID,
     GUEST_NOT_READY,
     GUEST_NOT_RUNNING,
+    INTERNAL,
     HotplugError,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestFacts, GuestState, Layout
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import LayOut, Ports, Source, opened
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports, Source, opened
 
 if TYPE_CHECKING:
-    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import ConfigLayout
-    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import ConfigView
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import MachineView
 
 
 class Observation(NamedTuple):
-    """A guest's state and, where config has one, its domain and that domain's layout.
+    """A guest's state, and where it has one its config.
 
-    ``destination_args`` are the arguments of QEMU that have the live vCPUs, none where nobody can tell.
+    ``destination_args`` are the arguments of QEMU that have the live vCPUs, none where they are unknown.
     """
 
     state: GuestState
     destination_args: tuple[str, ...] = ()
-    domain: Domain | None = None
-    config_layout: ConfigLayout | None = None
+    config: ConfigView | None = None
 
 
 class Need(NamedTuple):
@@ -118,34 +117,32 @@ def _with_agent_unasked(seen: Observation) -> Observation:
 
 
 async def _without_agent(ports: Ports, view: MachineView | None, need: Need, known: Observation | None) -> Observation:
-    if ports.config is None or ports.lay_out is None:
+    if ports.config is None:
         return _of_machine(view)
-    if known is not None and known.domain is not None:
-        return _with_config(view, known.domain, known.config_layout)
+    if known is not None and known.config is not None:
+        return _with_config(view, known.config)
     config = await ports.config.observe()
-    domain = config.domain
     ports.warn(config.warning)
-    if view is not None and domain.max_vcpus != view.layout.max_vcpus:
+    if view is not None and config.max_vcpus != view.layout.max_vcpus:
         reason = (
-            f"the config has {domain.max_vcpus} vCPUs at most, the running guest {view.layout.max_vcpus}: "
+            f"the config has {config.max_vcpus} vCPUs at most, the running guest {view.layout.max_vcpus}: "
             "they agree again after the next boot"
         )
         if need.config:
             raise HotplugError(CONFIG_INVALID, f"{reason}; until then use scope live")
         ports.warn(f"{reason}; config is left out")
         return _of_machine(view)
-    return _with_config(view, domain, await _laid_out(ports.lay_out, domain, needed=view is None))
+    return _with_config(view, config)
 
 
-def _with_config(view: MachineView | None, domain: Domain, config_layout: ConfigLayout | None) -> Observation:
-    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.state import config_state, facts_of
-
-    if view is None:
-        layout = config_layout.layout if config_layout is not None else Layout(())
-        state = GuestState(facts_of(domain), layout, config=config_state(domain, layout))
-        return Observation(state, (), domain, config_layout)
-    state = GuestState(view.facts, view.layout, live=view.live, config=config_state(domain, view.layout))
-    return Observation(state, view.destination_args, domain, config_layout)
+def _with_config(view: MachineView | None, config: ConfigView) -> Observation:
+    """The layout of a running guest is the machine's; that of the next boot is needed only without one."""
+    if view is not None:
+        state = GuestState(view.facts, view.layout, live=view.live, config=config.state)
+        return Observation(state, view.destination_args, config)
+    if config.layout is None:
+        raise config.layout_error or HotplugError(INTERNAL, f"{config.source} has neither a layout nor a reason")
+    return Observation(GuestState(config.facts, config.layout, config=config.state), (), config)
 
 
 def _of_machine(view: MachineView | None) -> Observation:
@@ -165,13 +162,3 @@ async def _of_agent(agent: Agent) -> Observation:
 
 def _all(layout: Layout) -> frozenset[int]:
     return frozenset(layout.by_vcpu)
-
-
-async def _laid_out(lay_out: LayOut, domain: Domain, needed: bool) -> ConfigLayout | None:
-    """The layout of a running guest is the machine's; that of the next boot only adds to what can be told."""
-    try:
-        return await lay_out(domain)
-    except HotplugError:
-        if needed:
-            raise
-        return None

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.resolve import BootLayout, lay_out
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
+
 RFC_EXAMPLE = """\
 <domain>
   <vcpu current='1'>3</vcpu>
@@ -33,6 +36,12 @@ RFC_EXAMPLE = """\
   </cpu>
 </domain>
 """
+
+
+async def derive_boot(domain: Domain) -> BootLayout:
+    """Return the machine of the next boot, without a QEMU to ask."""
+    return await lay_out(domain, "never", None, 1.0)
+
 
 # None of these says anything about the guest's vCPUs.
 NOISE = (

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Collection
+from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import (
     ConfigLayout,
@@ -15,9 +16,36 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_I
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
 
 
-async def lay_out(domain: Domain, policy: str, emulator: str | None, timeout: float) -> ConfigLayout:
+class BootLayout(NamedTuple):
+    """The machine that a domain boots on next."""
+
+    domain: Domain
+    laid_out: ConfigLayout
+
+    @property
+    def layout(self) -> Layout:
+        """Its entities."""
+        return self.laid_out.layout
+
+    @property
+    def hotplug(self) -> bool:
+        """Whether it has CPU hotplug."""
+        return self.laid_out.hotplug
+
+    def arguments(self, enabled: Collection[int]) -> tuple[str, ...]:
+        """Return the arguments of QEMU that start it with these vCPUs; see ``qemu_args``."""
+        from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.qemu_args import qemu_args
+
+        return qemu_args(self.domain, self.laid_out, enabled)
+
+
+LayOut = Callable[["Domain"], Awaitable[BootLayout]]
+
+
+async def lay_out(domain: Domain, policy: str, emulator: str | None, timeout: float) -> BootLayout:
     """Return the layout; ``policy`` is the option ``probe``: auto, never or always.
 
     Raises ``HotplugError``: config_invalid for a domain no QEMU would start, or that only QEMU could lay out when it
@@ -26,7 +54,7 @@ async def lay_out(domain: Domain, policy: str, emulator: str | None, timeout: fl
     if policy != "always":
         foretold = layout_of_domain(domain)
         if foretold is not None:
-            return foretold
+            return BootLayout(domain, foretold)
         if policy == "never":
             raise HotplugError(
                 CONFIG_INVALID,
@@ -35,4 +63,4 @@ async def lay_out(domain: Domain, policy: str, emulator: str | None, timeout: fl
             )
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.probe import emulator_of, probe
 
-    return await probe(emulator or emulator_of(domain), domain, timeout)
+    return BootLayout(domain, await probe(emulator or emulator_of(domain), domain, timeout))

@@ -14,8 +14,12 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.ed
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.encoding import SIZE_LIMIT
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.nodes import nodes_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.state import (
+    Definition,
+    DeriveBoot,
+    define,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import with_enabled
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_config
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, INTERNAL, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import ConfigView, WriteResult
 
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class XmlFile:
-    """A file of domain XML.
+    """A file of domain XML; ``derive_boot`` returns the machine of its next boot.
 
     ``timeout`` is how long another run may keep it locked, in seconds. ``detail`` is one of ``xml_edit.DETAILS``,
     or None for what the file shows. With ``backup`` the first write keeps the file as it was beside it.
@@ -34,26 +38,32 @@ class XmlFile:
         self,
         path: str,
         timeout: float,
+        derive_boot: DeriveBoot,
         backup: bool = False,
         detail: str | None = None,
         forced: bool = False,
     ) -> None:
         self._path = path
         self._timeout = timeout
+        self._derive_boot = derive_boot
         self._backup = backup
         self._detail = detail
         self._forced = forced
-        self._observed: Domain | None = None
+        self._observed: Definition | None = None
         self._backup_file: str | None = None
 
     async def observe(self) -> ConfigView:
-        self._observed = await asyncio.to_thread(self._read)
-        return ConfigView(self._observed, self._path, self._warning(self._observed))
+        domain = await asyncio.to_thread(self._read)
+        found = await define(domain, self._derive_boot)
+        self._observed = found._replace(error=self._named(found.error) if found.error is not None else None)
+        return self._observed.view(self._path, self._warning(domain))
+
+    def check(self, enabled: frozenset[int], layout: Layout | None = None) -> None:
+        if self._observed is not None:
+            self._check(self._observed, enabled, layout)
 
     async def write(self, enabled: frozenset[int], layout: Layout | None = None) -> WriteResult:
-        result = await asyncio.to_thread(self._write, enabled, layout)
-        self._observed = result.domain
-        return result
+        return await asyncio.to_thread(self._write, enabled, layout)
 
     async def close(self) -> None:
         return None
@@ -70,22 +80,31 @@ class XmlFile:
         with atomic_file.locked(self._path, SIZE_LIMIT, self._timeout) as held:
             domain = self._parsed(held.data)
             # Only the difference is ours: another run may have changed other vCPUs since we looked.
-            observed = self._observed or domain
-            wanted = (domain.enabled | (enabled - observed.enabled)) - (observed.enabled - enabled)
+            observed = self._observed or Definition(domain, None)
+            before = observed.domain.enabled
+            wanted = (domain.enabled | (enabled - before)) - (before - enabled)
+            now = observed._replace(domain=domain)
+            self._check(now, wanted, layout)
             try:
-                goal, data = self._edited(held.data, domain, wanted, layout)
+                goal, data = self._edited(held.data, now, wanted, layout)
             except HotplugError as error:
                 raise self._named(error) from None
-            if data == held.data:
-                return WriteResult(False, goal, self._backup_file)
-            backup_file = atomic_file.replace(held, data, self._backup and self._backup_file is None)
-            self._backup_file = self._backup_file or backup_file
-            return WriteResult(True, goal, self._backup_file)
+            if data != held.data:
+                backup_file = atomic_file.replace(held, data, self._backup and self._backup_file is None)
+                self._backup_file = self._backup_file or backup_file
+            self._observed = now._replace(domain=goal)
+            return WriteResult(data != held.data, goal.enabled, self._backup_file)
+
+    def _check(self, definition: Definition, enabled: frozenset[int], layout: Layout | None) -> None:
+        try:
+            definition.check(enabled, layout, self._forced)
+        except HotplugError as error:
+            raise self._named(error) from None
 
     def _edited(
-        self, data: bytes, domain: Domain, wanted: frozenset[int], layout: Layout | None
+        self, data: bytes, definition: Definition, wanted: frozenset[int], running: Layout | None
     ) -> tuple[Domain, bytes]:
-        check_config(domain, layout, wanted, self._forced)
+        domain, layout = definition.domain, definition.layout(running)
         entities = () if layout is None else layout.entities
         groups = [entity.vcpus for entity in entities]
         nodes = {vcpu: entity.node for entity in entities if entity.node is not None for vcpu in entity.vcpus}

@@ -1,30 +1,98 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A domain's XML as the planner sees it: which vCPUs the next boot has, and which of them must stay."""
+"""A domain's XML as the config port shows it: the next boot's vCPUs, which of them must stay, and what cannot boot."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Collection
+from typing import TYPE_CHECKING, Callable, NamedTuple, Protocol
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import leading
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_config
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, NOT_HOTPLUGGABLE, HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import Blocker, ConfigState, GuestFacts, Layout
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import Blocker, ConfigState, GuestFacts
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import ConfigView, unknown_arguments
 
 if TYPE_CHECKING:
-    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import ConfigLayout
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
 
 BOOT_VCPU = Blocker(NOT_HOTPLUGGABLE, "a guest boots on vCPU 0", "leave it enabled")
 
 
-def config_state(domain: Domain, layout: Layout) -> ConfigState:
-    """Return the config state; ``layout`` is that of the machine, live or foretold."""
+class NextBoot(Protocol):
+    """The machine of a domain's next boot."""
+
+    @property
+    def layout(self) -> Layout:
+        """Its entities."""
+
+    @property
+    def hotplug(self) -> bool:
+        """Whether it has CPU hotplug; without, it can only have the first so many of its vCPUs."""
+
+    def arguments(self, enabled: Collection[int]) -> tuple[str, ...]:
+        """Return QEMU's arguments for these vCPUs, none where they are unknown; raises config_invalid."""
+
+
+DeriveBoot = Callable[["Domain"], Awaitable[NextBoot]]
+
+
+class Definition(NamedTuple):
+    """A domain's XML and the machine of its next boot; where that is None, ``error`` says why."""
+
+    domain: Domain
+    next_boot: NextBoot | None
+    error: HotplugError | None = None
+
+    def view(self, source: str, warning: str = "") -> ConfigView:
+        """Return what the config port shows; ``source`` is the name of what holds the XML."""
+        return ConfigView(
+            facts=facts_of(self.domain),
+            state=config_state(self.domain),
+            max_vcpus=self.domain.max_vcpus,
+            source=source,
+            layout=None if self.next_boot is None else self.next_boot.layout,
+            layout_error=self.error,
+            boot_arguments=unknown_arguments if self.next_boot is None else self.next_boot.arguments,
+            warning=warning,
+        )
+
+    def layout(self, running: Layout | None) -> Layout | None:
+        """Return the layout of the ``running`` machine, or without one that of the next boot if it is known."""
+        return self.next_boot.layout if running is None and self.next_boot is not None else running
+
+    def check(self, enabled: frozenset[int], layout: Layout | None, forced: bool) -> None:
+        """Refuse a config state that libvirt or QEMU would refuse only at the next boot.
+
+        ``layout`` is that of the running machine. ``forced`` allows vCPUs on nodes without memory. Raises
+        ``HotplugError`` (config_invalid).
+        """
+        check_config(self.domain, self.layout(layout), enabled, forced)
+        scattered = enabled - leading(enabled)
+        if scattered and self.next_boot is not None and not self.next_boot.hotplug:
+            raise HotplugError(
+                CONFIG_INVALID,
+                f"vCPU {format_cpulist(scattered)} would be enabled and one below it not, but this machine has no CPU "
+                "hotplug: it can only boot with the first so many; ask for a count",
+            )
+
+
+async def define(domain: Domain, derive_boot: DeriveBoot) -> Definition:
+    """Return the domain with its next boot's machine, or with the ``HotplugError`` of deriving that."""
+    try:
+        return Definition(domain, await derive_boot(domain))
+    except HotplugError as error:
+        return Definition(domain, None, error)
+
+
+def config_state(domain: Domain) -> ConfigState:
+    """Return the config state."""
     return ConfigState(
         enabled=domain.enabled,
-        cannot_disable={0: BOOT_VCPU} if layout.entities else {},
+        cannot_disable={0: BOOT_VCPU},
         hotpluggable=domain.hotpluggable,
         order=domain.order,
         pins=domain.pins,
@@ -33,22 +101,5 @@ def config_state(domain: Domain, layout: Layout) -> ConfigState:
 
 
 def facts_of(domain: Domain) -> GuestFacts:
-    """Return who the guest is, that is shut off."""
+    """Return the facts of a guest that is shut off."""
     return GuestFacts(name=domain.name, uuid=domain.uuid, state="shutoff", arch=domain.arch, machine=domain.machine)
-
-
-def check_reached(
-    domain: Domain, layout: Layout, enabled: frozenset[int], config_layout: ConfigLayout | None, force: bool
-) -> None:
-    """Refuse a config state that libvirt or QEMU would refuse only at the next boot.
-
-    ``force`` allows vCPUs on nodes without memory. Raises ``HotplugError`` (config_invalid).
-    """
-    check_config(domain, layout, enabled, force)
-    scattered = enabled - leading(enabled)
-    if scattered and config_layout is not None and not config_layout.hotplug:
-        raise HotplugError(
-            CONFIG_INVALID,
-            f"vCPU {format_cpulist(scattered)} would be enabled and one below it not, but this machine has no CPU "
-            "hotplug: it can only boot with the first so many; ask for a count",
-        )

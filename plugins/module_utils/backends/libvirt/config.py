@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_config
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.state import Definition, define
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import (
     LibvirtCallError,
     classify_config_error,
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import libvirt
 
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.state import DeriveBoot
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.reader import Reader
     from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
@@ -51,32 +52,39 @@ class LibvirtConfig:
     """The persistent definition of a domain; ``forced`` allows vCPUs on nodes without memory."""
 
     def __init__(
-        self, connection: Connection, domain: libvirt.virDomain, reader: Reader, source: str, forced: bool, saved: bool
+        self,
+        connection: Connection,
+        domain: libvirt.virDomain,
+        reader: Reader,
+        derive_boot: DeriveBoot,
+        source: str,
+        forced: bool,
+        saved: bool,
     ) -> None:
         self._connection = connection
         self._domain = domain
         self._reader = reader
+        self._derive_boot = derive_boot
         self._source = source
         self._forced = forced
         self._saved = saved
-        self._observed: Domain | None = None
+        self._observed: Definition | None = None
 
     async def observe(self) -> ConfigView:
-        try:
-            self._observed = await self._reader.config()
-        except LibvirtCallError as error:
-            raise error.error("cannot read the config state") from None
-        return ConfigView(self._observed, self._source, self._warning())
+        self._observed = await define(await self._read(), self._derive_boot)
+        return self._observed.view(self._source, self._warning())
+
+    def check(self, enabled: frozenset[int], layout: Layout | None = None) -> None:
+        if self._observed is not None:
+            self._observed.check(enabled, layout, self._forced)
 
     async def write(self, enabled: frozenset[int], layout: Layout | None = None) -> WriteResult:
-        try:
-            domain = await self._reader.config()
-        except LibvirtCallError as error:
-            raise error.error("cannot read the config state") from None
+        domain = await self._read()
         # Only the difference is ours: somebody else may have changed other vCPUs since we looked.
-        observed = self._observed or domain
-        wanted = (domain.enabled | (enabled - observed.enabled)) - (observed.enabled - enabled)
-        check_config(domain, layout, wanted, self._forced)
+        observed = self._observed or Definition(domain, None)
+        before = observed.domain.enabled
+        wanted = (domain.enabled | (enabled - before)) - (before - enabled)
+        observed._replace(domain=domain).check(wanted, layout, self._forced)
         todo = changes(domain, wanted)
         failure = None
         for change in todo:
@@ -88,11 +96,17 @@ class LibvirtConfig:
                 code, remedy = classify_config_error(error)
                 failure = HotplugError(code, f"libvirt says: {error.desc}; {remedy}")
                 break
-        self._observed = (await self.observe()).domain
-        return WriteResult(bool(todo), self._observed, failure=failure)
+        self._observed = observed._replace(domain=await self._read())
+        return WriteResult(bool(todo), self._observed.domain.enabled, failure=failure)
 
     async def close(self) -> None:
         return None
+
+    async def _read(self) -> Domain:
+        try:
+            return await self._reader.config()
+        except LibvirtCallError as error:
+            raise error.error("cannot read the config state") from None
 
     def _warning(self) -> str:
         if not self._saved:

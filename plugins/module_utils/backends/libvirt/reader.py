@@ -28,9 +28,9 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import GUEST_NO
 if TYPE_CHECKING:
     import libvirt
 
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.resolve import LayOut
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
-    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import LayOut
 
 # virConnectGetAllDomainStats: of the process and its vCPUs, and without waiting for a call that keeps the domain.
 _STATS_CPU_AND_VCPU = (1 << 1) | (1 << 3)
@@ -72,7 +72,7 @@ class Reader:
         job = await self._connection.call(self._domain.jobStats)
         domain = read or await self.live()
         migrating = job.get("type", _JOB_NONE) != _JOB_NONE and job.get("operation") in _MIGRATIONS
-        laid_out = ConfigLayout(await self._slots()) if self._ask_qemu else await self._lay_out(domain)
+        laid_out = ConfigLayout(await self._slots()) if self._ask_qemu else (await self._lay_out(domain)).laid_out
         return await self.again(Record(domain, laid_out, migrating=migrating))
 
     async def again(self, known: Record) -> Record:

@@ -14,9 +14,10 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.machi
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.reader import Reader
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import printable
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import LONGEST_REPLY_SECONDS
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import LayOut, Ports
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports
 
 if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.resolve import LayOut
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.pool import Pool
 
@@ -72,8 +73,9 @@ class LibvirtSource:
 
                 ports.agent = LibvirtAgent(connection, domain, reader, min(self._timeout, LONGEST_REPLY_SECONDS))
         if persistent:
-            ports.config = LibvirtConfig(connection, domain, reader, self._uri, self._forced, bool(saved))
-            ports.lay_out = self._lay_out
+            ports.config = LibvirtConfig(
+                connection, domain, reader, self._lay_out, self._uri, self._forced, bool(saved)
+            )
         return ports
 
     async def _has_agent(self, reader: Reader) -> bool:

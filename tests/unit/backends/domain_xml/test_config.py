@@ -29,7 +29,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity, Layout
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import Config, WriteResult
 
-from ...support.domains import RFC_EXAMPLE
+from ...support.domains import RFC_EXAMPLE, derive_boot
 
 TWO_OF_EIGHT = "<domain>\n  <vcpu current='2'>8</vcpu>\n</domain>\n"
 
@@ -42,12 +42,12 @@ def path(tmp_path: Path) -> Path:
 
 
 def observe(path: Path) -> frozenset[int]:
-    return asyncio.run(XmlFile(str(path), 1).observe()).domain.enabled
+    return asyncio.run(XmlFile(str(path), 1, derive_boot).observe()).state.enabled
 
 
 def write(path: Path, *enabled: int, layout: Layout | None = None, timeout: float = 1, **options: Any) -> WriteResult:
     async def converse() -> WriteResult:
-        file: Config = XmlFile(str(path), timeout, **options)
+        file: Config = XmlFile(str(path), timeout, derive_boot, **options)
         await file.observe()
         try:
             return await file.write(frozenset(enabled), layout)
@@ -80,7 +80,7 @@ def listing(path: Path) -> list[str]:
 def test_what_is_written_is_observed(path: Path) -> None:
     result = write(path, 0, 1, 5)
     assert result.changed
-    assert result.domain.enabled == {0, 1, 5}
+    assert result.enabled == {0, 1, 5}
     assert result.backup_file is None
     assert observe(path) == {0, 1, 5}
 
@@ -149,7 +149,7 @@ class TestBackup:
 
     def test_one_run_makes_one_of_the_file_as_it_was_before(self, path: Path) -> None:
         async def converse() -> list[WriteResult]:
-            file = XmlFile(str(path), 1, backup=True)
+            file = XmlFile(str(path), 1, derive_boot, backup=True)
             await file.observe()
             return [await file.write(frozenset({0})), await file.write(frozenset({0, 7}))]
 
@@ -167,13 +167,13 @@ class TestBackup:
 class TestOtherRuns:
     def test_what_they_changed_meanwhile_stays_changed(self, path: Path) -> None:
         async def converse() -> WriteResult:
-            mine, other = XmlFile(str(path), 1), XmlFile(str(path), 1)
+            mine, other = XmlFile(str(path), 1, derive_boot), XmlFile(str(path), 1, derive_boot)
             await mine.observe()
             await other.observe()
             await other.write(frozenset({0, 1, 4}))
             return await mine.write(frozenset({0, 6}))
 
-        assert asyncio.run(converse()).domain.enabled == {0, 4, 6}
+        assert asyncio.run(converse()).enabled == {0, 4, 6}
         assert observe(path) == {0, 4, 6}
 
     def test_a_lock_that_does_not_end_is_reported_with_its_holder(self, path: Path) -> None:
@@ -186,7 +186,7 @@ class TestOtherRuns:
 
     def test_a_lock_that_ends_is_waited_for(self, path: Path) -> None:
         async def converse() -> WriteResult:
-            file = XmlFile(str(path), 5)
+            file = XmlFile(str(path), 5, derive_boot)
             with locked(path):
                 writing = asyncio.create_task(file.write(frozenset({0})))
                 await asyncio.sleep(0.2)
@@ -197,7 +197,7 @@ class TestOtherRuns:
 
     def test_a_file_that_was_replaced_while_waiting_is_read_again(self, path: Path) -> None:
         async def converse() -> WriteResult:
-            file = XmlFile(str(path), 5)
+            file = XmlFile(str(path), 5, derive_boot)
             await file.observe()
             with locked(path):
                 writing = asyncio.create_task(file.write(frozenset({0, 1, 2})))
@@ -207,7 +207,7 @@ class TestOtherRuns:
                 new.replace(path)
             return await writing
 
-        assert asyncio.run(converse()).domain.enabled == {0, 1, 2, 3, 4}
+        assert asyncio.run(converse()).enabled == {0, 1, 2, 3, 4}
 
     def test_an_editor_that_does_not_lock_is_not_overwritten(self, path: Path) -> None:
         with atomic_file.locked(str(path), 1000, 1) as held:

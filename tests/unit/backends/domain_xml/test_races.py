@@ -19,9 +19,15 @@ import pytest
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.config import XmlFile
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
 
+from ...support.domains import derive_boot
+
 PREAMBLE = """
 import asyncio, sys
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.resolve import lay_out
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.config import XmlFile
+
+def derive_boot(domain):
+    return lay_out(domain, "never", None, 1.0)
 """
 
 # Enables its own vCPUs one by one, each in a run of its own.
@@ -29,8 +35,8 @@ ENABLE_MINE = (
     PREAMBLE
     + """
 async def enable(vcpu):
-    file = XmlFile(sys.argv[1], 60)
-    enabled = (await file.observe()).domain.enabled
+    file = XmlFile(sys.argv[1], 60, derive_boot)
+    enabled = (await file.observe()).state.enabled
     await file.write(enabled | {vcpu})
 
 print("ready", flush=True)
@@ -45,7 +51,7 @@ FLIP = (
     PREAMBLE
     + """
 async def flip():
-    file = XmlFile(sys.argv[1], 60, backup=True)
+    file = XmlFile(sys.argv[1], 60, derive_boot, backup=True)
     print("ready", flush=True)
     while True:
         for enabled in ({0}, set(range(0, 512, 2))):
@@ -104,7 +110,7 @@ def test_a_run_that_is_killed_at_any_moment_leaves_the_old_file_or_the_new_one(t
         assert read_domain(copy.read_bytes()).enabled == {0}
 
     async def write() -> None:
-        await XmlFile(str(path), 1).write(frozenset({0, 3}))
+        await XmlFile(str(path), 1, derive_boot).write(frozenset({0, 3}))
 
     asyncio.run(write())
     assert read_domain(path.read_bytes()).enabled == {0, 3}

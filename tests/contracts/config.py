@@ -1,0 +1,143 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What every adapter of the config port has to do, whatever holds the config state."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Set
+from dataclasses import dataclass
+from typing import Callable
+
+import pytest
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import Config
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports, Source, opened
+
+PATIENCE = 240.0
+
+Work = Callable[[Config], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A config of vCPUs 0 and 1 of 8, and how others read and change it.
+
+    ``read`` returns all that is stored, ``enabled`` the vCPUs enabled in that, ``enable`` enables one more.
+    ``closed`` is awaited when the source is no longer used.
+    """
+
+    source: Source
+    read: Callable[[], str]
+    enabled: Callable[[str], Set[int]]
+    enable: Callable[[int], None]
+    closed: Callable[[], Awaitable[None]] | None = None
+
+    def now(self) -> Set[int]:
+        """Return the vCPUs that others find enabled."""
+        return self.enabled(self.read())
+
+    def use(self, work: Work, reading: bool = False) -> None:
+        """Open the config for ``work``."""
+
+        async def all_of_it() -> None:
+            try:
+                async with opened(self.source, reading) as ports:
+                    await work(_config_of(ports))
+            finally:
+                if self.closed is not None:
+                    await self.closed()
+
+        asyncio.run(asyncio.wait_for(all_of_it(), PATIENCE))
+
+
+def _config_of(ports: Ports) -> Config:
+    assert ports.config is not None
+    return ports.config
+
+
+class ConfigContract:
+    """The contract as tests; a subclass has the fixture ``stored``."""
+
+    def test_it_shows_what_is_there(self, stored: Stored) -> None:
+        async def look(config: Config) -> None:
+            view = await config.observe()
+            assert view.state.enabled == stored.now() == {0, 1}
+            assert view.max_vcpus == 8
+            assert view.facts.state == "shutoff"
+            assert view.source
+            assert view.state.cannot_disable.keys() == {0}
+
+        before = stored.read()
+        stored.use(look, reading=True)
+        assert stored.read() == before
+
+    def test_it_knows_the_layout_of_the_next_boot(self, stored: Stored) -> None:
+        async def look(config: Config) -> None:
+            view = await config.observe()
+            assert view.layout is not None
+            assert view.layout.max_vcpus == 8
+            assert view.layout_error is None
+
+        stored.use(look, reading=True)
+
+    def test_it_knows_the_arguments_of_any_set_of_vcpus(self, stored: Stored) -> None:
+        async def look(config: Config) -> None:
+            arguments = " ".join((await config.observe()).boot_arguments(frozenset({0, 5})))
+            assert "cpus=1,maxcpus=8" in arguments
+            assert "id=vcpu5" in arguments
+
+        stored.use(look, reading=True)
+
+    def test_it_is_written_once(self, stored: Stored) -> None:
+        async def write(config: Config) -> None:
+            await config.observe()
+            written = await config.write(frozenset({0, 3, 5}))
+            assert written.changed is True
+            assert written.enabled == {0, 3, 5}
+            assert written.failure is None
+            view = await config.observe()
+            assert view.state.enabled == stored.now() == {0, 3, 5}
+            assert view.state.hotpluggable >= {1, 3, 5}
+            before = stored.read()
+            again = await config.write(frozenset({0, 3, 5}))
+            assert again.changed is False
+            assert again.enabled == {0, 3, 5}
+            assert stored.read() == before
+
+        stored.use(write)
+
+    def test_it_keeps_what_others_changed_meanwhile(self, stored: Stored) -> None:
+        async def write(config: Config) -> None:
+            await config.write(frozenset({0, 1, 2}))
+            assert (await config.observe()).state.enabled == {0, 1, 2}
+            stored.enable(6)
+            written = await config.write(frozenset({0, 1, 3}))
+            assert written.enabled == stored.now() == {0, 1, 3, 6}
+
+        stored.use(write)
+
+    def test_what_could_not_boot_is_refused_and_not_written(self, stored: Stored) -> None:
+        async def try_it(config: Config) -> None:
+            await config.observe()
+            with pytest.raises(HotplugError) as checked:
+                config.check(frozenset({1, 2}))
+            with pytest.raises(HotplugError) as written:
+                await config.write(frozenset({1, 2}))
+            assert checked.value.code == written.value.code == "config_invalid"
+
+        before = stored.read()
+        stored.use(try_it)
+        assert stored.read() == before
+
+    def test_what_can_boot_passes_the_check(self, stored: Stored) -> None:
+        async def check(config: Config) -> None:
+            await config.observe()
+            config.check(frozenset({0, 2, 7}))
+
+        before = stored.read()
+        stored.use(check, reading=True)
+        assert stored.read() == before
