@@ -1,34 +1,36 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The inventory of guests: what libvirts and folders of sockets have, as hosts, and their hypervisors beside them."""
+"""The inventory plugin: the guests of libvirt daemons and QMP sockets, and their hypervisors, as hosts."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: guests
-short_description: Guests of QEMU/KVM as hosts, with the state of their vCPUs
+short_description: QEMU/KVM guests as hosts, with the state of their vCPUs
 version_added: 0.1.0
 author:
   - the kvm.hotplug authors (@kvm-hotplug)
 description:
-  - Looks at all guests of libvirts, near and far, and at those that have a monitor in a folder, and makes each a host.
-    The hypervisors they run on become hosts too, so that tasks can be delegated to them.
-  - The file that configures it is named C(guests.yml) or C(kvm_hotplug.yml), or ends in C(.guests.yml) or
-    C(.kvm_hotplug.yml); C(.yaml) will do as well.
-  - It only looks. Connections to libvirt are read-only.
+  - Finds the guests of the given libvirt daemons, local and remote, and of the given QMP sockets, and makes each guest
+    a host. Their hypervisors become hosts too, so that tasks can be delegated to them.
+  - The configuration file must be named C(guests.yml) or C(kvm_hotplug.yml), or end in C(.guests.yml) or
+    C(.kvm_hotplug.yml); the extension C(.yaml) is accepted too.
+  - The plugin only reads. Its connections to libvirt are read-only.
   - All guests are in the group C(guests), and in C(hypervisor_NAME) and C(state_STATE), such as C(state_running),
-    C(state_paused) and C(state_shutoff). In C(drifted) are those whose live and config state differ, or of which
-    libvirt's record and QEMU do; in C(sparse) those whose enabled vCPUs are not 0 to n-1, live or in config. The
-    hypervisors are in the group C(hypervisors), and in none of these.
+    C(state_paused) and C(state_shutoff). The group C(drifted) has the guests whose live and config state differ, or
+    whose vCPUs differ between libvirt's record and QEMU; C(sparse) has those whose enabled vCPUs are not 0 to n-1, in
+    the live or the config state. The hypervisors are in the group C(hypervisors), and in none of these.
   - A guest has the variables C(kvm_hotplug), all that M(kvm.hotplug.vcpu_info) returns of one guest (C(guest),
     C(vcpus), C(nodes), C(drift) and so on); C(kvm_hotplug_hypervisor), the host to delegate to;
-    C(kvm_hotplug_options), the options that name the guest there, either C(name) and C(uri) or C(qmp_socket); and
-    C(kvm_hotplug_controller_options), the same options as they are valid on the controller.
-  - A hypervisor has C(kvm_hotplug_guests), the names of its guests in the inventory, and unless another source of the
-    inventory has the host already, how to connect to it. The controller has C(ansible_connection=local) and the
-    Python that the inventory was made with. The host of a remote uri has C(ansible_host), and where the uri is one of
-    SSH, its user, port and key file.
+    C(kvm_hotplug_options), the options that name the guest on its hypervisor, either C(name) and C(uri) or
+    C(qmp_socket); and C(kvm_hotplug_controller_options), the options that name it on the controller.
+  - A hypervisor has the variable C(kvm_hotplug_guests), the names of its guests in the inventory, and the variables
+    that Ansible needs to connect to it, unless another inventory source has defined the host already. For the
+    controller these are C(ansible_connection=local) and the Python that runs Ansible; for the host of a remote URI
+    C(ansible_host), and, if the transport is SSH, its user, port and key file.
+  - The variables C(kvm_hotplug_desired) of a guest and C(kvm_hotplug_desired_guests) and C(kvm_hotplug_defaults) of a
+    hypervisor are yours to set. The playbooks C(kvm.hotplug.rollout) and C(kvm.hotplug.audit) read them.
 options:
   plugin:
     description:
@@ -38,50 +40,52 @@ options:
     choices: [kvm.hotplug.guests]
   uris:
     description:
-      - The libvirts to look at, such as V(qemu:///system) and V(qemu+ssh://root@kvm1.example.com/system).
-      - Each is a uri, or a dictionary of C(uri) and C(hypervisor), the name that its host has, or shall have, in the
-        inventory. Without, a remote host is named as in the uri, and the controller C(localhost).
-      - On its own host, the libvirt of a remote uri is taken to be found by the same uri without the transport, the
-        host and all parameters, but for the parameter C(socket) of a uri of SSH.
-      - Connections over SSH must not ask for a password. The parameter C(no_tty=1) keeps them from doing so.
+      - The libvirt daemons to query, such as V(qemu:///system) and V(qemu+ssh://root@kvm1.example.com/system).
+      - Each entry is a URI, or a dictionary of C(uri) and C(hypervisor), the name of its host in the inventory. Without
+        C(hypervisor), the host of a remote URI is named as in the URI, and the controller C(localhost).
+      - C(kvm_hotplug_options) names a guest of a remote URI by the same URI without transport, host and parameters.
+        Only the parameter C(socket) of an SSH URI is kept.
+      - SSH must not ask for a password. The URI parameter C(no_tty=1) makes it fail instead.
     type: list
     elements: raw
     default: []
   qmp_sockets:
     description:
-      - The monitors of guests that libvirt does not run, on the controller, as shell patterns such as
+      - The monitor sockets, on the controller, of QEMU guests that libvirt does not manage, as shell patterns such as
         V(/run/guests/*/qmp.sock).
     type: list
     elements: str
     default: []
   hostname:
     description:
-      - What guests are named by in the inventory.
-      - Other characters than letters, digits and C(._+-) become C(_). A guest without a name is named by its socket.
-      - Where that makes two hosts of the same name, a guest's and a hypervisor's among them, the guests of this name
-        get the hypervisor's before it; and where that is not enough, their UUID and a number after it.
+      - How guests are named in the inventory.
+      - Characters other than letters, digits and C(._+-) are replaced by C(_), as are a leading C(.), C(+) or C(-) and
+        the dot of a trailing C(.yml), C(.yaml) or C(.json). A guest without a name is named by its socket.
+      - No guest gets the name of another guest, of a hypervisor, of C(localhost), or of a group that the inventory has
+        when this plugin runs. Such a name gets the hypervisor's name before it; if that is not enough, the UUID and a
+        number after it. A host of the guest's name that another inventory source defines is the same host.
     type: str
     choices:
       name: The guest's name.
       uuid: Its UUID, or its name if it has none.
-      hypervisor_name: The hypervisor's name and the guest's, as in C(kvm1_web1), which never depends on other guests.
+      hypervisor_name: The names of the hypervisor and the guest, as in C(kvm1_web1).
     default: name
   unreachable:
     description:
-      - What to do about libvirts and guests that cannot be looked at. A library that is missing is an error anyway.
+      - What to do if a libvirt daemon or a guest cannot be queried. A missing Python library is always an error.
     type: str
     choices:
-      warn: Go on without them, with a warning for each. They are looked at again the next time, whatever the cache has.
-      fail: Make no inventory.
+      warn: Continue without them, with a warning for each. They are queried again the next time, even with a cache.
+      fail: Fail.
     default: warn
   max_concurrency:
     description:
-      - How many guests to look at at once, at most 256.
+      - How many guests to query at once, at most 256.
     type: int
     default: 16
   timeout:
     description:
-      - How many seconds a QEMU may take over one answer. A libvirt has 45 more.
+      - How many seconds QEMU may take for one reply. libvirt has 45 seconds more.
     type: float
     default: 15.0
 extends_documentation_fragment:
@@ -91,9 +95,13 @@ requirements:
   - libvirt-python >= 9.0 and lxml on the controller, for O(uris)
   - qemu.qmp >= 0.0.6 on the controller, for O(qmp_sockets)
 notes:
-  - Nothing connects to the guests themselves. Delegate what concerns them, and set C(gather_facts=false).
-  - The cache keeps what was seen, and C(--flush-cache) or C(meta=refresh_inventory) looks again. The modules rely on
-    none of it, for they look for themselves.
+  - The inventory has no connection to the guests' own systems. Delegate tasks to C(kvm_hotplug_hypervisor), and set
+    C(gather_facts=false).
+  - The owner of a guest chooses its name. Ansible reads inventory sources in the order of C(--inventory), and the files
+    of a folder in alphabetical order. Let it read this plugin's file after all that define groups, or set
+    O(hostname=hypervisor_name), because a guest that is named like a group takes the group's place in C(hosts).
+  - With a cache, C(--flush-cache) or C(meta=refresh_inventory) queries the guests again. The modules do not rely on the
+    cache; they query the guest themselves.
 seealso:
   - module: kvm.hotplug.vcpu
   - module: kvm.hotplug.vcpu_batch
@@ -152,29 +160,27 @@ compose:
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from ansible import constants
 from ansible.errors import AnsibleParserError
-from ansible.module_utils.basic import missing_required_lib
+from ansible.inventory.data import InventoryData
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import Connections, connections, source_of
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.discover import guests_named
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, MissingLibrary
+from ansible_collections.kvm.hotplug.plugins.module_utils.entry.inventory import Place, error_text, inspect_places
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import info_report
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import check_concurrency
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import (
     FLEET_OPTIONS,
     GUEST_OPTIONS,
     TIMEOUT_OPTION,
     parse_timeout,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import Inspection, inspect_all
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.inventory_hosts import (
+    HYPERVISORS,
     SOCKETS,
     URIS,
     Guest,
@@ -183,24 +189,30 @@ from ansible_collections.kvm.hotplug.plugins.plugin_utils.inventory_hosts import
     guests_of,
     libvirts_of,
     names_of,
+    strings,
     variables_of,
 )
 
 if TYPE_CHECKING:
-    from ansible.inventory.data import InventoryData
     from ansible.parsing.dataloader import DataLoader
 
 FILES = ("guests", "kvm_hotplug")
 _TEMPLATE = re.compile(r"[{}]")
+
+# How often guests are renamed because a composed group is named like one. Each time their names get longer.
+_MOST_ROUNDS = 8
+
+Variables = Mapping[str, Mapping[str, Any]]
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: ignore[misc]  # ansible-core has no types
     """Ansible's entry point."""
 
     NAME = "kvm.hotplug.guests"
+    inventory: InventoryData  # what parse is to fill
 
     def verify_file(self, path: str) -> bool:
-        """Tell whether a file is named like one of ours."""
+        """Return whether a file is named like one of this plugin's."""
         named = PurePath(path)
         ours = named.suffix in (".yml", ".yaml") and named.stem.rpartition(".")[2] in FILES
         return ours and bool(super().verify_file(path))
@@ -212,17 +224,14 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         libvirts = libvirts_of(self.get_option("uris"))
         patterns = strings(self.get_option("qmp_sockets"), "qmp_sockets")
         if not libvirts and not patterns:
-            raise AnsibleParserError("neither uris nor qmp_sockets say where guests are: name some")
+            raise AnsibleParserError("there are neither uris nor qmp_sockets: set at least one of them")
         variables = variables_of(libvirts, patterns)
         seen = self._seen(path, [libvirt.uri for libvirt in libvirts], patterns, cache)
         guests = guests_of(seen, libvirts, patterns)
-        names = names_of(guests, self.get_option("hostname"), variables)
-        self._add_hypervisors(variables, guests, names)
-        for name, guest in zip(names, guests):
-            self._add_guest(name, guest)
+        self._fill(variables, guests, self._names(variables, guests))
 
     def _seen(self, path: str, uris: Sequence[str], patterns: Sequence[str], cache: bool) -> Seen:
-        """Return what the cache has, and the rest from looking."""
+        """Return the guests by place, from the cache as far as it has them."""
         caching = self.get_option("cache")
         key = self.get_cache_key(path)
         kept: Any = {}
@@ -242,7 +251,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             if place not in seen[kind]
         ]
         if missing:
-            found, complete = self._look(missing)
+            found, complete = self._inspect(missing)
             if caching:
                 self._cache[key] = {
                     kind: {**seen[kind], **{place: found[kind][place] for at, place in complete if at == kind}}
@@ -252,26 +261,24 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
                 seen[kind].update(places)
         return seen
 
-    def _look(self, places: Sequence[tuple[str, str]]) -> tuple[Seen, list[tuple[str, str]]]:
-        """Return what is at these uris and patterns, and those of them where nothing failed."""
+    def _inspect(self, places: Sequence[Place]) -> tuple[Seen, list[Place]]:
+        """Return the guests at these places, and those of the places where nothing failed."""
         try:
-            sights, failures = asyncio.run(look_at(places, self._params()))
+            inspections, failures = asyncio.run(inspect_places(places, self._params()))
         except HotplugError as error:
-            raise AnsibleParserError(said(error)) from error
+            raise AnsibleParserError(error_text(error)) from error
         problems = [*failures.values()]
         complete = []
         found: Seen = {URIS: {}, SOCKETS: {}}
-        for (kind, place), here in sights.items():
-            failed = [sight for sight in here.values() if sight.error is not None]
+        for (kind, place), here in inspections.items():
+            failed = [f"{one.label}: {one.error.msg}" for one in here.values() if one.error is not None]
             if not failed:
                 complete.append((kind, place))
-            problems += [f"{sight.label}: {sight.error.msg}" for sight in failed if sight.error is not None]
-            found[kind][place] = {
-                named: info_report(sight.seen) for named, sight in here.items() if sight.seen is not None
-            }
-            for sight in here.values():
-                for warning in sight.warnings:
-                    self.display.warning(f"{sight.label}: {warning}")
+            problems += failed
+            found[kind][place] = {named: info_report(one.seen) for named, one in here.items() if one.seen is not None}
+            for one in here.values():
+                for warning in one.warnings:
+                    self.display.warning(f"{one.label}: {warning}")
         if problems and self.get_option("unreachable") == "fail":
             raise AnsibleParserError("; ".join(dict.fromkeys(problems)))
         for problem in dict.fromkeys(problems):
@@ -289,13 +296,50 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         parse_timeout(params)
         return params
 
-    def _add_hypervisors(
-        self, variables: Mapping[str, Mapping[str, Any]], guests: Sequence[Guest], names: Sequence[str]
-    ) -> None:
-        self.inventory.add_group("hypervisors")
+    def _names(self, variables: Variables, guests: Sequence[Guest]) -> list[str]:
+        """Return a name for each guest that is neither a hypervisor's nor a group's.
+
+        Ansible takes a host before a group of the same name, so a guest with a group's name would replace its hosts.
+        The groups that ``keyed_groups`` composes may depend on the guests' names.
+        """
+        hypervisors = self.inventory.groups.get(HYPERVISORS)
+        taken = {*variables, *constants.LOCALHOST, *self.inventory.groups, HYPERVISORS}
+        taken |= {host.name for host in hypervisors.get_hosts()} if hypervisors else set()
+        taken |= {group for guest in guests for group in self._groups(guest)}
+        taken |= {self._sanitize_group_name(group) for group in self.get_option("groups")}
+        for _round in range(_MOST_ROUNDS):
+            names = names_of(guests, self.get_option("hostname"), taken)
+            groups = self._composed_groups(variables, guests, names)
+            if not groups.intersection(names):
+                return names
+            taken |= groups
+        raise AnsibleParserError("keyed_groups makes groups that are named like guests: set a prefix")
+
+    def _composed_groups(self, variables: Variables, guests: Sequence[Guest], names: Sequence[str]) -> set[str]:
+        """Return all groups that the inventory would have with these names, as far as the names matter."""
+        if not self.get_option("keyed_groups"):
+            return set()
+        inventory = self.inventory
+        self.inventory = _copied(inventory, names)
+        try:
+            self._fill(variables, guests, names)
+            return set(self.inventory.groups)
+        finally:
+            self.inventory = inventory
+
+    def _fill(self, variables: Variables, guests: Sequence[Guest], names: Sequence[str]) -> None:
+        self._add_hypervisors(variables, guests, names)
+        for name, guest in zip(names, guests):
+            self._add_guest(name, guest)
+
+    def _groups(self, guest: Guest) -> list[str]:
+        return [self._sanitize_group_name(group) for group in groups_of(guest)]
+
+    def _add_hypervisors(self, variables: Variables, guests: Sequence[Guest], names: Sequence[str]) -> None:
+        self.inventory.add_group(HYPERVISORS)
         for name, leading in variables.items():
             known = name in self.inventory.hosts
-            self.inventory.add_host(name, group="hypervisors")
+            self.inventory.add_host(name, group=HYPERVISORS)
             for variable, value in {} if known else leading.items():
                 self.inventory.set_variable(name, variable, value)
             own = [named for named, guest in zip(names, guests) if guest.hypervisor == name]
@@ -303,13 +347,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
 
     def _add_guest(self, name: str, guest: Guest) -> None:
         self.inventory.add_host(name)
-        for group in groups_of(guest):
-            self.inventory.add_host(name, group=self.inventory.add_group(self._sanitize_group_name(group)))
+        for group in self._groups(guest):
+            self.inventory.add_host(name, group=self.inventory.add_group(group))
         variables = {
             "kvm_hotplug": guest.report,
             "kvm_hotplug_hypervisor": guest.hypervisor,
             "kvm_hotplug_options": guest.options,
-            "kvm_hotplug_controller_options": guest.source,
+            "kvm_hotplug_controller_options": guest.controller_options,
         }
         for variable, value in variables.items():
             self.inventory.set_variable(name, variable, mark_unsafe(value))
@@ -323,50 +367,22 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         return variables
 
 
-async def look_at(
-    places: Sequence[tuple[str, str]], params: Mapping[str, Any]
-) -> tuple[dict[tuple[str, str], dict[str, Inspection]], dict[tuple[str, str], str]]:
-    """Look at all guests of uris and patterns; return the sights, and why the guests of other places are not known.
-
-    Raises ``HotplugError``: ``MissingLibrary``, or for options that do not go together.
-    """
-    concurrency = check_concurrency(params["max_concurrency"])
-    failures: dict[tuple[str, str], str] = {}
-
-    async def listed(kind: str, place: str, kept: Connections) -> list[dict[str, Any]]:
-        try:
-            return await guests_named({**params, **_options_at(kind, place)}, kept)
-        except MissingLibrary:
-            raise
-        except HotplugError as error:
-            failures[kind, place] = error.msg
-            return []
-
-    async with connections() as kept:
-        named = await asyncio.gather(*(listed(kind, place, kept) for kind, place in places))
-        # What several patterns name is looked at once: a monitor serves one client at a time.
-        sources = {_label(one): source_of(one, kept) for options in named for one in options}
-        by_label = {sight.label: sight for sight in await inspect_all(sources, concurrency)}
-    for sight in by_label.values():
-        if isinstance(sight.error, MissingLibrary):
-            raise sight.error
-    sights = {
-        place: {one["name"] or one["qmp_socket"]: by_label[_label(one)] for one in options}
-        for place, options in zip(places, named)
-        if place not in failures
-    }
-    return sights, failures
-
-
-def strings(values: Any, option: str) -> list[str]:
-    """Return a list of strings without repetitions; raises ``AnsibleParserError`` for anything else."""
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise AnsibleParserError(f"{option} is {values!r}: give a list of strings")
-    return list(dict.fromkeys(values))
+def _copied(inventory: InventoryData, names: Iterable[str]) -> InventoryData:
+    """Return another inventory with the same groups, and with those of these hosts that there are."""
+    copied = InventoryData()
+    for group in inventory.groups:
+        copied.add_group(group)
+    for name in inventory.hosts.keys() & set(names):
+        copied.add_host(name)
+        for group in inventory.hosts[name].get_groups():
+            copied.add_host(name, group=group.name)
+        for variable, value in inventory.hosts[name].vars.items():
+            copied.set_variable(name, variable, value)
+    return copied
 
 
 def mark_unsafe(value: Any) -> Any:
-    """Return what a stranger said so that it is never taken for a template, as ansible-core before 2.19 would."""
+    """Return a guest's own text so that ansible-core before 2.19 does not take it for a template."""
     if isinstance(value, Mapping):
         return {key: mark_unsafe(one) for key, one in value.items()}
     if isinstance(value, list):
@@ -376,23 +392,3 @@ def mark_unsafe(value: Any) -> Any:
     from ansible.utils.unsafe_proxy import wrap_var
 
     return wrap_var(value)
-
-
-def said(error: HotplugError) -> str:
-    """Return the words of an error, for the controller's user."""
-    if isinstance(error, MissingLibrary):
-        return str(missing_required_lib(error.library, url=error.url))
-    return error.msg
-
-
-def _options_at(kind: str, place: str) -> dict[str, Any]:
-    """The options that name all guests of a uri or a pattern."""
-    if kind == SOCKETS:
-        return {"qmp_sockets": [place]}
-    # A far host's QEMU cannot be asked here.
-    return {"uri": place, "probe": "never" if urlsplit(place).hostname else "auto"}
-
-
-def _label(params: Mapping[str, Any]) -> str:
-    """What a guest is called in warnings."""
-    return str(params["qmp_socket"]) if params["name"] is None else f"guest {params['name']} of {params['uri']}"

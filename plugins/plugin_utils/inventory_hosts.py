@@ -1,36 +1,40 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Guests and their hypervisors as hosts of an inventory: what they are named, grouped by, and how to get there."""
+"""Guests and their hypervisors as hosts of an inventory: their names, groups and connection variables."""
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
+from ansible import constants
 from ansible.errors import AnsibleParserError
 
 CONTROLLER = "localhost"
+HYPERVISORS = "hypervisors"
 URIS = "uris"
 SOCKETS = "qmp_sockets"
 
-# The ways over which libvirt starts an SSH of its own or of a library's; the uri's user, port and key are SSH's.
+# Transports that run over SSH: the URI's user, port and key are those of SSH.
 _SSH = ("ssh", "libssh", "libssh2")
-_NOT_IN_A_NAME = re.compile(r"[^\w.+-]")
+# Such characters mean something in a pattern of hosts or a path.
+_UNSAFE_IN_A_NAME = re.compile(r"[^\w.+-]|^[.+-]")
 
-# What was seen, as the cache keeps it: of each uri or pattern, the report of each guest by what names it there.
+# The reports as the cache keeps them: for each URI or pattern, the report of each guest by what names it there.
 Seen = dict[str, dict[str, dict[str, dict[str, Any]]]]
 
 
 @dataclass(frozen=True)
 class Libvirt:
-    """A libvirt by its uri here, by its uri on its own host, and that host with the variables that lead to it."""
+    """A libvirt daemon: its URI on the controller and on its own host, and that host with its connection variables."""
 
     uri: str
     uri_there: str
@@ -40,10 +44,10 @@ class Libvirt:
 
 @dataclass(frozen=True)
 class Guest:
-    """A guest that was seen: its hypervisor, the options that name it here and there, and its report."""
+    """A guest: its hypervisor, the options that name it on the controller and on the hypervisor, and its report."""
 
     hypervisor: str
-    source: Mapping[str, str]
+    controller_options: Mapping[str, str]
     options: Mapping[str, str]
     report: Mapping[str, Any]
 
@@ -53,13 +57,17 @@ class Guest:
         return uuid
 
     def name_by(self, choice: str) -> str:
-        """Return what the guest itself is named in the inventory."""
-        name = self.report["guest"]["name"] or self.uuid or "_".join(PurePath(self.source["qmp_socket"]).parts[1:])
+        """Return its name in the inventory, regardless of other guests."""
+        name = (
+            self.report["guest"]["name"]
+            or self.uuid
+            or "_".join(PurePath(self.controller_options["qmp_socket"]).parts[1:])
+        )
         return in_inventory(self.uuid or name if choice == "uuid" else name)
 
 
 def libvirts_of(entries: Any) -> list[Libvirt]:
-    """Return the libvirts that the option ``uris`` names; raises ``AnsibleParserError``."""
+    """Return the libvirt daemons that the option ``uris`` names; raises ``AnsibleParserError``."""
     if not isinstance(entries, list):
         raise AnsibleParserError(f"uris is {entries!r}: give a list")
     found: dict[str, Libvirt] = {}
@@ -71,8 +79,15 @@ def libvirts_of(entries: Any) -> list[Libvirt]:
     return list(found.values())
 
 
+def strings(values: Any, option: str) -> list[str]:
+    """Return a list of strings without repetitions; raises ``AnsibleParserError`` for anything else."""
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise AnsibleParserError(f"{option} is {values!r}: give a list of strings")
+    return list(dict.fromkeys(values))
+
+
 def variables_of(libvirts: Iterable[Libvirt], patterns: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """Return each hypervisor's name and the variables that lead to it; raises ``AnsibleParserError``."""
+    """Return each hypervisor's name and the variables to connect to it; raises ``AnsibleParserError``."""
     found: dict[str, Mapping[str, Any]] = {}
     here = [(CONTROLLER, local_variables())] if patterns else []
     for name, variables in [*((libvirt.hypervisor, libvirt.variables) for libvirt in libvirts), *here]:
@@ -102,23 +117,20 @@ def guests_of(seen: Seen, libvirts: Iterable[Libvirt], patterns: Iterable[str]) 
 
 
 def names_of(guests: Sequence[Guest], choice: str, taken: Collection[str]) -> list[str]:
-    """Return a name for each guest that no other has and that is not ``taken``, the shortest that will do."""
+    """Return for each guest the shortest of its names that no other guest has and that is not ``taken``."""
     ways = [_names(number, guest, choice) for number, guest in enumerate(guests)]
-    lengths = [0] * len(guests)
+    names = [next(way) for way in ways]
     while True:
-        names = [way[length] for way, length in zip(ways, lengths)]
-        counts = Counter([*names, *taken])
-        longer = [
-            number for number, name in enumerate(names) if counts[name] > 1 and lengths[number] + 1 < len(ways[number])
-        ]
-        if not longer:
+        counts = Counter([*names, *set(taken)])
+        ambiguous = [number for number, name in enumerate(names) if counts[name] > 1]
+        if not ambiguous:
             return names
-        for number in longer:
-            lengths[number] += 1
+        for number in ambiguous:
+            names[number] = next(ways[number])
 
 
 def groups_of(guest: Guest) -> list[str]:
-    """Return the groups that a guest is in by what it is."""
+    """Return the groups of a guest, before the options compose more."""
     report = guest.report
     return [
         "guests",
@@ -130,22 +142,32 @@ def groups_of(guest: Guest) -> list[str]:
 
 
 def local_variables() -> dict[str, Any]:
-    """Return how to get to the controller: this Python has the libraries."""
+    """Return the variables to connect to the controller; the Python that runs Ansible has the libraries."""
     return {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
 
 
 def in_inventory(name: str) -> str:
-    """Return a name that no pattern of hosts takes for anything else."""
-    return _NOT_IN_A_NAME.sub("_", name)
+    """Return a name that is no pattern of hosts, and whose ``host_vars`` are neither another folder nor another host's.
+
+    Ansible reads the variables of a host from ``host_vars/NAME``, ``host_vars/NAME.yml`` and so on.
+    """
+    safe = _UNSAFE_IN_A_NAME.sub("_", name)
+    stem, dot, extension = safe.rpartition(".")
+    return f"{stem}_{extension}" if f"{dot}{extension}" in constants.YAML_FILENAME_EXTENSIONS else safe
 
 
-def _names(number: int, guest: Guest, choice: str) -> list[str]:
-    """All names that a guest may get, from the shortest; the last one is nobody else's."""
+def _names(number: int, guest: Guest, choice: str) -> Iterator[str]:
+    """Yield the names that a guest may have, from the shortest, without end."""
     name = guest.name_by(choice)
-    longer = f"{guest.hypervisor}_{name}"
-    with_uuid = [f"{longer}_{guest.uuid}"] if guest.uuid else []
-    found = [longer, *with_uuid, f"{(with_uuid or [longer])[0]}_{number}"]
-    return found if choice == "hypervisor_name" else [name, *found]
+    if choice != "hypervisor_name":
+        yield name
+    name = f"{guest.hypervisor}_{name}"
+    yield name
+    if guest.uuid:
+        name = f"{name}_{in_inventory(guest.uuid)}"
+        yield name
+    for length in itertools.count(1):
+        yield "_".join([name, *[str(number)] * length])
 
 
 def _libvirt(entry: Any) -> Libvirt:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -109,8 +110,10 @@ class Controller:
         """Write the inventory's file."""
         self.file.write_text(yaml.safe_dump({"plugin": "kvm.hotplug.guests", **options}), encoding="utf-8")
 
-    def run(self, verb: str, *words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "ansible", verb, "--inventory", str(self.file), *words]
+    def run(self, verb: str, *words: str, before: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command of Ansible's; ``before`` is another inventory source that is read first."""
+        sources = [option for source in (before, self.file) if source for option in ("--inventory", str(source))]
+        command = [sys.executable, "-m", "ansible", verb, *sources, *words]
         done = subprocess.run(
             command, env=self._environment, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
@@ -203,6 +206,27 @@ def test_a_batch_for_each_hypervisor(daemon_here: Daemon, newest_domain: Domains
     controller.describe(uris=uris, qmp_sockets=[f"{tmp_path}/*/qmp.sock"])
     assert controller.play(AS_A_BATCH).count("changed=1") == 2
     assert [eyes.enabled_ids(guest.eyes) for guest in guests] == [[0, 1, 2, 3, 4]] * 2
+
+
+def test_guests_named_like_groups_and_folders_take_the_place_of_neither(boot: Boot, tmp_path: Path) -> None:
+    names = ["hypervisors", "all", "state_paused", "webservers", "localhost", "..", "web1.yml"]
+    guests = [boot(name=name, paused=True, boot=False, memory=64, smp="1,maxcpus=2") for name in names]
+    controller = Controller(tmp_path)
+    controller.describe(qmp_sockets=[guest.qmp_socket for guest in guests])
+    (tmp_path / "hosts.ini").write_text("[webservers]\nweb1\n", encoding="utf-8")
+    (tmp_path / "secret.yml").write_text("secret: of the inventory's folder\n", encoding="utf-8")
+    (tmp_path / "host_vars").mkdir()
+    (tmp_path / "host_vars" / "web1.yml").write_text("secret: of web1\n", encoding="utf-8")
+    done = controller.run("inventory", "--list", before=tmp_path / "hosts.ini")
+    assert "same name" not in done.stderr
+    found = read(done.stdout)
+    hosts = ["_.", "localhost_all", "localhost_hypervisors", "localhost_localhost", "localhost_state_paused"]
+    assert members(found)["guests"] == [*hosts, "localhost_webservers", "web1_yml"]
+    assert (members(found)["hypervisors"], members(found)["webservers"]) == (["localhost"], ["web1"])
+    having = [host for host, variables in found["_meta"]["hostvars"].items() if "secret" in variables]
+    assert having == ["web1"]
+    played = controller.play("- hosts: hypervisors\n  gather_facts: false\n  tasks: [{ansible.builtin.debug: {}}]\n")
+    assert re.findall(r"^ok: \[(.*)\]", played, re.MULTILINE) == ["localhost"]
 
 
 def test_a_far_hypervisor_by_ssh(daemon_here: Daemon, newest_domain: Domains, tmp_path: Path) -> None:

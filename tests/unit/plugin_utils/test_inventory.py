@@ -41,6 +41,7 @@ with pytest.MonkeyPatch.context() as unmarked:
         unmarked.setattr(_internal, mark, getattr(_internal, mark, None), raising=False)
     inventory = pytest.importorskip("ansible_collections.kvm.hotplug.plugins.inventory.guests")
     hosts = pytest.importorskip("ansible_collections.kvm.hotplug.plugins.plugin_utils.inventory_hosts")
+    inspection = pytest.importorskip("ansible_collections.kvm.hotplug.plugins.module_utils.entry.inventory")
     constants = pytest.importorskip("ansible.constants")
     data = pytest.importorskip("ansible.inventory.data")
     dataloader = pytest.importorskip("ansible.parsing.dataloader")
@@ -61,14 +62,14 @@ def sight(name: str | None, live: set[int] | None = None, config: set[int] | Non
 
 
 class World:
-    """What there is to be seen at each uri and pattern, in the stead of libvirts and monitors."""
+    """The guests of each URI and pattern, instead of libvirt daemons and monitors."""
 
     def __init__(self) -> None:
         self.guests: dict[str, dict[str, Inspection]] = {}
         self.failing: dict[str, HotplugError] = {}
         self.looked: list[str] = []
 
-    async def look_at(self, places: list[tuple[str, str]], _params: Mapping[str, Any]) -> Any:
+    async def inspect_places(self, places: list[tuple[str, str]], _params: Mapping[str, Any]) -> Any:
         self.looked += [place for _kind, place in places]
         for _kind, place in places:
             if isinstance(self.failing.get(place), MissingLibrary):
@@ -81,7 +82,7 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     found = World()
-    monkeypatch.setattr(inventory, "look_at", found.look_at)
+    monkeypatch.setattr(inventory, "inspect_places", found.inspect_places)
     return found
 
 
@@ -267,6 +268,80 @@ def test_guests_of_one_name_on_one_hypervisor_get_uuids_and_numbers(world: World
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["all", "ungrouped", "hypervisors", "guests", "sparse", "state_running", "hypervisor_localhost", "localhost"],
+)
+def test_no_guest_takes_the_place_of_a_group(world: World, parse: Parse, name: str) -> None:
+    world.guests["/run/*"] = {"/run/a": sight(name, {0, 2})}
+    parsed = parse(qmp_sockets=["/run/*"])
+    assert groups(parsed)["guests"] == [f"localhost_{name}"]
+    assert groups(parsed)["hypervisors"] == ["localhost"]
+    assert not set(parsed.hosts) & set(parsed.groups)
+
+
+def test_no_guest_is_taken_for_the_controller(world: World, parse: Parse) -> None:
+    world.guests[KVM1] = {"1": sight("localhost"), "2": sight("127.0.0.1")}
+    assert groups(parse(uris=[KVM1]))["guests"] == ["kvm1.example_127.0.0.1", "kvm1.example_localhost"]
+
+
+def test_no_guest_takes_the_place_of_what_another_source_has(world: World, parse: Parse) -> None:
+    known = data.InventoryData()
+    for group in ("webservers", "hypervisors"):
+        known.add_group(group)
+    known.add_host("kvm9", group="hypervisors")
+    known.add_host("web2", group="webservers")
+    world.guests[KVM1] = {"1": sight("webservers"), "2": sight("kvm9"), "3": sight("web2")}
+    parsed = parse(into=known, uris=[KVM1])
+    assert groups(parsed)["guests"] == ["kvm1.example_kvm9", "kvm1.example_webservers", "web2"]
+    assert groups(parsed)["webservers"] == ["web2"]
+
+
+def test_no_guest_takes_the_place_of_a_composed_group(world: World, parse: Parse) -> None:
+    world.guests["/run/*"] = {"/run/a": sight("arch_x86_64"), "/run/b": sight("busy"), "/run/c": sight("grown")}
+    parsed = parse(
+        qmp_sockets=["/run/*"],
+        groups={"busy": "true", "grown": "inventory_hostname == 'localhost_busy'"},
+        keyed_groups=[{"key": "kvm_hotplug.guest.arch", "prefix": "arch"}],
+    )
+    names = ["localhost_arch_x86_64", "localhost_busy", "localhost_grown"]
+    assert groups(parsed)["guests"] == groups(parsed)["arch_x86_64"] == groups(parsed)["busy"] == names
+    assert groups(parsed)["grown"] == ["localhost_busy"]
+
+
+def test_groups_that_are_always_named_like_guests_are_refused(world: World, parse: Parse) -> None:
+    world.guests["/run/*"] = {"/run/a": sight("web1")}
+    with pytest.raises(errors.AnsibleParserError, match="set a prefix"):
+        parse(qmp_sockets=["/run/*"], keyed_groups=[{"key": "inventory_hostname", "prefix": "", "separator": ""}])
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("..", "_."),
+        (".", "_"),
+        ("../web1", "_._web1"),
+        ("/etc", "_etc"),
+        ("-web1", "_web1"),
+        ("web1.yml", "web1_yml"),
+        ("web1.json", "web1_json"),
+        ("~web1", "_web1"),
+        ("!web1,web2", "_web1_web2"),
+        ("web1.example", "web1.example"),
+    ],
+)
+def test_names_whose_host_vars_would_be_those_of_others_are_replaced(
+    world: World, parse: Parse, name: str, safe: str
+) -> None:
+    world.guests["/run/*"] = {"/run/a": sight(name)}
+    assert groups(parse(qmp_sockets=["/run/*"]))["guests"] == [safe]
+
+
+def test_a_uuid_in_a_name_is_as_safe_as_the_name(world: World, parse: Parse) -> None:
+    world.guests["/run/*"] = {"/run/a": sight("web", uuid="a/../b"), "/run/b": sight("web")}
+    assert groups(parse(qmp_sockets=["/run/*"]))["guests"] == ["localhost_web_1", "localhost_web_a_.._b"]
+
+
+@pytest.mark.parametrize(
     ("hostname", "names"),
     [
         ("name", ["run_b_qmp.sock", "web1"]),
@@ -440,7 +515,7 @@ def test_looking_lists_each_place_by_itself(monkeypatch: pytest.MonkeyPatch, tmp
         return [Inspection(label) for label in sources]
 
     monkeypatch.setattr(discover, "_names_at", names_at)
-    monkeypatch.setattr(inventory, "inspect_all", inspect_all)
+    monkeypatch.setattr(inspection, "inspect_all", inspect_all)
     (tmp_path / "a.sock").touch()
     sockets = [str(tmp_path / "*.sock"), str(tmp_path / "a*"), str(tmp_path / "none")]
     places = [("uris", uri) for uri in ("qemu:///system", KVM1, KVM2)] + [("qmp_sockets", one) for one in sockets]
@@ -450,7 +525,7 @@ def test_looking_lists_each_place_by_itself(monkeypatch: pytest.MonkeyPatch, tmp
         "max_concurrency": 16,
         "timeout": 15.0,
     }
-    sights, failures = asyncio.run(inventory.look_at(places, params))
+    sights, failures = asyncio.run(inspection.inspect_places(places, params))
     assert asked == [("qemu:///system", "auto"), (KVM1, "never"), (KVM2, "never")]
     assert set(failures) == {("uris", KVM2), ("qmp_sockets", sockets[2])}
     assert {place: {named: one.label for named, one in here.items()} for place, here in sights.items()} == {

@@ -1,0 +1,78 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The inventory plugin ``kvm.hotplug.guests``: all guests of libvirt daemons and QMP sockets, inspected at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from ansible.module_utils.basic import missing_required_lib
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import Connections, connections, source_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.discover import guests_named
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, MissingLibrary
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import check_concurrency
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import Inspection, inspect_all
+
+# One of the options ``uris`` and ``qmp_sockets``, and one of its entries.
+Place = tuple[str, str]
+
+
+async def inspect_places(
+    places: Sequence[Place], params: Mapping[str, Any]
+) -> tuple[dict[Place, dict[str, Inspection]], dict[Place, str]]:
+    """Inspect all guests of URIs and socket patterns.
+
+    Returns for each place its guests by what names them there, and for each place whose guests could not be listed the
+    reason. Raises ``HotplugError``: ``MissingLibrary``, or for options out of range.
+    """
+    concurrency = check_concurrency(params["max_concurrency"])
+    failures: dict[Place, str] = {}
+
+    async def listed(kind: str, place: str, kept: Connections) -> list[dict[str, Any]]:
+        try:
+            return await guests_named({**params, **_options_at(kind, place)}, kept)
+        except MissingLibrary:
+            raise
+        except HotplugError as error:
+            failures[kind, place] = error.msg
+            return []
+
+    async with connections() as kept:
+        named = await asyncio.gather(*(listed(kind, place, kept) for kind, place in places))
+        # A socket that several patterns match is inspected once, because a monitor serves one client at a time.
+        sources = {_label(one): source_of(one, kept) for options in named for one in options}
+        by_label = {inspection.label: inspection for inspection in await inspect_all(sources, concurrency)}
+    for inspection in by_label.values():
+        if isinstance(inspection.error, MissingLibrary):
+            raise inspection.error
+    inspections = {
+        place: {one["name"] or one["qmp_socket"]: by_label[_label(one)] for one in options}
+        for place, options in zip(places, named)
+        if place not in failures
+    }
+    return inspections, failures
+
+
+def error_text(error: HotplugError) -> str:
+    """Return the message of an error, for the user of the controller."""
+    if isinstance(error, MissingLibrary):
+        return str(missing_required_lib(error.library, url=error.url))
+    return error.msg
+
+
+def _options_at(kind: str, place: str) -> dict[str, Any]:
+    """The options that name all guests of a URI or a pattern."""
+    if kind == "qmp_sockets":
+        return {"qmp_sockets": [place]}
+    # The QEMU binary of a remote host cannot be run here.
+    return {"uri": place, "probe": "never" if urlsplit(place).hostname else "auto"}
+
+
+def _label(params: Mapping[str, Any]) -> str:
+    """What a guest is called in warnings."""
+    return str(params["qmp_socket"]) if params["name"] is None else f"guest {params['name']} of {params['uri']}"
