@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 # Well above what any machine of QEMU has; it bounds the memory a mistyped range can take.
 HIGHEST_ID = 65535
+# Each id once, and once more to leave it out: it bounds the time that a list may take whose ranges overlap.
+_MOST_LISTED = 2 * (HIGHEST_ID + 1)
 
 _ITEM = re.compile(r"(\^?)(\d{1,20})(?:-(\d{1,20}))?", re.ASCII)
 
@@ -21,6 +23,7 @@ def parse_cpulist(text: str) -> frozenset[int]:
     """
     named: set[int] = set()
     excluded: set[int] = set()
+    listed = 0
     for item in text.split(","):
         match = _ITEM.fullmatch(item.strip())
         if match is None:
@@ -34,6 +37,9 @@ def parse_cpulist(text: str) -> frozenset[int]:
             raise ValueError(f"the range {first}-{last} in {_shown(text)!r} runs backwards: write {last}-{first}")
         if last > HIGHEST_ID:
             raise ValueError(f"{last} in {_shown(text)!r} is above {HIGHEST_ID}, the highest id there can be")
+        listed += last - first + 1
+        if listed > _MOST_LISTED:
+            raise ValueError(f"{_shown(text)!r} lists the same ids again and again: list each once")
         (excluded if match.group(1) else named).update(range(first, last + 1))
     if not named - excluded:
         raise ValueError(f"{_shown(text)!r} names no id")

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import reprlib
+
 GUEST_NOT_FOUND = "guest_not_found"
 GUEST_NOT_RUNNING = "guest_not_running"
 MONITOR_UNREACHABLE = "monitor_unreachable"
@@ -28,6 +30,11 @@ BACKEND_MISSING = "backend_missing"
 MIGRATION_IN_PROGRESS = "migration_in_progress"
 CONNECTION_LOST = "connection_lost"
 INTERNAL = "internal"
+
+# Of text, this many times what may be shown is looked at; of anything else, a few members and levels.
+_LOOKED_AT = 4
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 400
 
 
 class HotplugError(Exception):
@@ -58,7 +65,14 @@ class MissingLibrary(HotplugError):
         self.url = url
 
 
-def printable(text: object, limit: int = 200) -> str:
-    """A stranger's words made safe to print: one line of printable characters, at most ``limit`` of them."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in str(text)).split())
-    return line if len(line) <= limit else line[: limit - 3] + "..."
+def printable(value: object, limit: int = 200) -> str:
+    """Return untrusted text, or any other value in brief, as one line of printable characters, at most ``limit``.
+
+    What Python calls not printable becomes a space: control and format characters, those for bidirectional text among
+    them, separators of lines and paragraphs, and surrogates.
+    """
+    text = _BRIEF.repr(value) if isinstance(value, (dict, list, tuple)) else str(value)
+    # Whoever sent the text chose its length: look at no more of it than can be shown.
+    beginning = text[: _LOOKED_AT * limit]
+    line = " ".join("".join(char if char.isprintable() else " " for char in beginning).split())
+    return line if len(line) <= limit and len(beginning) == len(text) else line[: limit - 3] + "..."

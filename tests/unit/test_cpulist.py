@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,3 +131,11 @@ def test_any_text_is_a_list_or_refused(text: str) -> None:
 
 def test_no_ids_are_written_as_nothing() -> None:
     assert format_cpulist([]) == ""
+
+
+def test_a_list_whose_ranges_overlap_thousands_of_times_is_refused_at_once() -> None:
+    began = time.process_time()
+    with pytest.raises(ValueError, match="again and again"):
+        parse_cpulist(",".join(["0-65535"] * 100_000))
+    assert time.process_time() - began < 1
+    assert parse_cpulist("0-65535,^1-65535") == {0}

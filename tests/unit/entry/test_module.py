@@ -6,42 +6,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from ansible.module_utils import basic
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry import vcpu as entry
 
 from ..support.imitation import REFUSES_FOR_GOOD, Imitation
 from ..support.misbehaviour import hang_up, says, says_nothing
+from ..support.modules import module_args, start_module
 from ..support.peer import Peer
 from ..support.replay import Replay
 
 StartPeer = Callable[..., Peer]
 RunModule = Callable[..., "dict[str, Any]"]
-
-
-@contextlib.contextmanager
-def module_args(args: dict[str, Any]) -> Iterator[None]:
-    """What ``ansible.module_utils.testing`` does, where there is one: since ansible-core 2.19."""
-    try:
-        from ansible.module_utils.testing import patch_module_args
-    except ImportError:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": args}).encode())
-            yield
-    else:
-        with patch_module_args(args):
-            yield
 
 
 @pytest.fixture
@@ -238,20 +222,7 @@ def test_importing_a_module_imports_no_library_of_an_adapter() -> None:
 
 
 def test_a_module_in_a_process_of_its_own_writes_one_answer_and_nothing_else(peer: StartPeer) -> None:
-    code = (
-        "import json, sys\n"
-        "from ansible_collections.kvm.hotplug.tests.unit.entry.test_module import module_args\n"
-        "from ansible_collections.kvm.hotplug.plugins.modules.vcpu_info import main\n"
-        "with module_args(json.loads(sys.argv[1])):\n"
-        "    main()\n"
-    )
     options = {"qmp_socket": peer(says(b"SSH-2.0-OpenSSH_9.2\r\n")).address, "timeout": 5}
-    done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(options)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert json.loads(done.stdout)["error_code"] == "monitor_unreachable"
-    assert done.stderr == ""
+    out, err = start_module("vcpu_info", **options).communicate()
+    assert json.loads(out)["error_code"] == "monitor_unreachable"
+    assert err == ""

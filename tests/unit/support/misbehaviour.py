@@ -16,6 +16,25 @@ from .peer import AsUsual, Line, Message, Talk, Trick
 FLOOD_EVENT = b'{"event": "RTC_CHANGE", "data": {"offset": 1}, "timestamp": {"seconds": 1, "microseconds": 1}}\r\n'
 
 
+def nested(depth: int, inner: str = "0") -> str:
+    """Return the text of objects in one another."""
+    return '{"a":' * depth + inner + "}" * depth
+
+
+# Indented by its depth, the list in the middle is a thousand times as long as it is here.
+LONG_AND_DEEP = nested(900, "[" + ",".join("0" * 30_000) + "]")
+# JSON that takes far more to parse or to format than its length suggests.
+EXPENSIVE = {
+    "long and deep": LONG_AND_DEEP,
+    "deep": nested(100_000),
+    "deep in brackets": "[" * 100_000,
+    "deep between strings": '{"a}}}}":' * 20_000 + "0" + "}" * 20_000,
+    "unprintable": json.dumps(["\x9b" * 400] * 400),
+    "a long number": "9" * 500_000,
+    "many lists": "[" + "[]," * 200_000 + "[]]",
+}
+
+
 async def says_nothing(line: Line) -> None:
     """A monitor that serves another client."""
     await line.wait()

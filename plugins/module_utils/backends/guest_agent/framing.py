@@ -5,18 +5,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import MutableMapping
 from typing import Any
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.messages import read_object
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import printable
 
 SYNC = "guest-sync-delimited"
 # No JSON has this byte. The agent forgets the half of a command that it has read when it sees it, and writes it before
 # its answer to the sync, so that whatever was half said or not yet read is behind both.
 SENTINEL = b"\xff"
+# 4096 vCPUs take a quarter of it.
+LONGEST_REPLY = 1024 * 1024
 # Of what is no answer, as much as a message will quote.
 _KEPT = 400
+# Stale replies of earlier clients are as long as replies, and few; to skip a line takes as long as to read a kilobyte.
+MOST_SKIPPED = 4 * LONGEST_REPLY
+COST_OF_A_LINE = 1024
 
 
 class Dialect:
@@ -31,17 +36,25 @@ class Dialect:
     def __init__(self) -> None:
         self._asked: Any = None
         self._sync: Any = None
+        self._skipped = 0
         self.objection = ""
 
     def prepare(self, command: MutableMapping[str, Any]) -> None:
         """Have ``command`` ready to be sent: without the id, which is remembered for the answer."""
         self._asked = command.pop("id", None)
+        self._skipped = 0
         if command["execute"] == SYNC:
             self._sync = command["arguments"]["id"]
             self.objection = ""
 
+    @property
+    def is_flooded(self) -> bool:
+        """Whether more was read since the last command than can be stale replies to earlier ones."""
+        return self._skipped > MOST_SKIPPED
+
     def answer_in(self, line: bytes) -> bytes | None:
         """Return the answer in a line that was read, None where it is not to what was asked."""
+        self._skipped += len(line) + COST_OF_A_LINE
         _before, mark, said = line.rpartition(SENTINEL)
         if self._sync is None:
             return said
@@ -64,10 +77,9 @@ class Dialect:
 
 def _read(text: bytes) -> dict[str, Any] | None:
     try:
-        answer = json.loads(text)
-    except (ValueError, RecursionError):
+        return read_object(text)
+    except ValueError:
         return None
-    return answer if isinstance(answer, dict) else None
 
 
 def _is_number(value: object, number: int) -> bool:

@@ -14,12 +14,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.client import GuestAgent
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.framing import SENTINEL, SYNC, Dialect
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.framing import (
+    LONGEST_REPLY,
+    SENTINEL,
+    SYNC,
+    Dialect,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.unix_sockets import (
     Connection,
     connections,
     is_held,
 )
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.messages import message_reader
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import (
     CommandError,
     describe,
@@ -39,8 +45,6 @@ if TYPE_CHECKING:
 
 # As long as libvirt gives an agent for it. One that is idle takes a tenth of a second at most.
 SYNC_SECONDS = 5.0
-# 4096 vCPUs take a quarter of it.
-LONGEST_REPLY = 1024 * 1024
 
 START_AGENT = "start qemu-guest-agent in the guest"
 ONE_AT_A_TIME = "QEMU serves one client at a time on this socket: end the other, or have it ask the agent"
@@ -198,7 +202,9 @@ class SocketWire:
 
 def _agent_client(dialect: Dialect) -> QMPClient:
     from qemu.qmp import Message, QMPClient
+    from qemu.qmp.error import ProtocolError
 
+    read = message_reader()
     # A session that ends before connect() has returned, by a peer that closes at once, trips qemu.qmp up.
     begun = asyncio.Event()
 
@@ -223,10 +229,12 @@ def _agent_client(dialect: Dialect) -> QMPClient:
             while True:
                 answer = dialect.answer_in(await self._readline())
                 if answer is not None:
-                    message = Message(answer, eager=True)
+                    message = read(answer)
                     if dialect.claim(message):
                         return message
-                # Who floods us must not keep the deadline from being noticed.
+                if dialect.is_flooded:
+                    raise ProtocolError("it sends more than a reply can be")
+                # A flood must not keep the deadline from being noticed.
                 await asyncio.sleep(0)
 
     client = AgentClient("kvm.hotplug.agent", readbuflen=LONGEST_REPLY)

@@ -15,6 +15,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.c
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection, imported
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.events import imported_for_qemu
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.messages import read_object
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
@@ -139,7 +140,7 @@ class _LibvirtWire:
             text: Any = await self._connection.call(
                 imported_for_qemu().qemuAgentCommand, self._domain, json.dumps(question), seconds, 0
             )
-            return json.loads(text)["return"]
+            return read_object(text)["return"]
         except LibvirtCallError as error:
             if error.number in _UNAVAILABLE:
                 raise _error(command, error) from None

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from typing import TYPE_CHECKING, Any, Callable
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection, imported
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.messages import read_object
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, MissingLibrary
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class EventRouter:
         ) -> None:
             if name in _HEARD and details and len(details) <= _LONGEST:
                 with contextlib.suppress(ValueError):
-                    tell(domain, {"event": name, "data": json.loads(details)})
+                    tell(domain, {"event": name, "data": read_object(details)})
 
         def removed(_connection: Any, domain: Any, _what: object, _opaque: Any) -> None:
             tell(domain, None)

@@ -22,6 +22,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.error
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.events import imported_for_qemu
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import hypervisor_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import vcpus_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.messages import read_object
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot, invalid_reply, read_slots
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import GUEST_NOT_RUNNING, HotplugError
 
@@ -133,7 +134,7 @@ class Reader:
             qemu.qemuMonitorCommand, self._domain, json.dumps({"execute": _QUESTION}), 0
         )
         try:
-            reply = json.loads(text)["return"]
+            reply = read_object(text)["return"]
         except (ValueError, KeyError, TypeError):
             raise invalid_reply(_QUESTION, text) from None
         return read_slots(reply)

@@ -54,4 +54,9 @@ def describe(error: BaseException) -> str:
         return "the peer closed it"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return printable(error, 120) or type(error).__name__
+    # As text, qemu.qmp's errors contain the peer's whole message: take the sentence, and that of what they wrap.
+    sentence = getattr(error, "error_message", error)
+    wrapped = getattr(error, "exc", None)
+    if isinstance(wrapped, BaseException):
+        return printable(f"{printable(sentence)}: {describe(wrapped)}")
+    return printable(sentence) or type(error).__name__

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -81,8 +82,8 @@ def thread_ids(slots: Sequence[Slot], cpus_reply: object) -> dict[int, int]:
         found = [(paths.get(cpu["qom-path"]), int(cpu["thread-id"])) for cpu in _list_of_dicts(cpus_reply)]
     except _SHAPELESS as error:
         raise invalid_reply("query-cpus-fast", cpus_reply) from error
-    threads = [thread for _vcpu, thread in found]
-    return {vcpu: thread for vcpu, thread in found if vcpu is not None and threads.count(thread) == 1}
+    users = Counter(thread for _vcpu, thread in found)
+    return {vcpu: thread for vcpu, thread in found if vcpu is not None and users[thread] == 1}
 
 
 def invalid_reply(command: str, reply: object) -> HotplugError:
