@@ -55,20 +55,26 @@ options:
     description:
       - The file that holds the guest's config state, what its next boot has, as libvirt's domain XML.
       - Alone, it is a guest that is shut off.
+      - Its C(<domain>) has the type C(qemu) or C(kvm), or none.
+      - Where O(probe) has a QEMU started, that is the C(<emulator>) of this file, but only if nobody but root and the
+        task's user may write the file, the binary, or a folder on the way to either.
     type: path
   probe:
     description:
-      - Whether a throw-away QEMU, started paused and without disks or network, may be asked which vCPUs the guest of
+      - Whether a temporary QEMU, started paused and without disks or network, may be asked which vCPUs the guest of
         O(domain_xml) or O(name) can have.
+      - It runs as the user that the task runs as, in check mode and for M(kvm.hotplug.vcpu_info) too, and is ended
+        with the task.
     type: str
     choices:
-      auto: Only where that cannot be foretold from the XML, which it can for pc, q35, pseries and s390x machines.
-      never: Not at all; such a guest is then an error.
-      always: Every time. Its answer is kept, and asked for again when the QEMU or its arguments change.
+      auto: Only where that cannot be derived from the XML, which it can for pc, q35, pseries and s390x machines.
+      never: Not at all, and no binary that an XML names is started; a guest that would need it is then an error.
+      always: Every time. Its reply is cached until the QEMU or its arguments change.
     default: auto
   emulator:
     description:
-      - The QEMU to ask, instead of the one that the domain XML names as C(<emulator>).
+      - The QEMU to start for O(probe), instead of the one that the domain XML names as C(<emulator>).
+      - It is started whoever may write it or the XML; nothing else then is.
     type: path
   timeout:
     description:

@@ -118,6 +118,27 @@ def test_a_machine_that_cannot_be_foretold_is_asked_of_a_qemu_unless_that_is_for
     )
 
 
+@pytest.mark.parametrize("module", ["kvm.hotplug.vcpu_info", "kvm.hotplug.vcpu"])
+def test_an_emulator_named_by_a_file_that_others_may_write_is_not_started(domain_xml: Path, module: str) -> None:
+    started, emulator = domain_xml.parent / "started", domain_xml.parent / "qemu"
+    emulator.write_text(f"#!/bin/sh\necho $$ >> {started}\nexit 1\n", encoding="utf-8")
+    emulator.chmod(0o755)
+    xml = DOMAIN.replace("machine='q35'", "machine='x-remote'").replace(
+        "</cpu>", f"</cpu>\n  <devices><emulator>{emulator}</emulator></devices>"
+    )
+    domain_xml.write_text(xml, encoding="utf-8")
+    wish = {"count": 3} if module == "kvm.hotplug.vcpu" else {}
+    domain_xml.chmod(0o666)
+    for check in (True, False):
+        refused = run_task(module, check, domain_xml=str(domain_xml), **wish)
+        assert refused["error_code"] == "config_invalid"
+        assert f"{domain_xml} may be written by its group" in refused["msg"]
+        assert not started.exists()
+    domain_xml.chmod(0o644)
+    assert run_task(module, True, domain_xml=str(domain_xml), **wish)["error_code"] == "backend_missing"
+    assert started.exists()
+
+
 def test_live_and_config_converge_on_the_same_vcpus_and_drift_is_mended(boot: Boot, domain_xml: Path) -> None:
     guest = boot(**TWO_NODES)
     vcpu = Vcpu(guest, domain_xml)

@@ -104,7 +104,7 @@ def _xml_file(params: Mapping[str, Any], timeout: float) -> Config:
     return XmlFile(
         params["domain_xml"],
         timeout,
-        _layer(params, timeout),
+        _layer(params, timeout, xml_file=params["domain_xml"]),
         backup=bool(params.get("backup")),
         detail=params.get("xml_detail"),
         forced=bool(params.get("force")),
@@ -137,10 +137,10 @@ def _is_default(name: str, value: object) -> bool:
     return name == "probe" and value == "auto"
 
 
-def _layer(params: Mapping[str, Any], timeout: float) -> LayOut:
+def _layer(params: Mapping[str, Any], timeout: float, xml_file: str | None = None) -> LayOut:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.resolve import lay_out
 
-    return lambda domain: lay_out(domain, params["probe"], params["emulator"], timeout)
+    return lambda domain: lay_out(domain, params["probe"], params["emulator"], timeout, xml_file)
 
 
 def _opener(address: str, timeout: float) -> OpenMachine:

@@ -44,9 +44,6 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
 
-_EMULATORS = {"i686": "i386", "ppc64le": "ppc64", "armv7l": "arm"}
-_EMULATOR_OF_RED_HAT = "/usr/libexec/qemu-kvm"
-
 # Run as `python -c`: it becomes QEMU, which the kernel then kills when this process's thread ends, however it ends.
 # setpriv could do that, but not the one in Red Hat Enterprise Linux 8.
 _TIED = """
@@ -75,17 +72,6 @@ _ENDING_SECONDS = 1.0
 _WORDS_KEPT = 4096
 
 _QUESTION = "query-hotpluggable-cpus"
-
-
-def emulator_of(domain: Domain) -> str:
-    """Return the QEMU of the domain: that which its XML names, else the one this host has for its architecture."""
-    if domain.emulator:
-        return domain.emulator
-    arch = domain.arch or "x86_64"
-    name = f"qemu-system-{_EMULATORS.get(arch, arch)}"
-    if shutil.which(name) is None and arch == os.uname().machine and os.access(_EMULATOR_OF_RED_HAT, os.X_OK):
-        return _EMULATOR_OF_RED_HAT
-    return name
 
 
 async def probe(binary: str, domain: Domain, timeout: float) -> ConfigLayout:

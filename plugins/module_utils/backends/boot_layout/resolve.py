@@ -45,8 +45,12 @@ class BootLayout(NamedTuple):
 LayOut = Callable[["Domain"], Awaitable[BootLayout]]
 
 
-async def lay_out(domain: Domain, policy: str, emulator: str | None, timeout: float) -> BootLayout:
-    """Return the layout; ``policy`` is the option ``probe``: auto, never or always.
+async def lay_out(
+    domain: Domain, policy: str, emulator: str | None, timeout: float, xml_file: str | None = None
+) -> BootLayout:
+    """Return the machine of the next boot; ``policy`` is the option ``probe``: auto, never or always.
+
+    ``emulator`` is that option, and ``xml_file`` the file that holds the domain, None where libvirt does.
 
     Raises ``HotplugError``: config_invalid for a domain no QEMU would start, or that only QEMU could lay out when it
     must not be asked; backend_missing without a QEMU to ask.
@@ -61,6 +65,7 @@ async def lay_out(domain: Domain, policy: str, emulator: str | None, timeout: fl
                 f"the vCPUs of a {printable(domain.machine or 'nameless', 60)} machine cannot be derived from the XML: "
                 "use probe: auto, which asks a QEMU that is started and ended for it",
             )
-    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.probe import emulator_of, probe
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.emulator import emulator_of
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.probe import probe
 
-    return BootLayout(domain, await probe(emulator or emulator_of(domain), domain, timeout))
+    return BootLayout(domain, await probe(emulator_of(domain, emulator, xml_file), domain, timeout))

@@ -19,6 +19,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugE
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
+_KINDS = ("qemu", "kvm")
 _TOPOLOGY = ("sockets", "dies", "clusters", "cores", "threads")
 _STATES = {RFC: ("state", "enabled", "disabled"), LIBVIRT: ("enabled", "yes", "no")}
 _OWN = {RFC: {"state", "cell", "pin", "scheduler"}, LIBVIRT: {"enabled", "hotpluggable", "order"}}
@@ -45,6 +46,11 @@ def read_domain(data: bytes) -> Domain:
     root = _parse(text)
     if root.tag != "domain":
         raise _wrong(root, "the outermost element is not <domain>: name the file that holds the guest's <domain>")
+    kind = root.get("type", "kvm")
+    if kind not in _KINDS:
+        raise _wrong(
+            root, f"its type is {printable(kind, 40)!r}, and only guests of QEMU can be managed: type qemu or kvm"
+        )
     return _read(root)
 
 

@@ -95,6 +95,18 @@ def test_the_rfcs_own_example_is_read() -> None:
     assert domain.schedulers == {2: "fifo:1"}
 
 
+@pytest.mark.parametrize("kind", ["xen", "lxc", "", "QEMU", "bhyve"])
+def test_a_domain_that_qemu_does_not_run_is_refused(kind: str) -> None:
+    with pytest.raises(HotplugError, match="only guests of QEMU can be managed") as caught:
+        read_domain(f"<domain type='{kind}'><vcpu>1</vcpu></domain>".encode())
+    assert caught.value.code == "config_invalid"
+
+
+@pytest.mark.parametrize("kind", [" type='qemu'", " type='kvm'", ""])
+def test_a_domain_of_qemu_or_without_a_type_is_read(kind: str) -> None:
+    assert read_domain(f"<domain{kind}><vcpu>1</vcpu></domain>".encode()).max_vcpus == 1
+
+
 def test_what_is_output_only_is_ignored() -> None:
     domain = read("<vcpu>2</vcpu><vcpus><vcpu id='0' state='enabled' cell='7' pin='nonsense' scheduler=''/></vcpus>")
     assert (domain.cells, domain.pins, domain.schedulers) == ((), {}, {})
