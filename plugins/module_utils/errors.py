@@ -29,6 +29,7 @@ CONFIG_LOCKED = "config_locked"
 BACKEND_MISSING = "backend_missing"
 MIGRATION_IN_PROGRESS = "migration_in_progress"
 CONNECTION_LOST = "connection_lost"
+PLACEMENT_FAILED = "placement_failed"
 INTERNAL = "internal"
 
 # Of text, this many times what may be shown is looked at; of anything else, a few members and levels.

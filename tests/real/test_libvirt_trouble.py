@@ -9,11 +9,14 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Iterator
+from typing import Callable
 
 import pytest
 
 from lab import LabError, behaviours, eyes
 from lab.daemon import Daemon
+from lab.domains import LibvirtGuest
 
 from .conftest import Domains
 from .tasks import Vcpu, run_task, wait_online
@@ -151,6 +154,71 @@ def test_a_guest_that_ends_in_the_middle(domain: Domains, transient: bool) -> No
         assert again["guest"]["state"] == "shutoff"
 
 
+@contextlib.contextmanager
+def once_plugged(guest: LibvirtGuest, action: Callable[[], None]) -> Iterator[list[float]]:
+    """Take an action a second after the guest has another vCPU; give the time at which it was taken."""
+    times: list[float] = []
+    before = eyes.enabled_ids(guest.eyes)
+
+    def act() -> None:
+        while eyes.enabled_ids(guest.eyes) == before:
+            time.sleep(0.05)
+        time.sleep(1)
+        times.append(time.monotonic())
+        action()
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    yield times
+    thread.join()
+
+
+def test_a_guest_that_ends_while_its_acknowledgement_is_awaited(domain: Domains) -> None:
+    guest = domain(boot=False)
+    with once_plugged(guest, guest.destroy) as ended:
+        result = Vcpu(guest)(count=3, timeout=60)
+    assert time.monotonic() - ended[0] < 20, "the end of the guest is noticed at once"
+    assert result["error_code"] == "guest_not_running", result
+    assert (result["changed"], result.steps[0], result["guest"]["state"]) == (True, "plug 2 done", "shutoff")
+
+
+def test_a_daemon_restarted_while_an_acknowledgement_is_awaited(domain: Domains) -> None:
+    guest = domain(boot=False)
+    with once_plugged(guest, lambda: guest.daemon.restart(hard=True)) as restarted:
+        result = Vcpu(guest)(count=3, timeout=60)
+    assert time.monotonic() - restarted[0] < 30, "the end of the connection is noticed at once"
+    assert result["error_code"] == "connection_lost", result
+    assert (result["changed"], result.steps[0]) == (True, "plug 2 done")
+    assert result.enabled() == eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+
+
+UNPLACEABLE = {
+    "cpuset": ("<vcpupin vcpu='2' cpuset='1000'/>", "cannot set CPU affinity"),
+    "scheduler": ("<vcpusched vcpus='2' scheduler='fifo' priority='1'/>", "Cannot set scheduler parameters"),
+}
+
+
+@pytest.mark.parametrize(("cputune", "libvirt_says"), UNPLACEABLE.values(), ids=UNPLACEABLE)
+def test_a_vcpu_that_libvirt_plugs_and_cannot_place(domain: Domains, cputune: str, libvirt_says: str) -> None:
+    guest = domain(rest=f"<cputune>{cputune}</cputune>")
+    vcpu = Vcpu(guest)
+    result = vcpu(count=3)
+    assert eyes.enabled_ids(guest.eyes) == libvirts(guest) == result.enabled() == [0, 1, 2]
+    assert (result["error_code"], result["changed"]) == ("placement_failed", True), result
+    assert result.steps == ["plug 2 failed", "enable 2 skipped"]
+    assert libvirt_says in result["msg"]
+    assert "<cputune>" in result["msg"]
+    assert libvirts(guest, inactive=True) == [0, 1]
+
+
+def test_a_vcpu_that_cannot_be_placed_is_unplugged_by_rollback(domain: Domains) -> None:
+    guest = domain(rest="<cputune><vcpupin vcpu='3' cpuset='1000'/></cputune>", as_kvm=True)
+    result = Vcpu(guest)(count=4, on_failure="rollback")
+    assert (result["error_code"], result["changed"]) == ("placement_failed", False), result
+    assert result.steps[:2] == ["plug 2 undone", "plug 3 undone"]
+    assert eyes.enabled_ids(guest.eyes) == libvirts(guest) == result.enabled() == [0, 1]
+
+
 def test_a_guest_in_its_firmware_is_not_ready(domain: Domains) -> None:
     guest = domain(vcpus=HOTPLUGGABLE, boot=False)
     time.sleep(1)
@@ -189,8 +257,9 @@ def test_libvirts_that_are_not_there(domain: Domains) -> None:
     for module, wish in (("vcpu", {"count": 1}), ("vcpu_info", {})):
         result = run_task(f"kvm.hotplug.{module}", False, guest.daemon, **gone, **wish)
         assert (result["error_code"], result["changed"]) == ("monitor_unreachable", False)
-    missing = Vcpu(guest)(name="nobody", count=1)
-    assert (missing["error_code"], missing["changed"]) == ("guest_not_found", False)
+    for name in ("nobody", "a name of 32 characters, no UUID!", "0123456789abcdef0123456789abcdef", ""):
+        missing = Vcpu(guest)(name=name, count=1)
+        assert (missing["error_code"], missing["changed"]) == ("guest_not_found", False), name
     other = Vcpu(guest)(name="test", uri="test:///default", count=1)
     assert (other["error_code"], other["changed"]) == ("hotplug_unsupported", False)
     for options in ({"qmp_socket": "/q"}, {"domain_xml": "/x"}, {"backup": True}):

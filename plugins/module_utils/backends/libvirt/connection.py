@@ -8,10 +8,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import re
 import threading
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import NO_DOMAIN, LibvirtCallError
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import (
+    INVALID_ARGUMENT,
+    NO_DOMAIN,
+    LibvirtCallError,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     CONNECTION_LOST,
     GUEST_NOT_FOUND,
@@ -28,6 +33,10 @@ CLOSING_SECONDS = 5.0
 # libvirt itself gives up after 30 seconds on a guest that another call keeps, and after 10 on an unplug.
 MARGIN_SECONDS = 45.0
 KEEPALIVE = (5, 4)  # seconds, times
+
+# An integer of C.
+_HIGHEST_ID = 2**31 - 1
+_UUID = re.compile(r"[0-9A-Fa-f]{8}-?(?:[0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12}")
 
 Result = TypeVar("Result")
 
@@ -74,7 +83,7 @@ class Connection:
             try:
                 return await self.call(*lookup)
             except LibvirtCallError as error:
-                if error.number != NO_DOMAIN:
+                if error.number not in (NO_DOMAIN, INVALID_ARGUMENT):
                     raise error.error(f"cannot look for guest {printable(name)}") from None
         raise HotplugError(
             GUEST_NOT_FOUND,
@@ -113,10 +122,11 @@ class Connection:
             done.cancel()
 
     def _lookups(self, name: str) -> list[tuple[Callable[..., Any], Any]]:
-        found: list[tuple[Callable[..., Any], Any]] = [(self.handle.lookupByName, name)]
-        if len(name.replace("-", "")) == 32:
+        # What goes to the library ends at a NUL.
+        found: list[tuple[Callable[..., Any], Any]] = [] if "\0" in name else [(self.handle.lookupByName, name)]
+        if _UUID.fullmatch(name):
             found.append((self.handle.lookupByUUIDString, name))
-        if name.isascii() and name.isdecimal() and len(name) < 10:
+        if name.isascii() and name.isdecimal() and len(name) <= 10 and int(name) <= _HIGHEST_ID:
             found.append((self.handle.lookupByID, int(name)))
         return found
 

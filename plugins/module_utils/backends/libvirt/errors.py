@@ -19,6 +19,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     MONITOR_UNREACHABLE,
     NOT_HOTPLUGGABLE,
     PARTIAL_ENTITY,
+    PLACEMENT_FAILED,
     UNKNOWN_VCPU,
     HotplugError,
     printable,
@@ -26,16 +27,18 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
 
 # libvirt/virterror.h; by number, so that reading an error needs no library.
 NO_SUPPORT = 3
+INVALID_ARGUMENT = 8
 OPERATION_DENIED = 29
 SYSTEM_ERROR = 38
 NO_DOMAIN = 42
 AUTH_FAILED = 45
+CONFIG_UNSUPPORTED = 67
 OPERATION_TIMEOUT = 68
 AUTH_CANCELLED = 79
 AUTH_UNAVAILABLE = 80
 ACCESS_DENIED = 88
 
-_RESTART = "see the log of the libvirt daemon"
+_SEE_LOG = "see the log of the libvirt daemon"
 
 _BY_NUMBER: dict[int, tuple[str, str]] = {
     NO_SUPPORT: (HOTPLUG_UNSUPPORTED, "name a guest of libvirt's QEMU driver"),
@@ -102,7 +105,23 @@ def classify(error: LibvirtCallError) -> tuple[str | None, str]:
     if error.number in _BY_NUMBER:
         return _BY_NUMBER[error.number]
     code_of_qemu, remedy = meaning_to_qemu(error.desc)
-    return (code_of_qemu, remedy) if code_of_qemu is not None else (None, _RESTART)
+    return (code_of_qemu, remedy) if code_of_qemu is not None else (None, _SEE_LOG)
+
+
+def classify_failed_placement(error: LibvirtCallError) -> tuple[str | None, str]:
+    """Return the error code and the remedy for an error of a plug after which the vCPU is there.
+
+    None where libvirt plugged nothing, so that the vCPU was there before. libvirt places a vCPU after QEMU has taken
+    it, and leaves it in QEMU where that fails: the host's refusals to set affinity, scheduler or cgroup are system
+    errors, and what the host does not have is an unsupported configuration.
+    """
+    if error.number in (SYSTEM_ERROR, CONFIG_UNSUPPORTED):
+        return PLACEMENT_FAILED, (
+            "correct the domain's <cputune> (virsh edit, virsh vcpupin) or what limits libvirt here, and unplug "
+            "the vCPU until then, or use on_failure: rollback"
+        )
+    code, remedy = classify(error)
+    return (None, "") if code is not None else (INTERNAL, remedy)
 
 
 def classify_config_error(error: LibvirtCallError) -> tuple[str, str]:

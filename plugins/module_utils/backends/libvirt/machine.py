@@ -11,11 +11,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_state import Record, machine_view
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError, classify
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import (
+    LibvirtCallError,
+    classify,
+    classify_failed_placement,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.handshake import TICK_SECONDS, Handshake
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import INTERNAL, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    INTERNAL,
+    NOT_HOTPLUGGABLE,
+    HotplugError,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer, MachineView
 
 if TYPE_CHECKING:
@@ -61,13 +69,14 @@ class LibvirtMachine:
 
     async def plug(self, entities: Sequence[Entity]) -> dict[int, Answer]:
         await self._ears.listen(self._domain, self._ost)
-        answers: dict[int, Answer] = {}
+        errors: dict[int, LibvirtCallError | None] = {}
         for entity in entities:
             self._ost.forget(entity.index)
-            answers[entity.index] = await self._plug(entity)
+            await self._join()
+            errors[entity.index] = await self._set(entity, 1, _AFFECT_LIVE)
         # Not only look: the order in which vCPUs came, and where they are pinned, are others now.
         await self.observe()
-        return {entity.index: self._verified(entity, answers[entity.index]) for entity in entities}
+        return {entity.index: self._plugged(entity, errors[entity.index]) for entity in entities}
 
     async def await_insertion(self, entities: Sequence[Entity], timeout: float) -> dict[int, Answer]:
         if self._ears.refused is None:
@@ -121,11 +130,11 @@ class LibvirtMachine:
         error = await self._join()
         if error is None or error.timed_out:
             return None
-        code, remedy = classify(error)
-        return Answer(FAILED, detail=f"libvirt refused: {error.desc}; {remedy}", code=code or INTERNAL)
+        return _refused(error)
 
     async def last_words(self) -> dict[int, acpi.OstStatus | None] | None:
-        """Libvirt keeps none."""
+        """Return none, for libvirt keeps none; raises ``HotplugError`` for a guest that has stopped meanwhile."""
+        await self.look()
         return None
 
     @property
@@ -155,18 +164,21 @@ class LibvirtMachine:
         call, self._unplugging = self._unplugging, None
         return await call if call is not None else None
 
-    async def _plug(self, entity: Entity) -> Answer:
-        await self._join()
-        error = await self._set(entity, 1, _AFFECT_LIVE)
+    def _plugged(self, entity: Entity, error: LibvirtCallError | None) -> Answer:
+        """Judge a plug by what is there after it, and only then by libvirt's reply."""
+        if not self.is_plugged(entity):
+            if error is not None:
+                return _refused(error)
+            return Answer(FAILED, detail="libvirt reported success, but QEMU does not have it", code=INTERNAL)
         if error is None:
             return Answer(DONE, took_effect=True)
-        code, remedy = classify(error)
-        return Answer(FAILED, detail=f"libvirt refused: {error.desc}; {remedy}", code=code or INTERNAL)
+        code, remedy = classify_failed_placement(error)
+        if code is None:
+            return Answer(DONE, detail="it was plugged already")
+        detail = f"it is plugged, but libvirt failed after that: {error.desc}; {remedy}"
+        return Answer(FAILED, took_effect=True, detail=detail, code=code)
 
-    def _verified(self, entity: Entity, answer: Answer) -> Answer:
-        """Judge by what is there after a plug, not by what was answered."""
-        if self.is_plugged(entity):
-            return answer if answer.status == DONE else Answer(DONE, detail="it was plugged already")
-        if answer.status == DONE:
-            return Answer(FAILED, detail="libvirt took it, but QEMU does not have it", code=INTERNAL)
-        return answer
+
+def _refused(error: LibvirtCallError) -> Answer:
+    code, remedy = classify(error)
+    return Answer(FAILED, detail=f"libvirt refused: {error.desc}; {remedy}", code=code or NOT_HOTPLUGGABLE)
