@@ -11,6 +11,8 @@ import sys
 import time
 from dataclasses import dataclass
 
+from lab import kvm
+
 PYTEST_CLOSING = re.compile(r"=+ .*\b(passed|failed|errors?|skipped|no tests ran)\b.* in [\d.]+s.* =+")
 
 
@@ -40,8 +42,10 @@ def run(target: str) -> Stage:
 
 def main(targets: list[str]) -> int:
     """Run the targets and tell whether all of them passed."""
+    print(f":: {kvm.summary()}", flush=True)
     stages = [run(target) for target in targets]
     print("\n:: summary")
+    print(kvm.summary())
     for stage in stages:
         print(f"{stage.target:<10}{'passed' if stage.passed else 'FAILED':<10}{stage.seconds:6.0f} s")
     for stage in stages:

@@ -19,8 +19,11 @@ from . import LabError, binaries
 from .contact import Contact, Died
 from .image import image
 
-SOCKETS = ("qmp", "eyes", "agent", "shell")
+SOCKETS = ("qmp", "eyes", "agent", "shell", "serial")
 SOCKET_PATH_MAX = 107
+# Each vCPU's thread takes one of `maxcpus` TCG contexts for good, so that a guest aborts when those it booted with and
+# all that were ever plugged are more; with a single thread for all, QEMU aborts at the first unplug.
+TCG = "tcg,thread=multi"
 PSERIES = "pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken"
 MACHINES = {"x86_64": ("q35", "qemu64,-hypervisor", "ttyS0"), "ppc64": (PSERIES, "power9", "hvc0")}
 # Since 6.9, Linux lets CPUs be plugged only where it knows the hypervisor, and acknowledges them nevertheless. It does
@@ -66,6 +69,8 @@ class Guest(Contact):
         uuid: str | None = None,
         tcp_monitor: bool = False,
         arch: str = "x86_64",
+        accel: str = TCG,
+        serial_socket: bool = False,
     ) -> None:
         super().__init__()
         self.workdir = pathlib.Path(workdir).absolute()
@@ -76,9 +81,9 @@ class Guest(Contact):
         self.tcp_monitor: str | None = None
         self._short: pathlib.Path | None = None
         folder = self.workdir
-        if len(os.fspath(folder / "agent.sock")) > SOCKET_PATH_MAX:
+        if len(os.fspath(folder / "serial.sock")) > SOCKET_PATH_MAX:
             self._short = folder = pathlib.Path(tempfile.mkdtemp(prefix="lab-"))
-        self.qmp_socket, self.eyes_socket, self.agent_socket, self.shell_socket = (
+        self.qmp_socket, self.eyes_socket, self.agent_socket, self.shell_socket, self.serial_socket = (
             os.fspath(folder / f"{purpose}.sock") for purpose in SOCKETS
         )
         self.speaks = boot and not paused
@@ -86,14 +91,12 @@ class Guest(Contact):
         self._process: subprocess.Popen[bytes] | None = None
         transport = "device" if machine and machine.startswith("microvm") else "pci"
         usual_machine, usual_cpu, terminal = MACHINES[arch]
-        # Each vCPU's thread takes one of `maxcpus` TCG contexts for good, so that a guest aborts when those it booted
-        # with and all that were ever plugged are more; with a single thread for all, QEMU aborts at the first unplug.
         self.command = [
             *self.qemu.command,
             *("-name", name, "-machine", machine or usual_machine, "-cpu", cpu or usual_cpu, "-smp", smp),
             *("-m", f"{memory}M", *numa_args(numa, memory)),
-            *("-accel", "tcg,thread=multi", "-nodefaults", "-no-user-config", "-display", "none"),
-            *("-serial", f"file:{self.console}"),
+            *("-accel", accel, "-nodefaults", "-no-user-config", "-display", "none"),
+            *("-serial", "chardev:serial" if serial_socket else f"file:{self.console}"),
             *_chardev("qmp", self.qmp_socket),
             *_chardev("eyes", self.eyes_socket),
             *("-mon", "chardev=qmp,mode=control", "-mon", "chardev=eyes,mode=control"),
@@ -102,6 +105,8 @@ class Guest(Contact):
         ]
         if uuid:
             self.command += ["-uuid", uuid]
+        if serial_socket:
+            self.command += _chardev("serial", self.serial_socket)
         if agent:
             self.command += _chardev("agent", self.agent_socket)
             self.command += ["-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"]

@@ -15,14 +15,16 @@ from typing import Any, Callable
 
 import pytest
 
-from lab import binaries
+from lab import binaries, kvm
 from lab.contact import Died
 from lab.daemon import Daemon
 from lab.domains import LibvirtGuest
 from lab.guest import Guest
+from lab.ospm import OspmGuest
 from lab.software import versions
 
 Boot = Callable[..., Guest]
+BootOspm = Callable[..., OspmGuest]
 Domains = Callable[..., LibvirtGuest]
 
 needs_ppc64 = pytest.mark.skipif(not binaries.qemus("ppc64"), reason="there is no QEMU for ppc64 guests here")
@@ -50,6 +52,11 @@ SHUT_OFF = """\
 """
 
 
+def pytest_report_header() -> str:
+    """Say whether there is KVM."""
+    return kvm.summary()
+
+
 @pytest.fixture
 def boot(tmp_path: Path) -> Iterator[Boot]:
     """Start guests by the options of ``lab.guest.Guest``; one that can boot is waited for, unless ``ready=False``."""
@@ -67,6 +74,26 @@ def boot(tmp_path: Path) -> Iterator[Boot]:
         def started(smp: str, ready: bool, **options: Any) -> Guest:
             guest = guests.enter_context(Guest(tmp_path / str(next(numbers)), smp=smp, **options))
             if ready and options.get("boot", True) and not options.get("paused"):
+                guest.wait_ready()
+            return guest
+
+        yield start
+
+
+@pytest.fixture
+def boot_ospm(tmp_path: Path) -> Iterator[BootOspm]:
+    """Start guests by the options of ``lab.ospm.OspmGuest``, under KVM where it works unless ``accel`` names another.
+
+    A guest is waited for, unless it is paused, holds at boot or ``ready=False``.
+    """
+    numbers = itertools.count()
+    with contextlib.ExitStack() as guests:
+
+        def start(smp: str, ready: bool = True, accel: str | None = None, **options: Any) -> OspmGuest:
+            accel = accel or kvm.accelerator(options.get("qemu"))
+            folder = tmp_path / f"ospm-{next(numbers)}"
+            guest = guests.enter_context(OspmGuest(folder, smp=smp, accel=accel, **options))
+            if ready and guest.speaks and not guest.holds_at_boot:
                 guest.wait_ready()
             return guest
 

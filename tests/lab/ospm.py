@@ -1,0 +1,221 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The OSPM guest: no Linux, only the operating system's side of CPU hotplug, commanded over its serial port.
+
+ospm.S describes its steps, commands and facts.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import socket
+import time
+import typing as t
+
+from . import LabError, ospm_image
+from .guest import TCG, Guest
+
+BOOT_STEPS = "a l"
+CPUS = {"kvm": "host,-arch-capabilities", "tcg": "qemu64"}
+MEMORY = 32
+# Linux reports that the ejection is in progress before it reports these.
+AFTER_PROGRESS = (129, 130, 131)
+
+
+class Ospm:
+    """The serial port of an OSPM guest: commands to it, and `facts`, the lines with which it reports what it does.
+
+    A vCPU of None stands for all. `times` limits for how many events an answer is valid; after that, and at reset, the
+    guest does again as it is asked to. An answer that is already under way is not changed.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.facts: list[str] = []
+        self._buffer = b""
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(path)
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._socket.close()
+
+    def wait_ready(self, timeout: float = 20) -> None:
+        """Wait until it has carried out the steps of its boot."""
+        deadline = time.monotonic() + timeout
+        while not self.state(deadline - time.monotonic()).endswith(" idle"):
+            time.sleep(0.01)
+
+    def state(self, timeout: float = 10) -> str:
+        """Return its machine and whether it is idle, busy or in hold; wait for it where it has not started yet."""
+        deadline = time.monotonic() + timeout
+        since = len(self.facts)
+        while True:
+            # What is sent before the serial port is set up may get lost.
+            self._socket.sendall(b"\n?\n")
+            for fact in self._facts(since, min(deadline, time.monotonic() + 0.2)):
+                if fact.startswith("state "):
+                    return fact.removeprefix("state ")
+            if time.monotonic() > deadline:
+                raise TimeoutError("the OSPM guest does not answer")
+
+    def wait(self, fact: str, timeout: float = 10, since: int = 0) -> int:
+        """Wait for a fact at index `since` or later, and return the index behind it."""
+        for number, found in enumerate(self._facts(since, time.monotonic() + timeout), since + 1):
+            if found == fact:
+                return number
+        raise TimeoutError(f"the OSPM guest has not reported {fact!r} but {self.facts[since:]}")
+
+    def listen(self, seconds: float) -> list[str]:
+        """Return the facts that it reports from now on for a while."""
+        return list(self._facts(len(self.facts), time.monotonic() + seconds))
+
+    def command(self, line: str, timeout: float = 10) -> None:
+        """Send a command that it acknowledges; `LabError` when it does not accept it."""
+        since = len(self.facts)
+        self._socket.sendall(line.encode("ascii") + b"\n")
+        for fact in self._facts(since, time.monotonic() + timeout):
+            if fact == "ok":
+                return
+            if fact in ("busy", "error"):
+                raise LabError(f"the OSPM guest answers {fact} to {line!r}")
+        raise TimeoutError(f"the OSPM guest does not acknowledge {line!r}")
+
+    def answer_plug(self, steps: str, vcpu: int | None = None, times: int = 0) -> None:
+        """Carry out these steps when the vCPU is plugged."""
+        self.command(f"p {_which(vcpu)} {times} {steps}")
+
+    def answer_unplug(self, steps: str, vcpu: int | None = None, times: int = 0) -> None:
+        """Carry out these steps when the vCPU is to be unplugged."""
+        self.command(f"u {_which(vcpu)} {times} {steps}")
+
+    def agree(self, vcpu: int | None = None) -> None:
+        """Acknowledge plugs, and eject at once when asked to."""
+        self.answer_plug("o0", vcpu)
+        self.answer_unplug("o132 e o0", vcpu)
+
+    def refuse(self, vcpu: int | None = None, status: int = 130, times: int = 0) -> None:
+        """Refuse unplugs with this _OST status."""
+        progress = "o132 " if status in AFTER_PROGRESS else ""
+        self.answer_unplug(f"{progress}o{status}", vcpu, times)
+
+    def be_silent(self, vcpu: int | None = None, times: int = 0) -> None:
+        """Answer nothing to unplugs."""
+        self.answer_unplug("", vcpu, times)
+
+    def be_slow(self, seconds: float, vcpu: int | None = None, times: int = 0) -> None:
+        """Report at once that the ejection is in progress, and eject after this time."""
+        self.answer_unplug(f"o132 w{round(seconds * 1000)} e o0", vcpu, times)
+
+    def hold(self, vcpu: int | None = None, times: int = 0) -> None:
+        """Report at once that the ejection is in progress, and eject after `go_on`."""
+        self.answer_unplug("o132 h e o0", vcpu, times)
+
+    def go_on(self) -> None:
+        """End a hold."""
+        self.command("g")
+
+    def do(self, steps: str, vcpu: int = 0, timeout: float = 10) -> None:
+        """Carry out steps now, and return when that is done."""
+        since = len(self.facts)
+        self.command(f"! {vcpu} {steps}")
+        self.wait(f"done {vcpu}", timeout, since)
+
+    def run_code(self, vcpu: int) -> None:
+        """Run code on an enabled vCPU and return when it has executed it."""
+        since = len(self.facts)
+        self.do("r", vcpu)
+        if f"ran {vcpu}" not in self.facts[since:]:
+            raise LabError(f"vCPU {vcpu} does not execute code")
+
+    def reset(self) -> None:
+        """Reset the machine, whatever is being done."""
+        self._socket.sendall(b"x\n")
+
+    def power_off(self) -> None:
+        """Power the machine off, whatever is being done."""
+        self._socket.sendall(b"z\n")
+
+    def _facts(self, since: int, deadline: float) -> t.Iterator[str]:
+        """Yield the facts at index `since` and later, as they come, until the deadline."""
+        while True:
+            while since < len(self.facts):
+                since += 1
+                yield self.facts[since - 1]
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            self._socket.settimeout(left)
+            try:
+                chunk = self._socket.recv(4096)
+            except TimeoutError:
+                return
+            if not chunk:
+                raise ConnectionError("the OSPM guest is gone")
+            *lines, self._buffer = (self._buffer + chunk).split(b"\n")
+            self.facts += [line.decode("ascii", "replace") for line in lines]
+
+
+def _which(vcpu: int | None) -> str:
+    return "*" if vcpu is None else str(vcpu)
+
+
+class OspmGuest(Guest):
+    """An OSPM guest in a QEMU of our own; with `seabios`, it starts after that firmware and not in its place.
+
+    `boot_steps` are what it does at each boot; while it holds ("h a l") it is as a guest whose ACPI is not up.
+    """
+
+    def __init__(
+        self,
+        workdir: str | os.PathLike[str],
+        *,
+        accel: str,
+        boot_steps: str = BOOT_STEPS,
+        seabios: bool = False,
+        extra: t.Sequence[str] = (),
+        **options: t.Any,
+    ) -> None:
+        folder = pathlib.Path(workdir).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        image = folder / "ospm"
+        image.write_bytes(ospm_image.image(boot_steps))
+        options = {"memory": MEMORY, "cpu": CPUS[accel], **options}
+        super().__init__(
+            folder,
+            boot=False,
+            accel={"kvm": "kvm", "tcg": TCG}[accel],
+            serial_socket=True,
+            extra=["-kernel" if seabios else "-bios", os.fspath(image), *extra],
+            **options,
+        )
+        self.accel = accel
+        self.holds_at_boot = "h" in boot_steps
+        self.speaks = not options.get("paused")
+        self._ospm: Ospm | None = None
+
+    @property
+    def ospm(self) -> Ospm:
+        """Its serial port."""
+        if not self._ospm:
+            self._ospm = Ospm(self.serial_socket)
+        return self._ospm
+
+    def wait_ready(self, timeout: float = 20) -> float:
+        """Wait until it has carried out the steps of its boot; return the seconds that took."""
+        began = time.monotonic()
+        try:
+            self.ospm.wait_ready(timeout)
+        except (TimeoutError, ConnectionError):
+            self.check_alive()
+            raise
+        return time.monotonic() - began
+
+    def disconnect(self) -> None:
+        """Close the serial port and the monitor."""
+        super().disconnect()
+        if self._ospm:
+            self._ospm.close()
+        self._ospm = None

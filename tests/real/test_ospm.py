@@ -1,0 +1,195 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The OSPM guest itself, before anything else is tested with it: judged by raw QMP and by /proc."""
+
+from __future__ import annotations
+
+import pathlib
+import time
+
+import pytest
+
+from lab import LabError, binaries, eyes, kvm, ospm_image
+from lab.ospm import OspmGuest
+
+from .conftest import TWO_NODES, BootOspm
+
+ACCELERATORS = ["tcg", *(["kvm"] if kvm.kvm_works() else [])]
+MACHINES = {"q35": 0x628, "pc": 0xAFE2}
+ANSWERED = 10
+
+
+def statuses(guest: OspmGuest, vcpu: int, since: int = 0) -> list[tuple[int, int]]:
+    """The _OST events and statuses that QEMU reported of one vCPU."""
+    guest.eyes.execute("query-status")  # which comes behind all events there are
+    reports = (event["data"]["info"] for event in guest.eyes.events[since:] if event["event"] == "ACPI_DEVICE_OST")
+    return [(report["source"], report["status"]) for report in reports if report["slot"] == str(vcpu)]
+
+
+def plug(guest: OspmGuest, vcpu: int) -> None:
+    since = len(guest.ospm.facts)
+    eyes.plug(guest.eyes, vcpu)
+    guest.ospm.wait(f"end plug {vcpu}", since=since)
+    guest.eyes.execute("query-status")
+
+
+def unplug(guest: OspmGuest, vcpu: int, **device: str) -> list[tuple[int, int]]:
+    """Ask for one vCPU, wait for the end of the guest's answer, and return what it reported."""
+    facts, events = len(guest.ospm.facts), len(guest.eyes.events)
+    guest.eyes.execute("device_del", **(device or {"id": f"vcpu{vcpu}"}))
+    guest.ospm.wait(f"end unplug {vcpu}", since=facts)
+    return statuses(guest, vcpu, events)
+
+
+def gpe_enabled(guest: OspmGuest, machine: str) -> int:
+    """What GPE0_EN's first byte has."""
+    text = guest.eyes.execute("human-monitor-command", command_line=f"i /b {MACHINES[machine]:#x}")
+    return int(text.rpartition("=")[2], 16)
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def test_the_image_is_its_source_assembled() -> None:
+    assert ospm_image.assembled_from() == ospm_image.digest(), "run python3 -m lab.ospm_image in tests/"
+    if ospm_image.can_assemble():
+        assert ospm_image.assemble() == ospm_image.read()
+
+
+@pytest.mark.parametrize("accel", ACCELERATORS)
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("qemu", binaries.qemus(), ids=str)
+def test_it_plugs_ejects_and_runs_code(boot_ospm: BootOspm, accel: str, machine: str, qemu: binaries.Qemu) -> None:
+    guest = boot_ospm(**TWO_NODES, accel=accel, machine=machine, qemu=qemu)
+    for vcpu in (2, 3):
+        plug(guest, vcpu)
+        assert statuses(guest, vcpu) == [(1, 0)]
+        guest.ospm.run_code(vcpu)
+    guest.ospm.run_code(1)
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
+    assert unplug(guest, 3) == [(3, 132), (3, 0)]
+    assert unplug(guest, 1, id=eyes.slot_of(guest.eyes, 1)["qom-path"]) == [(3, 132), (3, 0)]
+    assert eyes.enabled_ids(guest.eyes) == [0, 2]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_it_starts_after_seabios_too(boot_ospm: BootOspm, machine: str) -> None:
+    guest = boot_ospm(**TWO_NODES, machine=machine, seabios=True, accel="tcg")
+    plug(guest, 5)
+    guest.ospm.run_code(5)
+    assert unplug(guest, 5) == [(3, 132), (3, 0)]
+    assert eyes.enabled_ids(guest.eyes) == [0, 1]
+
+
+@pytest.mark.parametrize("accel", ACCELERATORS)
+def test_it_is_ready_and_answers_soon_and_costs_nothing_while_idle(boot_ospm: BootOspm, accel: str) -> None:
+    began = time.monotonic()
+    guest = boot_ospm(**TWO_NODES, accel=accel)
+    assert time.monotonic() - began < ANSWERED
+    began = time.monotonic()
+    plug(guest, 2)
+    assert time.monotonic() - began < 1
+    before = cpu_seconds(guest.pid)
+    time.sleep(2)
+    assert cpu_seconds(guest.pid) - before <= 0.1
+
+
+def test_every_behaviour_is_what_qemu_reports(boot_ospm: BootOspm) -> None:
+    guest = boot_ospm(smp="8,maxcpus=12")
+    ospm = guest.ospm
+    for vcpu in (8, 9):
+        plug(guest, vcpu)
+    ospm.refuse(8, times=1)
+    assert unplug(guest, 8) == [(3, 132), (3, 130)]
+    assert unplug(guest, 8) == [(3, 132), (3, 0)]
+    for status, reported in ((130, [(3, 132), (3, 130)]), (128, [(3, 128)]), (1, [(3, 1)])):
+        ospm.refuse(9, status)
+        assert unplug(guest, 9) == unplug(guest, 9) == reported
+    ospm.be_silent()
+    assert unplug(guest, 9) == []
+    ospm.be_slow(0.3, 9)
+    began = time.monotonic()
+    assert unplug(guest, 9) == [(3, 132), (3, 0)]
+    assert 0.3 <= time.monotonic() - began < 3
+    ospm.answer_plug("o1", 10, times=1)
+    plug(guest, 10)
+    assert statuses(guest, 10) == [(1, 1)]
+    ospm.agree()
+    assert unplug(guest, 10) == [(3, 132), (3, 0)]
+    assert eyes.enabled_ids(guest.eyes) == list(range(8))
+
+
+def test_a_hold_lasts_until_it_is_ended(boot_ospm: BootOspm) -> None:
+    guest = boot_ospm(**TWO_NODES)
+    plug(guest, 2)
+    guest.ospm.hold(2)
+    guest.eyes.execute("device_del", id="vcpu2")
+    guest.ospm.wait("hold 2")
+    time.sleep(0.2)
+    assert (statuses(guest, 2)[1:], eyes.enabled_ids(guest.eyes)) == ([(3, 132)], [0, 1, 2])
+    guest.ospm.go_on()
+    guest.ospm.wait("end unplug 2")
+    assert eyes.enabled_ids(guest.eyes) == [0, 1]
+
+
+def test_wrong_commands_are_rejected_and_events_are_answered_one_after_the_other(boot_ospm: BootOspm) -> None:
+    guest = boot_ospm(**TWO_NODES)
+    for line in ("nonsense", "g", "p 512 0 o0"):
+        with pytest.raises(LabError, match="answers error"):
+            guest.ospm.command(line)
+    guest.ospm.answer_plug("h o0")
+    eyes.plug(guest.eyes, 2)
+    guest.ospm.wait("hold 2")
+    with pytest.raises(LabError, match="answers busy"):
+        guest.ospm.do("s")
+    eyes.plug(guest.eyes, 3)
+    guest.ospm.answer_plug("o0", 3)
+    assert guest.ospm.listen(0.2) == []
+    guest.ospm.go_on()
+    guest.ospm.wait("end plug 3")
+    assert guest.ospm.facts.index("ost 2 1 0") < guest.ospm.facts.index("plug 3")
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_while_it_boots_qemu_refuses_and_once_it_listens_gpe0_en_shows_it(boot_ospm: BootOspm, machine: str) -> None:
+    guest = boot_ospm(**TWO_NODES, machine=machine, boot_steps="h a h l")
+    ospm = guest.ospm
+    path = eyes.slot_of(guest.eyes, 1)["qom-path"]
+    ospm.wait("hold 0")
+    with pytest.raises(eyes.MonitorError, match="not supported device type"):
+        guest.eyes.execute("device_del", id=path)
+    assert gpe_enabled(guest, machine) & 4 == 0
+    ospm.go_on()
+    since = ospm.wait("acpi")
+    # QEMU accepts the request, and the guest takes no notice of it.
+    guest.eyes.execute("device_del", id=path)
+    assert [fact for fact in ospm.listen(0.2) if fact != "hold 0"] == []
+    ospm.go_on()
+    ospm.wait_ready()
+    assert gpe_enabled(guest, machine) == 6
+    assert ospm.listen(0.2) == []
+    assert eyes.enabled_ids(guest.eyes) == [0, 1]
+    # The request is latched: the next event has the guest carry it out.
+    eyes.plug(guest.eyes, 2)
+    ospm.wait("end unplug 1", since=since)
+    ospm.wait("end plug 2", since=since)
+    assert eyes.enabled_ids(guest.eyes) == [0, 2]
+
+
+@pytest.mark.parametrize("accel", ACCELERATORS)
+def test_it_resets_in_the_middle_of_an_answer_and_powers_off_by_the_button(boot_ospm: BootOspm, accel: str) -> None:
+    guest = boot_ospm(**TWO_NODES, accel=accel)
+    plug(guest, 2)
+    guest.ospm.answer_unplug("o132 x", 2)
+    guest.eyes.execute("device_del", id="vcpu2")
+    guest.eyes.wait_event("RESET", ANSWERED)
+    guest.ospm.wait("ready", since=guest.ospm.wait("unplug 2"))
+    plug(guest, 3)
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
+    guest.eyes.execute("system_powerdown")
+    guest.ospm.wait("button")
+    guest.eyes.wait_event("SHUTDOWN", ANSWERED, reason="guest-shutdown")
