@@ -271,14 +271,14 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         complete = []
         found: Seen = {URIS: {}, SOCKETS: {}}
         for (kind, place), here in inspections.items():
-            failed = [f"{one.label}: {one.error.msg}" for one in here.values() if one.error is not None]
+            failed = [f"{one.ref.described}: {one.error.msg}" for one in here.values() if one.error is not None]
             if not failed:
                 complete.append((kind, place))
             problems += failed
             found[kind][place] = {named: info_report(one.seen) for named, one in here.items() if one.seen is not None}
             for one in here.values():
                 for warning in one.warnings:
-                    self.display.warning(f"{one.label}: {warning}")
+                    self.display.warning(f"{one.ref.described}: {warning}")
         if problems and self.get_option("unreachable") == "fail":
             raise AnsibleParserError("; ".join(dict.fromkeys(problems)))
         for problem in dict.fromkeys(problems):

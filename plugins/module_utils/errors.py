@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import reprlib
+import traceback
 
 GUEST_NOT_FOUND = "guest_not_found"
 GUEST_NOT_RUNNING = "guest_not_running"
@@ -64,6 +65,17 @@ class MissingLibrary(HotplugError):
         super().__init__(BACKEND_MISSING, f"the Python library {library} is missing: install it ({url})")
         self.library = library
         self.url = url
+
+
+class InternalError(HotplugError):
+    """A defect of the collection, or a peer that contradicts itself; ``traceback`` is for the report of it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(
+            INTERNAL,
+            f"an error in kvm.hotplug itself, please report it: {type(error).__name__}: {printable(error)}",
+        )
+        self.traceback = "".join(traceback.format_exception(type(error), error, error.__traceback__))
 
 
 def printable(value: object, limit: int = 200) -> str:

@@ -23,13 +23,6 @@ GUEST = "guest"
 ENABLED = "enabled"
 DISABLED = "disabled"
 
-PLUG = "plug"
-UNPLUG = "unplug"
-ENABLE = "enable"
-DISABLE = "disable"
-ONLINE = "online"
-OFFLINE = "offline"
-
 EMPTY: Mapping[Any, Any] = MappingProxyType({})
 
 # From the outermost to the innermost: the order in which a vCPU's position gives it its id.
@@ -202,17 +195,42 @@ class GuestState(NamedTuple):
         return scopes[name]
 
 
-class Step(NamedTuple):
-    """One thing to do to one entity in one scope."""
-
-    kind: str
-    target: str
-    entity: Entity
-
-
 class Host(NamedTuple):
     """A hypervisor: its CPUs, and how many vCPUs each of its guests has enabled, by UUID, as far as that is known."""
 
     name: str
     cpus: int
     guests: Mapping[str, int] = EMPTY
+
+
+class StepKind(NamedTuple):
+    """What a step does to its entity in the scope ``target``.
+
+    ``adds`` says whether the entity is enabled (or online) afterwards; ``inverse`` names the kind that undoes it.
+    """
+
+    name: str
+    target: str
+    adds: bool
+    inverse: str
+
+
+PLUG = StepKind("plug", LIVE, adds=True, inverse="unplug")
+UNPLUG = StepKind("unplug", LIVE, adds=False, inverse="plug")
+ENABLE = StepKind("enable", CONFIG, adds=True, inverse="disable")
+DISABLE = StepKind("disable", CONFIG, adds=False, inverse="enable")
+ONLINE = StepKind("online", GUEST, adds=True, inverse="offline")
+OFFLINE = StepKind("offline", GUEST, adds=False, inverse="online")
+
+STEP_KINDS: Mapping[str, StepKind] = {kind.name: kind for kind in (PLUG, UNPLUG, ENABLE, DISABLE, ONLINE, OFFLINE)}
+
+
+class Step(NamedTuple):
+    """One thing to do to one entity."""
+
+    kind: StepKind
+    entity: Entity
+
+    @property
+    def target(self) -> str:
+        return self.kind.target

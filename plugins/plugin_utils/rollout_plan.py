@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import label_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import guest_ref
 
 SCOPES = ("live", "config", "online")
 
@@ -57,7 +57,7 @@ def state_of(result: Mapping[str, Any], with_online: bool = False) -> State | No
 
 def key_of(options: Mapping[str, Any]) -> str:
     """Return what tells a guest from all others of a hypervisor."""
-    label = label_of(options)
+    label = guest_ref(options).label
     return f"{label} at {options.get('uri', 'qemu:///system')}" if options.get("name") is not None else label
 
 

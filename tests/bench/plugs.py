@@ -15,7 +15,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect impor
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.machine import QmpMachine
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence, converge
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Run
 from lab import eyes
 from lab.guest import Guest
 
@@ -58,10 +58,18 @@ def _converge(guest: Guest, count: int) -> None:
         await machine.connect()
         return machine
 
-    result = Convergence()
-    asyncio.run(converge(DirectSource(open_machine), Request(CountWish(count)), result))
-    if result.error is not None:
-        raise result.error
+    run = Run(DirectSource(open_machine), Request(CountWish(count)))
+
+    async def converge() -> None:
+        try:
+            await run.prepare()
+            await run.finish()
+        finally:
+            await run.close()
+
+    asyncio.run(converge())
+    if run.result.error is not None:
+        raise run.result.error
 
 
 def _raw(guest: Guest, count: int) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Host
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import sockets_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import guest_ref, names_one
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import parse_timeout
 
 if TYPE_CHECKING:
@@ -32,25 +33,11 @@ async def guests_named(params: Mapping[str, Any], kept: Connections) -> list[dic
     return [{**params, "name": name} for name in await _names_at(params, kept)]
 
 
-def names_one(params: Mapping[str, Any]) -> bool:
-    """Tell whether options name one guest, and not all at a place."""
-    return any(params[way] is not None for way in ("name", "qmp_socket", "agent_socket", "domain_xml"))
-
-
-def host_of(params: Mapping[str, Any]) -> str:
-    """Return the host that a guest's options name, nothing for the one that the module runs on."""
-    if params["name"] is None:
-        return ""
-    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import hypervisor_of
-
-    return hypervisor_of(params["uri"])
-
-
 def host_inspector(options: Sequence[Mapping[str, Any]], kept: Connections) -> InspectHost:
-    """Return what looks at a host: through its libvirt if one of the guests has any, else by its CPUs alone."""
-    uris = {host_of(params): params["uri"] for params in options if params["name"] is not None}
+    """Return what inspects a host: through the libvirt of a guest there, or this host's CPUs alone without one."""
+    uris = {guest_ref(params).host: params["uri"] for params in options if params["name"] is not None}
 
-    async def look(name: str) -> Host:
+    async def inspect_host(name: str) -> Host:
         if name not in uris:
             return Host(name, os.cpu_count() or 1)
         from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import look_at
@@ -58,7 +45,7 @@ def host_inspector(options: Sequence[Mapping[str, Any]], kept: Connections) -> I
         timeout = parse_timeout(options[0])
         return await look_at(await kept.pool.connection(uris[name], True, timeout))
 
-    return look
+    return inspect_host
 
 
 async def _names_at(params: Mapping[str, Any], kept: Connections) -> list[str]:

@@ -16,6 +16,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect impor
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.discover import guests_named
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, MissingLibrary
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import check_concurrency
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import guest_ref
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import Inspection, inspect_all
 
 # One of the options ``uris`` and ``qmp_sockets``, and one of its entries.
@@ -45,13 +46,13 @@ async def inspect_places(
     async with connections() as kept:
         named = await asyncio.gather(*(listed(kind, place, kept) for kind, place in places))
         # A socket that several patterns match is inspected once, because a monitor serves one client at a time.
-        sources = {_label(one): source_of(one, kept) for options in named for one in options}
-        by_label = {inspection.label: inspection for inspection in await inspect_all(sources, concurrency)}
-    for inspection in by_label.values():
+        sources = {guest_ref(one): source_of(one, kept) for options in named for one in options}
+        by_ref = {inspection.ref: inspection for inspection in await inspect_all(sources, concurrency)}
+    for inspection in by_ref.values():
         if isinstance(inspection.error, MissingLibrary):
             raise inspection.error
     inspections = {
-        place: {one["name"] or one["qmp_socket"]: by_label[_label(one)] for one in options}
+        place: {one["name"] or one["qmp_socket"]: by_ref[guest_ref(one)] for one in options}
         for place, options in zip(places, named)
         if place not in failures
     }
@@ -71,8 +72,3 @@ def _options_at(kind: str, place: str) -> dict[str, Any]:
         return {"qmp_sockets": [place]}
     # The QEMU binary of a remote host cannot be run here.
     return {"uri": place, "probe": "never" if urlsplit(place).hostname else "auto"}
-
-
-def _label(params: Mapping[str, Any]) -> str:
-    """What a guest is called in warnings."""
-    return str(params["qmp_socket"]) if params["name"] is None else f"guest {params['name']} of {params['uri']}"

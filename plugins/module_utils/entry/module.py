@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
-import traceback
-from typing import Any, Callable
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     CONFLICTING_REQUEST,
-    INTERNAL,
     HotplugError,
+    InternalError,
     MissingLibrary,
 )
 
@@ -24,34 +25,27 @@ class GuestModule(AnsibleModule):  # type: ignore[misc]  # ansible-core has no t
     def fail_json(self, msg: str, **kwargs: Any) -> None:
         super().fail_json(msg, **{"changed": False, "steps": [], "error_code": CONFLICTING_REQUEST, **kwargs})
 
-
-class Edge:
-    """A ``with`` block whose exceptions end the module with ``fail_json``, and with what ``report`` returns by then."""
-
-    def __init__(self, module: GuestModule, report: Callable[[], dict[str, Any]]) -> None:
-        self._module = module
-        self._report = report
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        if isinstance(error, Exception):
-            _fail(self._module, error, self._report())
+    def fail_with(self, error: HotplugError, report: Mapping[str, Any]) -> None:
+        """Fail with an error, and with ``report``, what is known by then."""
+        details = {**report, "error_code": error.code}
+        msg = missing_required_lib(error.library, url=error.url) if isinstance(error, MissingLibrary) else error.msg
+        if isinstance(error, InternalError):
+            details["exception"] = error.traceback
+        self.fail_json(msg, **details)
 
 
-def warn(module: GuestModule, warnings: list[str]) -> None:
-    """Hand warnings on to the user."""
+@contextlib.contextmanager
+def failing(module: GuestModule) -> Iterator[None]:
+    """Have what concerns no single guest, or is a defect, end the module with ``fail_json``."""
+    try:
+        yield
+    except HotplugError as error:
+        module.fail_with(error, {})
+    except Exception as error:  # noqa: BLE001 - the one edge where a defect becomes a failure of the task
+        module.fail_with(InternalError(error), {})
+
+
+def warn(module: GuestModule, warnings: Iterable[str]) -> None:
+    """Show each warning to the user once."""
     for warning in dict.fromkeys(warnings):
         module.warn(warning)
-
-
-def _fail(module: GuestModule, error: Exception, report: dict[str, Any]) -> None:
-    if isinstance(error, HotplugError):
-        report["error_code"] = error.code
-        msg = missing_required_lib(error.library, url=error.url) if isinstance(error, MissingLibrary) else error.msg
-    else:
-        msg = f"an error in kvm.hotplug itself, please report it: {type(error).__name__}: {error}"
-        report["error_code"] = INTERNAL
-        report["exception"] = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    module.fail_json(msg, **report)

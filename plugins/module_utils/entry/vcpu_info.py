@@ -10,35 +10,36 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import connections, source_of
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.discover import guests_named, names_one
-from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import Edge, GuestModule, warn
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.discover import guests_named
+from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule, failing, warn
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import failure_report, info_report
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import check_concurrency, label_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import check_concurrency
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import guest_ref, names_one
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import Inspection, inspect_all
 
 
 def run_vcpu_info(module: GuestModule) -> None:
     """Do what ``kvm.hotplug.vcpu_info`` is asked for."""
-    with Edge(module, lambda: {"changed": False}):
-        sights = asyncio.run(look_at_all(module.params))
-        for sight in sights:
-            warn(module, sight.warnings)
-        failures = [sight for sight in sights if sight.error is not None]
-        if len(sights) == 1 and names_one(module.params) and failures and failures[0].error is not None:
-            raise failures[0].error
-        for sight in failures:
-            if sight.error is not None:
-                module.warn(f"{sight.label}: {sight.error.msg}")
-        module.exit_json(
-            changed=False,
-            guests=[info_report(sight.seen) for sight in sights if sight.seen is not None],
-            failed_guests=[failure_report(sight) for sight in failures],
-        )
+    with failing(module):
+        inspections = asyncio.run(inspect_named(module.params))
+        guests = [info_report(inspection.seen) for inspection in inspections if inspection.seen is not None]
+    for inspection in inspections:
+        warn(module, inspection.warnings)
+    failures = [(inspection, inspection.error) for inspection in inspections if inspection.error is not None]
+    if failures and names_one(module.params):
+        module.fail_with(failures[0][1], {})
+    for inspection, error in failures:
+        module.warn(f"{inspection.ref.label}: {error.msg}")
+    module.exit_json(
+        changed=False,
+        guests=guests,
+        failed_guests=[failure_report(inspection) for inspection, _error in failures],
+    )
 
 
-async def look_at_all(params: Mapping[str, Any]) -> list[Inspection]:
-    """Look at the guests that options of ``vcpu_info`` name; raises ``HotplugError`` when they cannot be listed."""
+async def inspect_named(params: Mapping[str, Any]) -> list[Inspection]:
+    """Inspect the guests that options of ``vcpu_info`` name; raises ``HotplugError`` when they cannot be listed."""
     concurrency = check_concurrency(params["max_concurrency"])
     async with connections() as kept:
         named = await guests_named(params, kept)
-        return await inspect_all({label_of(one): source_of(one, kept) for one in named}, concurrency)
+        return await inspect_all({guest_ref(one): source_of(one, kept) for one in named}, concurrency)

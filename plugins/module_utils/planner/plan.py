@@ -32,26 +32,13 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     OnlineState,
     Scope,
     Step,
+    StepKind,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.target import resolve
 
 if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
     from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import Wish
-
-
-class AgentUse(NamedTuple):
-    """What the guest's agent is for: to do all itself, or to take part in plugs and unplugs.
-
-    ``only``: nothing is plugged, the guest's system onlines and offlines. ``online``: it onlines what was plugged.
-    ``drain``: it offlines what is about to be unplugged.
-    """
-
-    only: bool = False
-    online: bool = False
-    drain: bool = False
-
-
-NO_AGENT = AgentUse()
 
 
 class Plan(NamedTuple):
@@ -106,21 +93,19 @@ def scopes_of(scope: str, state: GuestState) -> tuple[str, ...]:
     return (scope,)
 
 
-def make_plan(
-    wish: Wish, state: GuestState, scope: str = "all", whole_cores: bool = False, agent: AgentUse = NO_AGENT
-) -> Plan:
-    """Return the plan that makes ``state`` satisfy ``wish``; no step where it does already.
+def make_plan(request: Request, state: GuestState) -> Plan:
+    """Return the plan that makes ``state`` satisfy ``request``; no step where it does already.
 
-    Raises ``HotplugError`` when the wish cannot be satisfied, ``StillEjecting`` when it cannot be yet.
+    Raises ``HotplugError`` when the request cannot be satisfied, ``StillEjecting`` when it cannot be yet.
     """
-    if agent.only:
-        return _plan_of_guest(wish, state, whole_cores)
-    reached = resolve(wish, state, scopes_of(scope, state), whole_cores)
+    if request.by_agent:
+        return _plan_of_guest(request.wish, state, request.whole_cores)
+    reached = resolve(request.wish, state, scopes_of(request.scope, state), request.whole_cores)
     steps: list[Step] = []
     if LIVE in reached and state.live is not None:
-        steps += _with_agent(_live_steps(state.layout.entities, state.live, reached[LIVE]), state.online, agent)
+        steps += _with_agent(_live_steps(state.layout.entities, state.live, reached[LIVE]), state.online, request)
     if CONFIG in reached and state.config is not None:
-        steps += _steps(state.layout.entities, state.config, reached[CONFIG], CONFIG, ENABLE, DISABLE)
+        steps += _steps(state.layout.entities, state.config, reached[CONFIG], ENABLE, DISABLE)
     return Plan(tuple(steps), reached)
 
 
@@ -130,22 +115,22 @@ def _plan_of_guest(wish: Wish, state: GuestState, whole_cores: bool) -> Plan:
         raise HotplugError(GUEST_NOT_RUNNING, "the guest does not run, so it has no agent to ask: start or resume it")
     alone = state._replace(layout=state.layout.by_thread)
     reached = resolve(wish, alone, (GUEST,), whole_cores)
-    steps = _steps(alone.layout.entities, state.online, reached[GUEST], GUEST, ONLINE, OFFLINE)
+    steps = _steps(alone.layout.entities, state.online, reached[GUEST], ONLINE, OFFLINE)
     return Plan(tuple(steps), reached)
 
 
-def _with_agent(steps: Sequence[Step], online: OnlineState | None, agent: AgentUse) -> list[Step]:
-    """Let the guest's system go before each unplug, and follow after the plugs."""
+def _with_agent(steps: Sequence[Step], online: OnlineState | None, request: Request) -> list[Step]:
+    """Add the steps of the guest's system: it offlines before an unplug, and onlines after a plug."""
     if online is None:
         return list(steps)
     plugs = [step for step in steps if step.kind == PLUG]
     found = list(plugs)
-    if agent.online:
-        found += [Step(ONLINE, GUEST, step.entity) for step in plugs]
+    if request.onlines_plugged:
+        found += [Step(ONLINE, step.entity) for step in plugs]
     for step in steps[len(plugs) :]:
         drained = online.enabled.intersection(step.entity.vcpus) - online.cannot_disable.keys()
-        if agent.drain and drained:
-            found.append(Step(OFFLINE, GUEST, step.entity))
+        if request.drain and drained:
+            found.append(Step(OFFLINE, step.entity))
         found.append(step)
     return found
 
@@ -156,16 +141,15 @@ def _live_steps(entities: Iterable[Entity], live: LiveState, wanted: frozenset[i
     ]
     if leaving:
         raise StillEjecting(leaving)
-    return _steps(entities, live, wanted, LIVE, PLUG, UNPLUG)
+    return _steps(entities, live, wanted, PLUG, UNPLUG)
 
 
 def _steps(
     entities: Iterable[Entity],
     found: Scope,
     wanted: frozenset[int],
-    target: str,
-    add: str,
-    remove: str,
+    add: StepKind,
+    remove: StepKind,
 ) -> list[Step]:
     """Additions first, so that the guest never has fewer vCPUs than before and after; the highest goes first."""
     adds = [entity for entity in entities if not wanted.isdisjoint(entity.vcpus) and not _all_in(entity, found.enabled)]
@@ -174,9 +158,7 @@ def _steps(
     ]
     _refuse_blocked(adds, found.cannot_enable, "enabled")
     _refuse_blocked(removes, found.cannot_disable, "disabled")
-    return [Step(add, target, entity) for entity in adds] + [
-        Step(remove, target, entity) for entity in reversed(removes)
-    ]
+    return [Step(add, entity) for entity in adds] + [Step(remove, entity) for entity in reversed(removes)]
 
 
 def _all_in(entity: Entity, enabled: frozenset[int]) -> bool:

@@ -15,6 +15,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     UNPLUG,
     GuestState,
     OnlineState,
+    StepKind,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def predict(state: GuestState, plan: Plan) -> GuestState:
 
 
 def _predicted_online(online: OnlineState, plan: Plan) -> OnlineState:
-    ids: dict[str, set[int]] = {}
+    ids: dict[StepKind, set[int]] = {}
     for step in plan.steps:
         ids.setdefault(step.kind, set()).update(step.entity.vcpus)
     added, removed = ids.get(ONLINE, set()), ids.get(OFFLINE, set()) | ids.get(UNPLUG, set())

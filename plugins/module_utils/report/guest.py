@@ -56,10 +56,10 @@ def info_report(seen: Observation) -> dict[str, Any]:
 
 
 def failure_report(inspection: Inspection) -> dict[str, Any]:
-    """Return a guest that could not be inspected: its label, and why."""
+    """Return what there is to say of a guest that could not be looked at."""
     error = inspection.error
     return {
-        "guest": inspection.label,
+        "guest": inspection.ref.label,
         "error_code": None if error is None else error.code,
         "msg": "" if error is None else error.msg,
     }

@@ -19,7 +19,7 @@ def batch_report(jobs: Sequence[Job]) -> dict[str, Any]:
     """Return what ``vcpu_batch`` returns: each guest as ``vcpu`` would, and how many fared how."""
     guests = [
         {
-            "item": job.label,
+            "item": job.ref.label,
             "failed": job.result.error is not None,
             "skipped": job.skipped,
             "msg": "" if job.result.error is None else job.result.error.msg,

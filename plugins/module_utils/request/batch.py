@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import guest_ref
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import VCPU_SPEC, WISH_CONSTRAINTS
 
 MOST_AT_ONCE = 256
 
 # Of each row a guest has one: naming another than the defaults do replaces it.
 _ALTERNATIVES = (("vcpus", "nodes", "count"),)
-_WAYS_TO_NAME = ("name", "qmp_socket", "agent_socket", "domain_xml")
 
 
 class Limits(NamedTuple):
@@ -30,23 +30,18 @@ class Limits(NamedTuple):
     refuse_overcommit: bool = False
 
 
-def label_of(params: Mapping[str, Any]) -> str:
-    """Return what a guest is called in the results: the first that names it."""
-    return next((str(params[way]) for way in _WAYS_TO_NAME if params.get(way) is not None), "?")
-
-
 def options_of_guests(guests: Sequence[Mapping[str, Any]], defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the options of each guest, complete; raises ``HotplugError`` (conflicting_request), naming the guest."""
     found = [_complete(number, guest, defaults) for number, guest in enumerate(guests)]
-    seen: dict[tuple[Any, ...], int] = {}
+    seen: dict[tuple[str, ...], int] = {}
     for number, params in enumerate(found):
-        named = (params["uri"] if params["name"] else None, *(params[way] for way in _WAYS_TO_NAME))
-        if named in seen:
+        ref = guest_ref(params)
+        first = seen.setdefault(ref.key, number)
+        if first != number:
             raise HotplugError(
                 CONFLICTING_REQUEST,
-                f"guests[{number}] and guests[{seen[named]}] are both {label_of(params)}: name each guest once",
+                f"guests[{first}] and guests[{number}] are both {ref.label}: name each guest once",
             )
-        seen[named] = number
     return found
 
 
@@ -91,7 +86,7 @@ def _complete(number: int, guest: Mapping[str, Any], defaults: Mapping[str, Any]
     validator = ArgumentSpecValidator(VCPU_SPEC, **WISH_CONSTRAINTS)
     result = validator.validate(merged)
     if result.error_messages:
-        where = f"guests[{number}] ({label_of(merged)})"
+        where = f"guests[{number}] ({guest_ref(merged).label})"
         raise HotplugError(CONFLICTING_REQUEST, f"{where}: {'; '.join(result.error_messages)}")
     complete: dict[str, Any] = result.validated_parameters
     return complete

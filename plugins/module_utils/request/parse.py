@@ -18,7 +18,8 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import Wi
 class Request(NamedTuple):
     """What the user asked for. ``guest_online`` is ensure, verify or ignore; ``timeout`` in seconds.
 
-    With ``by_agent`` nothing is plugged: the guest's own system onlines and offlines.
+    With ``by_agent`` (method agent) nothing is plugged: the guest's own system onlines and offlines. With ``drain`` the
+    guest's system offlines a vCPU before it is unplugged.
     """
 
     wish: Wish
@@ -32,6 +33,16 @@ class Request(NamedTuple):
     by_agent: bool = False
     drain: bool = True
     guards: Guards = NO_GUARDS
+
+    @property
+    def onlines_plugged(self) -> bool:
+        """Whether the guest's system is made to online what was plugged."""
+        return self.guest_online != "ignore"
+
+    @property
+    def needs_config(self) -> bool:
+        """Whether the run fails where the config state cannot be used."""
+        return self.scope in ("all", CONFIG) and not self.by_agent
 
 
 def parse_request(params: Mapping[str, Any], check_mode: bool) -> Request:

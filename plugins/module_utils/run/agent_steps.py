@@ -17,10 +17,10 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     UNPLUG_REFUSED,
     HotplugError,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import OFFLINE, ONLINE, OnlineState
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, PENDING, REFUSED, Answer
 
 if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import OnlineState
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent, GuestCpu, SetResult
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Entry
 
@@ -32,7 +32,7 @@ async def set_online(entries: Sequence[Entry], agent: Agent, state: OnlineState)
     """Take steps of method agent, all in one request; the journal's entries tell what became of each."""
     for entry in entries:
         entry.start()
-    wanted = {state.logical_ids[_only(entry)]: entry.step.kind == ONLINE for entry in entries}
+    wanted = {state.logical_ids[_only(entry)]: entry.step.kind.adds for entry in entries}
     result = await agent.set_online(wanted)
     for entry in entries:
         number = state.logical_ids[_only(entry)]
@@ -110,7 +110,7 @@ async def undo(entry: Entry, agent: Agent, state: OnlineState, timeout: float) -
     deadline = time.monotonic() + timeout
     while True:
         try:
-            result = await agent.set_online(dict.fromkeys(numbers, entry.step.kind == OFFLINE))
+            result = await agent.set_online(dict.fromkeys(numbers, not entry.step.kind.adds))
             reason = result.reason if result.stopped_at is not None else ""
         except HotplugError as error:
             reason = error.msg

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The same work for many guests, on at most so many at a time."""
+"""Work on many guests, so many at a time."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Callable, TypeVar
 Item = TypeVar("Item")
 
 
-async def for_each(items: Sequence[Item], work: Callable[[Item], Awaitable[None]], concurrency: int) -> None:
-    """Do ``work`` on every item, on ``concurrency`` of them at a time; raises what the first failing one raised."""
+async def each(items: Sequence[Item], work: Callable[[Item], Awaitable[None]], concurrency: int) -> None:
+    """Await ``work`` of each item, at most ``concurrency`` at a time."""
     slots = asyncio.Semaphore(concurrency)
 
     async def one(item: Item) -> None:

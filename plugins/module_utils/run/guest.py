@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     GUEST_NOT_READY,
     GUEST_NOT_RUNNING,
     HotplugError,
+    InternalError,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     CONFIG,
@@ -21,7 +24,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     GuestState,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.guards import check_guards
-from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import AgentUse, Plan, StillEjecting, make_plan
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import Plan, StillEjecting, make_plan
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.prediction import predict
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import (
     Need,
@@ -34,7 +37,6 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import (
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports, Source
     from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
-    from ansible_collections.kvm.hotplug.plugins.module_utils.run.apply import How
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Journal
 
 
@@ -67,51 +69,62 @@ class Convergence:
 
 
 class Run:
-    """One guest on its way to the wish: ``prepare`` looks and plans, ``finish`` carries that out, ``close`` lets go.
+    """The run of one guest: ``prepare`` observes and plans, ``finish`` carries that out, ``close`` closes its ports.
 
-    What came of it is in ``result``, a ``HotplugError`` included; neither is raised. Whatever else is raised is a
-    defect, and ``result`` then says what had been done by then.
+    What came of it is in ``result``, errors and defects included: no method raises an ``Exception``.
     """
 
-    def __init__(self, source: Source, request: Request, result: Convergence) -> None:
+    def __init__(self, source: Source, request: Request) -> None:
         self._source = source
         self._request = request
+        self._need = Need(request.needs_config, request.by_agent)
         self._ports: Ports | None = None
-        self.result = result
+        self.result = Convergence(by_agent=request.by_agent)
         self.plan: Plan | None = None
 
     async def prepare(self) -> None:
         """Observe the guest and plan; ``plan`` stays None where that failed."""
-        self.result.by_agent = self._request.by_agent
-        try:
+        with self._errors_in_result():
             self._ports = await self._source.open(reading=self._request.check_mode)
             self.result.warnings = self._ports.warnings
-            seen = await observe(self._ports, _need(self._request))
+            seen = await observe(self._ports, self._need)
             self.result.before = self.result.after = seen
-            plan, seen = await _plan(self._ports, self._request, seen)
+            plan, seen = await _plan(self._ports, self._request, self._need, seen)
             self.result.before = self.result.after = seen
             check_guards(plan, seen.state, self._request.guards)
             if CONFIG in plan.reached and plan.changes:
                 _check_config(self._ports, seen, plan)
-        except HotplugError as error:
-            self.result.error = error
-        else:
             self.plan = plan
 
     async def finish(self) -> None:
         """Carry the plan out, or predict it in check mode; nothing where there is none."""
         if self.plan is None or not self.plan.changes or self._ports is None:
             return
-        try:
+        with self._errors_in_result():
             await self._carry_out(self._ports, self.plan)
-        except HotplugError as error:
-            self.result.error = error
-            await self._see_what_was_reached(self._ports)
+        if self.result.error is not None and not isinstance(self.result.error, InternalError):
+            with self._errors_in_result():
+                await self._observe_what_was_reached(self._ports)
+
+    def refuse(self, error: HotplugError) -> None:
+        """End the run before anything is changed."""
+        self.plan = None
+        self.result.error = error
 
     async def close(self) -> None:
-        """Let go of the guest; never raises."""
+        """Close the guest's ports; never raises."""
         if self._ports is not None:
             await self._ports.close()
+
+    @contextlib.contextmanager
+    def _errors_in_result(self) -> Iterator[None]:
+        """The one place where an exception of a guest becomes its error; the first error stays."""
+        try:
+            yield
+        except HotplugError as error:
+            self.result.error = self.result.error or error
+        except Exception as error:  # noqa: BLE001 - a defect that shows with one guest must not hide the others
+            self.result.error = self.result.error or InternalError(error)
 
     async def _carry_out(self, ports: Ports, plan: Plan) -> None:
         # Most runs of a playbook have nothing to do: what only a change needs is imported only here.
@@ -120,35 +133,32 @@ class Run:
 
         before = self.result.before
         if before is None:
-            return
-        how = _how(self._request, before.state, plan, self.result.warnings)
+            raise RuntimeError("a plan was made without an observation")
+        if any(step.kind == PLUG for step in plan.steps) and self._request.onlines_plugged:
+            _warn_of_what_cannot_be_verified(self._request, before.state, self.result.warnings)
         self.result.journal = Journal(plan.steps)
-        predicted = before._replace(state=predict(before.state, plan), destination_args=())
         # Until it is known again, the state is unknown: a defect in between must not report the old one.
         self.result.after = None
-        if await carry_out(self.result.journal, ports, before.state, how):
+        if await carry_out(self.result.journal, ports, before.state, self._request):
             written = any(step.target == CONFIG for step in plan.steps)
-            self.result.after = await observe_again(ports, _need(self._request), before, written)
+            self.result.after = await observe_again(ports, self._need, before, written)
         else:
             self.result.is_prediction = True
-            self.result.after = predicted
+            self.result.after = before._replace(state=predict(before.state, plan), destination_args=())
 
-    async def _see_what_was_reached(self, ports: Ports) -> None:
-        """After a failure, look once more: the report says what is, not what was hoped for."""
+    async def _observe_what_was_reached(self, ports: Ports) -> None:
+        """After a failure, observe once more, so that the report has the state that was reached."""
         journal = self.result.journal
         if journal is None:
             return
         self.result.after = None
-        try:
-            self.result.after = await self._look_again(ports)
-        except HotplugError:
-            # The first error is the one to report; the state stays unknown.
-            return
+        # Where this fails too, the state stays unknown, and the first error is the one to report.
+        self.result.after = await self._observe_anew(ports)
         journal.learn(self.result.after.state)
 
-    async def _look_again(self, ports: Ports) -> Observation:
+    async def _observe_anew(self, ports: Ports) -> Observation:
         try:
-            return await observe(ports, _need(self._request))
+            return await observe(ports, self._need)
         except HotplugError as error:
             if error.code not in (CONNECTION_LOST, GUEST_NOT_RUNNING):
                 raise
@@ -156,54 +166,20 @@ class Run:
         return (await inspect(self._source))[0]
 
 
-async def converge(source: Source, request: Request, result: Convergence) -> None:
-    """Bring a guest to the wish and put what came of it into ``result``, a ``HotplugError`` included.
-
-    Whatever else is raised is a defect; ``result`` then says what had been done by then.
-    """
-    run = Run(source, request, result)
+async def _plan(ports: Ports, request: Request, need: Need, seen: Observation) -> tuple[Plan, Observation]:
+    """Plan; where the request needs a vCPU whose unplug is under way, wait for the end of that first."""
     try:
-        await run.prepare()
-        await run.finish()
-    finally:
-        await run.close()
-
-
-async def _plan(ports: Ports, request: Request, seen: Observation) -> tuple[Plan, Observation]:
-    """Plan; when the wish needs what the guest is just giving up, wait for the end of that first."""
-    agent = AgentUse(only=request.by_agent, online=request.guest_online != "ignore", drain=request.drain)
-    try:
-        return make_plan(request.wish, seen.state, request.scope, request.whole_cores, agent), seen
+        return make_plan(request, seen.state), seen
     except StillEjecting as leaving:
         if ports.machine is None:
             raise
         await ports.machine.settle(leaving.entities, request.timeout)
-        seen = await observe(ports, _need(request))
-        return make_plan(request.wish, seen.state, request.scope, request.whole_cores, agent), seen
+        seen = await observe(ports, need)
+        return make_plan(request, seen.state), seen
 
 
-def _need(request: Request) -> Need:
-    return Need(config=request.scope in ("all", "config") and not request.by_agent, agent=request.by_agent)
-
-
-def _how(request: Request, state: GuestState, plan: Plan, warnings: list[str]) -> How:
-    """Decide what of the guest can be waited for; a guest that does not run acknowledges nothing."""
-    live = state.live
-    answers = live is not None and live.running and live.acknowledges
-    if any(step.kind == PLUG for step in plan.steps) and request.guest_online != "ignore":
-        _say_what_cannot_be_proven(request, state, warnings)
-    from ansible_collections.kvm.hotplug.plugins.module_utils.run.apply import How
-
-    return How(
-        check_mode=request.check_mode,
-        await_guest=answers and request.guest_online != "ignore",
-        timeout=request.timeout,
-        rollback=request.rollback,
-    )
-
-
-def _say_what_cannot_be_proven(request: Request, state: GuestState, warnings: list[str]) -> None:
-    """That the guest's system runs on a new vCPU, only its agent can show. Raises ``HotplugError`` for ``verify``."""
+def _warn_of_what_cannot_be_verified(request: Request, state: GuestState, warnings: list[str]) -> None:
+    """Only the agent can show that the guest's system runs on a new vCPU. Raises ``HotplugError`` for ``verify``."""
     must = request.guest_online == "verify"
     if state.live is not None and not state.live.running:
         if must:

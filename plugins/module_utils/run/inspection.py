@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Many guests inspected in one run; a guest that cannot be inspected does not hide the others."""
+"""Inspect guests and change nothing: what ``vcpu_info`` and the inventory do."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.concurrency import for_each
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.concurrency import each
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation, inspect
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Source
+    from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import GuestRef
 
 
 @dataclass
 class Inspection:
     """What was seen of one guest of many: an observation, or the error."""
 
-    label: str
+    ref: GuestRef
     seen: Observation | None = None
     warnings: list[str] = field(default_factory=list)
     error: HotplugError | None = None
 
 
-async def inspect_all(sources: Mapping[str, Source], concurrency: int) -> list[Inspection]:
-    """Inspect each guest, ``concurrency`` at a time; what failed is in its ``error``."""
-    inspections = [Inspection(label) for label in sources]
+async def inspect_all(sources: Mapping[GuestRef, Source], concurrency: int) -> list[Inspection]:
+    """Inspect each guest; one that fails hides no other."""
+    inspections = [Inspection(ref) for ref in sources]
 
     async def look(inspection: Inspection) -> None:
         try:
-            inspection.seen, inspection.warnings = await inspect(sources[inspection.label])
+            inspection.seen, inspection.warnings = await inspect(sources[inspection.ref])
         except HotplugError as error:
             inspection.error = error
 
-    await for_each(inspections, look, concurrency)
+    await each(inspections, look, concurrency)
     return inspections

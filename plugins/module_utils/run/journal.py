@@ -13,12 +13,10 @@ from typing import Any
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONNECTION_LOST
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
-    ENABLE,
-    ONLINE,
-    PLUG,
     GuestState,
     OnlineState,
     Step,
+    StepKind,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer
 
@@ -61,7 +59,7 @@ class Entry:
     def result(self) -> dict[str, Any]:
         """The entry as the modules return it."""
         return {
-            "step": self.step.kind,
+            "step": self.step.kind.name,
             "target": self.step.target,
             "vcpus": self.vcpus,
             "status": self.status,
@@ -77,7 +75,7 @@ class Journal:
         self.entries: list[Entry] = [Entry(step) for step in steps]
         self.backup_file: str | None = None
 
-    def of(self, *kinds: str) -> list[Entry]:
+    def of(self, *kinds: StepKind) -> list[Entry]:
         return [entry for entry in self.entries if entry.step.kind in kinds]
 
     @property
@@ -95,13 +93,13 @@ class Journal:
                 entry.status = SKIPPED
 
     def interrupt(self, code: str, msg: str) -> None:
-        """Record that the conversation broke off under the steps that had been started."""
+        """Record that the connection was lost during the steps that had been started."""
         for entry in self.entries:
             if entry.status == PLANNED and entry.started:
                 entry.end(Answer(FAILED, took_effect=None, detail=msg, code=code))
 
     def learn(self, state: GuestState) -> None:
-        """Settle what the end of a conversation left open, by what is enabled now."""
+        """Settle what a lost connection left open, by what is enabled now."""
         for entry in self.entries:
             scope = state.scope(entry.step.target)
             members = entry.step.entity.vcpus
@@ -112,8 +110,8 @@ class Journal:
             if scope is None or not is_open:
                 continue
             is_enabled = not scope.enabled.isdisjoint(members)
-            if is_enabled is (entry.step.kind in (PLUG, ENABLE, ONLINE)):
+            if is_enabled is entry.step.kind.adds:
                 entry.status, entry.took_effect = DONE, True
-                entry.detail = "the conversation ended under it; seen done afterwards"
+                entry.detail = "the connection was lost during this step; it was found done afterwards"
             else:
                 entry.took_effect = False

@@ -36,13 +36,13 @@ class Observation(NamedTuple):
 
 
 class Need(NamedTuple):
-    """What a run cannot do without: a config that goes with the running guest, an agent and whose CPU is which."""
+    """What a run fails without: a config that fits the running guest, an agent that tells which CPU is which vCPU."""
 
     config: bool = False
-    agent: bool = False
+    by_agent: bool = False
 
 
-NOTHING = Need()
+NO_NEED = Need()
 
 
 async def inspect(source: Source) -> tuple[Observation, list[str]]:
@@ -51,7 +51,7 @@ async def inspect(source: Source) -> tuple[Observation, list[str]]:
         return await observe(ports), ports.warnings
 
 
-async def observe(ports: Ports, need: Need = NOTHING) -> Observation:
+async def observe(ports: Ports, need: Need = NO_NEED) -> Observation:
     """Return what all ports show; what fails and is no ``need`` is left out, with a warning.
 
     Raises the ``HotplugError`` of the first port that fails.
@@ -78,17 +78,17 @@ async def _put_together(
         return await _of_agent(ports.agent)
     seen = await _without_agent(ports, view, need, known)
     if ports.agent is None:
-        if need.agent and view is None:
+        if need.by_agent and view is None:
             raise HotplugError(GUEST_NOT_RUNNING, "the guest is shut off, so it has no agent to ask: start it")
-        if need.agent:
+        if need.by_agent:
             raise HotplugError(
                 AGENT_UNAVAILABLE,
                 "nothing says where the guest's agent is: name agent_socket, or a libvirt guest with a channel "
                 "org.qemu.guest_agent.0 that the agent in the guest has open",
             )
-        return _with_agent_unasked(seen) if ports.has_agent else seen
+        return _with_agent_assumed(seen) if ports.has_agent else seen
     if seen.state.live is not None and not seen.state.live.running:
-        if need.agent:
+        if need.by_agent:
             raise HotplugError(
                 GUEST_NOT_READY, f"the guest is {seen.state.facts.state}, so its agent cannot answer: resume it"
             )
@@ -97,16 +97,16 @@ async def _put_together(
 
     enabled = seen.state.live.enabled if seen.state.live is not None else _all(seen.state.layout)
     try:
-        online = await see_online(ports.agent, seen.state.layout.max_vcpus, enabled, exact=need.agent)
+        online = await see_online(ports.agent, seen.state.layout.max_vcpus, enabled, exact=need.by_agent)
     except HotplugError as error:
-        if need.agent:
+        if need.by_agent:
             raise
         ports.warn(f"whether the guest's system runs on its vCPUs is not known: {error.msg}")
         return seen
     return seen._replace(state=seen.state._replace(online=online))
 
 
-def _with_agent_unasked(seen: Observation) -> Observation:
+def _with_agent_assumed(seen: Observation) -> Observation:
     """Let a prediction reckon with a guest that uses what it has, which is not known of any of its vCPUs."""
     live = seen.state.live
     if live is None or not live.running:

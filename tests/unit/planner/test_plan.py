@@ -10,10 +10,11 @@ import pytest
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG, DISABLED, ENABLED, LIVE, GuestState
-from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import StillEjecting, make_plan
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import StillEjecting
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish, NodeWish, VcpuWish, Wish
 
 from ..support.guests import NO_HOTPLUG, guest, layout
+from ..support.planning import plan_of
 
 # Two nodes of four vCPUs, 0-3 and 4-7, one vCPU a core.
 X86 = layout(sockets=4, cores=2, nodes=2)
@@ -25,13 +26,14 @@ THREADS = layout(sockets=2, cores=2, threads=2)
 
 def steps(wish: Wish, state: GuestState, scope: str = "all", whole_cores: bool = False) -> list[str]:
     return [
-        f"{step.kind} {step.target} {step.entity.vcpus[0]}" for step in make_plan(wish, state, scope, whole_cores).steps
+        f"{step.kind.name} {step.target} {step.entity.vcpus[0]}"
+        for step in plan_of(wish, state, scope=scope, whole_cores=whole_cores).steps
     ]
 
 
 def refusal(wish: Wish, state: GuestState, scope: str = "all", whole_cores: bool = False) -> HotplugError:
     with pytest.raises(HotplugError) as caught:
-        make_plan(wish, state, scope, whole_cores)
+        plan_of(wish, state, scope=scope, whole_cores=whole_cores)
     return caught.value
 
 
@@ -153,7 +155,7 @@ def test_a_machine_without_hotplug_still_satisfies_what_it_has() -> None:
 
 def test_what_the_guest_is_letting_go_cannot_be_counted_on() -> None:
     with pytest.raises(StillEjecting) as caught:
-        make_plan(enable(5), guest(X86, {0, 5}, ejecting=(5,)))
+        plan_of(enable(5), guest(X86, {0, 5}, ejecting=(5,)))
     assert [entity.index for entity in caught.value.entities] == [5]
 
 
@@ -170,7 +172,7 @@ def test_what_the_guest_is_letting_go_cannot_be_counted_on() -> None:
     ],
 )
 def test_scopes(scope: str, live: set[int] | None, config: set[int] | None, targets: set[str]) -> None:
-    plan = make_plan(enable(1), guest(X86, live, config), scope)
+    plan = plan_of(enable(1), guest(X86, live, config), scope=scope)
     assert {step.target for step in plan.steps} == targets
 
 

@@ -30,14 +30,15 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     OnlineState,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.guards import check_guards
-from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import AgentUse, Plan, make_plan
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import Plan
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guards import Guards, parse_guards
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish, VcpuWish
 
 from ..support.guests import states, wishes
+from ..support.planning import plan_of
 
-ALONE = AgentUse(only=True)
-BESIDE = AgentUse(online=True, drain=True)
+ALONE = {"by_agent": True}
+BESIDE = {"guest_online": "ensure", "drain": True}
 STAYS = Blocker(NOT_HOTPLUGGABLE, "it stays", "leave it")
 UNPLUGGED = Blocker(NOT_HOTPLUGGABLE, "it is not plugged", "plug it")
 
@@ -82,7 +83,7 @@ def test_method_agent_reaches_the_wish_within_what_is_plugged(state: GuestState,
     assert state.online is not None
     code = None
     try:
-        plan = make_plan(wish, state, agent=ALONE)
+        plan = plan_of(wish, state, **ALONE)
     except HotplugError as error:
         code = error.code
     if code is not None:
@@ -99,7 +100,7 @@ def test_method_agent_reaches_the_wish_within_what_is_plugged(state: GuestState,
         untouched = frozenset(range(state.layout.max_vcpus)) - wish.enable - wish.disable
         if not wish.exclusive:
             assert after.online.enabled & untouched == state.online.enabled & untouched
-    assert make_plan(wish, after, agent=ALONE).steps == ()
+    assert plan_of(wish, after, **ALONE).steps == ()
     assert all(len(step.entity.vcpus) == 1 for step in plan.steps)
 
 
@@ -107,12 +108,12 @@ def test_method_agent_reaches_the_wish_within_what_is_plugged(state: GuestState,
 def test_an_agent_beside_hotplug_changes_no_step_of_the_machines(state: GuestState, data: st.DataObject) -> None:
     wish = data.draw(wishes(state.layout, ("vcpus", "nodes", "count")))
     try:
-        without = make_plan(wish, state)
+        without = plan_of(wish, state)
     except HotplugError:
         with pytest.raises(HotplugError):
-            make_plan(wish, state, agent=BESIDE)
+            plan_of(wish, state, **BESIDE)
         return
-    plan = make_plan(wish, state, agent=BESIDE)
+    plan = plan_of(wish, state, **BESIDE)
     assert [step for step in plan.steps if step.target != GUEST] == list(without.steps)
     assert plan.reached == without.reached
     plugged = [step.entity for step in plan.steps if step.kind == PLUG]
@@ -130,7 +131,7 @@ def test_an_agent_beside_hotplug_changes_no_step_of_the_machines(state: GuestSta
 def test_guards_let_through_what_keeps_them_and_nothing_else(state: GuestState, data: st.DataObject) -> None:
     wish = data.draw(wishes(state.layout, ("vcpus", "nodes", "count")))
     try:
-        plan = make_plan(wish, state)
+        plan = plan_of(wish, state)
     except HotplugError:
         return
     lost = max(

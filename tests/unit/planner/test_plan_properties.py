@@ -21,11 +21,19 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     UNPLUG_PENDING,
     HotplugError,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG, DISABLED, ENABLED, LIVE, GuestState
-from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import Plan, make_plan
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
+    CONFIG,
+    DISABLED,
+    ENABLED,
+    LIVE,
+    UNPLUG,
+    GuestState,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import Plan
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish, NodeWish, VcpuWish, Wish
 
 from ..support.guests import after, states, wishes
+from ..support.planning import plan_of
 
 
 class Case(NamedTuple):
@@ -49,7 +57,7 @@ def solved(draw: st.DrawFn, *kinds: str) -> Case:
     for _attempt in range(10):
         wish = draw(wishes(state.layout, kinds or ("vcpus", "nodes", "count")))
         try:
-            return Case(state, wish, whole_cores, make_plan(wish, state, whole_cores=whole_cores))
+            return Case(state, wish, whole_cores, plan_of(wish, state, whole_cores=whole_cores))
         except HotplugError:
             continue
     assume(False)
@@ -59,7 +67,7 @@ def solved(draw: st.DrawFn, *kinds: str) -> Case:
 def refusal(state: GuestState, wish: Wish, whole_cores: bool = False) -> str | None:
     """The code of the error that the wish is on this guest, or None."""
     try:
-        make_plan(wish, state, whole_cores=whole_cores)
+        plan_of(wish, state, whole_cores=whole_cores)
     except HotplugError as error:
         return error.code
     return None
@@ -98,7 +106,7 @@ def test_carrying_out_the_plan_reaches_the_wish(case: Case) -> None:
 
 @given(solved())
 def test_a_second_plan_is_empty(case: Case) -> None:
-    assert make_plan(case.wish, case.reached, whole_cores=case.whole_cores).steps == ()
+    assert plan_of(case.wish, case.reached, whole_cores=case.whole_cores).steps == ()
 
 
 @given(solved())
@@ -131,7 +139,7 @@ def test_no_step_touches_a_vcpu_that_was_not_named(case: Case) -> None:
 @given(solved())
 def test_no_step_touches_what_the_machine_holds_on_to(case: Case) -> None:
     held = set() if case.state.live is None else set(case.state.live.cannot_disable)
-    assert not held & {step.entity.index for step in case.plan.steps if step.kind == "unplug"}
+    assert not held & {step.entity.index for step in case.plan.steps if step.kind == UNPLUG}
 
 
 @given(solved())
@@ -166,7 +174,7 @@ def test_a_count_is_refused_only_where_no_set_of_vcpus_has_it(state: GuestState,
 def test_a_spread_count_is_as_even_as_the_pinned_vcpus_allow(state: GuestState, data: st.DataObject) -> None:
     pinned = set() if state.live is None else set(state.live.cannot_disable)
     count = state.layout.entity_size * data.draw(st.integers(len(pinned) or 1, len(state.layout.entities)))
-    reached = next(iter(make_plan(CountWish(count, spread=True), state).reached.values()))
+    reached = next(iter(plan_of(CountWish(count, spread=True), state).reached.values()))
     nodes = list(state.layout.nodes.values())
     have = [[entity for entity in entities if reached.issuperset(entity.vcpus)] for entities in nodes]
     for entities, there in zip(nodes, have):
@@ -180,4 +188,4 @@ def test_a_packed_count_changes_as_few_vcpus_as_possible(state: GuestState, data
     assert state.live is not None
     size = state.layout.entity_size
     count = size * data.draw(st.integers(len(state.live.cannot_disable), len(state.layout.entities)))
-    assert len(make_plan(CountWish(count), state).steps) * size == abs(count - len(state.live.enabled))
+    assert len(plan_of(CountWish(count), state).steps) * size == abs(count - len(state.live.enabled))

@@ -23,6 +23,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     MissingLibrary,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestFacts, LiveState
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import GuestRef
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import Inspection
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation
 
@@ -58,7 +59,7 @@ def sight(name: str | None, live: set[int] | None = None, config: set[int] | Non
     """What is seen of a guest; it is shut off unless it has ``live`` vCPUs."""
     state = guest(layout(), live, config)
     state = state._replace(facts=GuestFacts(**{"name": name, "state": state.facts.state, "arch": "x86_64", **facts}))
-    return Inspection(name or "?", Observation(state))
+    return Inspection(GuestRef(name=name), Observation(state))
 
 
 class World:
@@ -404,14 +405,14 @@ def test_what_cannot_be_reached_hides_nothing_else(world: World, parse: Parse, w
     world.failing[KVM1] = HotplugError(MONITOR_UNREACHABLE, "cannot connect to libvirt at kvm1")
     world.guests[KVM2] = {
         "1": sight("web1"),
-        "2": Inspection("guest 2", error=HotplugError(GUEST_NOT_FOUND, "it is gone")),
+        "2": Inspection(GuestRef(KVM1, "2"), error=HotplugError(GUEST_NOT_FOUND, "it is gone")),
     }
     parsed = parse(uris=[KVM1, KVM2])
     assert groups(parsed)["guests"] == ["web1"]
     assert groups(parsed)["hypervisors"] == ["kvm1.example", "kvm2.example"]
     assert variables(parsed, "kvm1.example")["kvm_hotplug_guests"] == []
-    assert warned == ["cannot connect to libvirt at kvm1", "guest 2: it is gone"]
-    with pytest.raises(errors.AnsibleParserError, match=r"kvm1; guest 2: it is gone"):
+    assert warned == ["cannot connect to libvirt at kvm1", f"guest 2 of {KVM1}: it is gone"]
+    with pytest.raises(errors.AnsibleParserError, match=r"kvm1; guest 2 of .*: it is gone"):
         parse(uris=[KVM1, KVM2], unreachable="fail")
 
 
@@ -496,7 +497,10 @@ class TestCache:
         assert world.looked == [KVM1, KVM2, KVM1]
 
     def test_a_guest_that_failed_is_looked_at_again(self, world: World, parse: Parse, cached: dict[str, Any]) -> None:
-        world.guests[KVM1] = {"1": sight("web1"), "2": Inspection("2", error=HotplugError(GUEST_NOT_FOUND, "gone"))}
+        world.guests[KVM1] = {
+            "1": sight("web1"),
+            "2": Inspection(GuestRef(KVM1, "2"), error=HotplugError(GUEST_NOT_FOUND, "gone")),
+        }
         parse(**cached, uris=[KVM1])
         world.guests[KVM1] = {"1": sight("web1"), "2": sight("web2")}
         assert groups(parse(**cached, uris=[KVM1]))["guests"] == ["web1", "web2"]
@@ -512,7 +516,7 @@ def test_looking_lists_each_place_by_itself(monkeypatch: pytest.MonkeyPatch, tmp
         return ["u1"]
 
     async def inspect_all(sources: Mapping[str, Any], _concurrency: int) -> list[Inspection]:
-        return [Inspection(label) for label in sources]
+        return [Inspection(ref) for ref in sources]
 
     monkeypatch.setattr(discover, "_names_at", names_at)
     monkeypatch.setattr(inspection, "inspect_all", inspect_all)
@@ -528,7 +532,7 @@ def test_looking_lists_each_place_by_itself(monkeypatch: pytest.MonkeyPatch, tmp
     sights, failures = asyncio.run(inspection.inspect_places(places, params))
     assert asked == [("qemu:///system", "auto"), (KVM1, "never"), (KVM2, "never")]
     assert set(failures) == {("uris", KVM2), ("qmp_sockets", sockets[2])}
-    assert {place: {named: one.label for named, one in here.items()} for place, here in sights.items()} == {
+    assert {place: {named: one.ref.described for named, one in here.items()} for place, here in sights.items()} == {
         ("uris", "qemu:///system"): {"u1": "guest u1 of qemu:///system"},
         ("uris", KVM1): {"u1": f"guest u1 of {KVM1}"},
         ("qmp_sockets", sockets[0]): {str(tmp_path / "a.sock"): str(tmp_path / "a.sock")},

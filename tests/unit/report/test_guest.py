@@ -23,6 +23,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import failure_report, guest_report, info_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import convergence_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.vcpus_xml import vcpus_xml
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import GuestRef
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import Inspection
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation
 
@@ -104,7 +105,9 @@ def test_vcpu_returns_no_error_code_when_it_succeeds(peer: StartPeer) -> None:
 
 def test_vcpu_info_returns_what_it_documents(peer: StartPeer) -> None:
     migrating = Imitation(answers={"query-migrate": {"return": {"status": "active"}}})
-    lost = failure_report(Inspection("/q", error=HotplugError("monitor_unreachable", "nobody listens")))
+    lost = failure_report(
+        Inspection(GuestRef(qmp_socket="/q"), error=HotplugError("monitor_unreachable", "nobody listens"))
+    )
     seen = info_report(look(peer(migrating).address))
     report = {"guests": [seen], "failed_guests": [lost], "error_code": "", "msg": ""}
     assert reported_keys(report) == documented_keys(returned("vcpu_info"))

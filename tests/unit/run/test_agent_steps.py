@@ -21,9 +21,9 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity, G
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import GuestCpu, SetResult
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer, MachineView
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence, converge
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence
 
-from ..support.asking import code, enabled, run, steps, wish
+from ..support.asking import code, converge, enabled, steps, wish
 from ..support.guests import layout
 
 SILENCE = HotplugError(AGENT_UNAVAILABLE, "the agent does not answer")
@@ -105,10 +105,7 @@ def bring(guest: MadeUpGuest, enable: str = "", disable: str = "", **how: Any) -
     async def machine() -> MadeUpGuest:
         return guest
 
-    result = Convergence()
-    source = DirectSource(machine, make_agent=lambda: guest)
-    run(lambda: converge(source, Request(wish(enable, disable), timeout=0.5, **how), result))
-    return result
+    return converge(DirectSource(machine, make_agent=lambda: guest), Request(wish(enable, disable), timeout=0.5, **how))
 
 
 def test_an_agent_that_falls_silent_after_a_plug_is_a_failure_that_is_rolled_back() -> None:

@@ -13,14 +13,12 @@ from typing import Callable
 import pytest
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import DirectSource
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Source
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import info_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import convergence_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence, converge
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import inspect
 
-from ..support.asking import code, opener, run, steps, wish
+from ..support.asking import code, converge, opener, run, steps, wish
 from ..support.imitation import Imitation
 from ..support.json_store import JsonFile
 from ..support.peer import Peer
@@ -40,28 +38,22 @@ def enabled_in(path: Path) -> list[int]:
     return found
 
 
-def bring(source: Source, request: Request) -> Convergence:
-    result = Convergence()
-    run(lambda: converge(source, request, result))
-    return result
-
-
 def test_a_guest_that_is_shut_off_is_checked_changed_and_left_alone(path: Path) -> None:
-    predicted = bring(DirectSource(config=JsonFile(path)), Request(wish("4", "1"), check_mode=True))
+    predicted = converge(DirectSource(config=JsonFile(path)), Request(wish("4", "1"), check_mode=True))
     assert steps(predicted) == ["enable 4: planned", "disable 1: planned"]
     assert enabled_in(path) == [0, 1]
-    done = bring(DirectSource(config=JsonFile(path)), Request(wish("4", "1")))
+    done = converge(DirectSource(config=JsonFile(path)), Request(wish("4", "1")))
     assert steps(done) == ["enable 4: done", "disable 1: done"]
     assert enabled_in(path) == [0, 4]
     report = convergence_report(done)
     assert [vcpu["id"] for vcpu in report["vcpus"] if vcpu["config"] == "enabled"] == [0, 4]
-    again = bring(DirectSource(config=JsonFile(path)), Request(wish("4", "1")))
+    again = converge(DirectSource(config=JsonFile(path)), Request(wish("4", "1")))
     assert again.changed is False
 
 
 def test_a_running_guest_and_its_config_reach_one_wish(path: Path, peer: StartPeer) -> None:
     machine = peer(Imitation())
-    done = bring(DirectSource(opener(machine.address), JsonFile(path)), Request(wish("4"), timeout=10.0))
+    done = converge(DirectSource(opener(machine.address), JsonFile(path)), Request(wish("4"), timeout=10.0))
     assert steps(done) == ["plug 4: done", "enable 4: done"]
     assert machine.changes == ["device_add vcpu4"]
     assert enabled_in(path) == [0, 1, 4]
@@ -70,7 +62,7 @@ def test_a_running_guest_and_its_config_reach_one_wish(path: Path, peer: StartPe
 def test_what_the_store_refuses_is_refused_before_the_guest_is_changed(path: Path, peer: StartPeer) -> None:
     path.write_text(json.dumps({"name": "db", "maximum": 8, "enabled": [1]}), encoding="utf-8")
     machine = peer(Imitation())
-    refused = bring(DirectSource(opener(machine.address), JsonFile(path)), Request(wish("4"), timeout=10.0))
+    refused = converge(DirectSource(opener(machine.address), JsonFile(path)), Request(wish("4"), timeout=10.0))
     assert code(refused) == "config_invalid"
     assert machine.changes == []
     assert enabled_in(path) == [1]

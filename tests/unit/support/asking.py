@@ -13,10 +13,15 @@ from typing import Any, Callable, TypeVar
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import DirectSource, OpenMachine
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.machine import QmpMachine
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import Host
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Source
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import Machine
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import Limits
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import GuestRef
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import VcpuWish, Wish
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence, converge
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Job, converge_all
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Entry
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation, inspect
 
@@ -49,9 +54,19 @@ def opener(address: str, timeout: float = 10.0) -> OpenMachine:
 def bring(address: str, wanted: Wish, timeout: float = 10.0, patience: float = 10.0, **how: Any) -> Convergence:
     """Bring the guest at ``address`` to what is wanted; the monitor may take ``patience`` seconds over an answer."""
     request = Request(wanted, timeout=timeout, **how)
-    result = Convergence()
-    run(lambda: converge(DirectSource(opener(address, patience)), request, result))
-    return result
+    return converge(DirectSource(opener(address, patience)), request)
+
+
+def converge(source: Source, request: Request) -> Convergence:
+    """Run one guest, and return what came of it."""
+    job = Job(GuestRef(), source, request)
+    run(lambda: converge_all([job], Limits(), no_host))
+    return job.result
+
+
+async def no_host(name: str) -> Host:
+    """Fail: no test that uses this limits what a host may have."""
+    raise AssertionError(name)
 
 
 def look(address: str, patience: float = 10.0) -> Observation:
@@ -78,7 +93,7 @@ def entries(result: Convergence) -> list[Entry]:
 
 def steps(result: Convergence) -> list[str]:
     """What became of each step, as ``plug 5: done``."""
-    return [f"{entry.step.kind} {entry.vcpus}: {entry.status}" for entry in entries(result)]
+    return [f"{entry.step.kind.name} {entry.vcpus}: {entry.status}" for entry in entries(result)]
 
 
 def enabled(seen: Observation | None) -> str | None:

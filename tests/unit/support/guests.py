@@ -12,10 +12,8 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HOTPLUG_
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     CONFIG,
     DISABLED,
-    ENABLE,
     ENABLED,
     LIVE,
-    PLUG,
     Blocker,
     ConfigState,
     Entity,
@@ -77,7 +75,7 @@ def after(plan: Plan, state: GuestState) -> GuestState:
     if state.config:
         enabled[CONFIG] = set(state.config.enabled)
     for step in plan.steps:
-        if step.kind in (PLUG, ENABLE):
+        if step.kind.adds:
             enabled[step.target].update(step.entity.vcpus)
         else:
             enabled[step.target].difference_update(step.entity.vcpus)

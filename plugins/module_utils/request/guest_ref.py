@@ -1,0 +1,72 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which guest the options of a task name: what it is called, where it runs, and whether two tasks name the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import printable
+
+LIBVIRT = "libvirt"
+QEMU = "qemu"
+
+# The options that name a guest; the first that is given is what results call it.
+WAYS_TO_NAME = ("name", "qmp_socket", "agent_socket", "domain_xml")
+
+
+class GuestRef(NamedTuple):
+    """A guest by the options that name it; ``uri`` is there for a libvirt guest alone."""
+
+    uri: str | None = None
+    name: str | None = None
+    qmp_socket: str | None = None
+    agent_socket: str | None = None
+    domain_xml: str | None = None
+
+    @property
+    def backend(self) -> str:
+        """``LIBVIRT`` or ``QEMU``: what manages the guest."""
+        return QEMU if self.name is None else LIBVIRT
+
+    @property
+    def label(self) -> str:
+        """What results and messages call the guest, printable."""
+        named = next((getattr(self, way) for way in WAYS_TO_NAME if getattr(self, way) is not None), "?")
+        return printable(named)
+
+    @property
+    def described(self) -> str:
+        """The label, and where the guest is if that is elsewhere than the label says."""
+        return self.label if self.name is None else f"guest {self.label} of {printable(self.uri)}"
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Equal for references that certainly name the same guest."""
+        if self.name is not None:
+            return (LIBVIRT, self.uri or "", self.name)
+        places = (self.qmp_socket, self.agent_socket, self.domain_xml)
+        return (QEMU, *("" if place is None else os.path.realpath(place) for place in places))
+
+    @property
+    def host(self) -> str:
+        """The host that the guest runs on, empty for the one that the module runs on."""
+        if self.uri is None or self.name is None:
+            return ""
+        from urllib.parse import urlsplit
+
+        return urlsplit(self.uri).hostname or ""
+
+
+def guest_ref(params: Mapping[str, Any]) -> GuestRef:
+    """Return the guest that a task's options name."""
+    ways = {way: None if params.get(way) is None else str(params[way]) for way in WAYS_TO_NAME}
+    return GuestRef(uri=None if ways["name"] is None else params.get("uri"), **ways)
+
+
+def names_one(params: Mapping[str, Any]) -> bool:
+    """Return whether options name one guest, and not all at a place."""
+    return any(params.get(way) is not None for way in WAYS_TO_NAME)

@@ -1,0 +1,61 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps of the config state, for ``apply`` alone to call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONNECTION_LOST, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import PLUG, UNPLUG
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Entry, Journal
+    from ansible_collections.kvm.hotplug.plugins.module_utils.run.live_steps import LiveSteps
+
+
+async def write_config(run: LiveSteps, planned: Sequence[Entry]) -> None:
+    """Enable and disable in one write what the live steps, if there were any, were done for."""
+    config, state, journal = run.ports.config, run.state, run.journal
+    if config is None or state.config is None:
+        raise RuntimeError("config steps were planned for a guest without a config state")
+    entries = [entry for entry in planned if _live_agrees(entry, journal)]
+    if not entries:
+        return
+    enabled = set(state.config.enabled)
+    for entry in entries:
+        entry.start()
+        members = entry.step.entity.vcpus
+        if entry.step.kind.adds:
+            enabled.update(members)
+        else:
+            enabled.difference_update(members)
+    try:
+        written = await config.write(frozenset(enabled), state.layout)
+    except HotplugError as error:
+        for entry in entries:
+            entry.end(Answer(FAILED, took_effect=_unknown_if_lost(error), detail=error.msg, code=error.code))
+        return
+    journal.backup_file = written.backup_file
+    for entry in entries:
+        is_enabled = not written.enabled.isdisjoint(entry.step.entity.vcpus)
+        if written.failure is None or is_enabled is entry.step.kind.adds:
+            entry.end(Answer(DONE, took_effect=True))
+        else:
+            entry.end(Answer(FAILED, detail=written.failure.msg, code=written.failure.code))
+
+
+def _unknown_if_lost(error: HotplugError) -> bool | None:
+    return None if error.code == CONNECTION_LOST else False
+
+
+def _live_agrees(config_entry: Entry, journal: Journal) -> bool:
+    """Whether the live step of the same entity, if there was one, was done."""
+    return all(
+        entry.status == DONE
+        for entry in journal.of(PLUG, UNPLUG)
+        if entry.step.entity.index == config_entry.step.entity.index
+    )

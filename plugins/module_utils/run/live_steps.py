@@ -1,0 +1,173 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps of a running guest, by its machine and its agent, for ``apply`` alone to call."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import TYPE_CHECKING
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONNECTION_LOST, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
+    CONFIG,
+    GUEST,
+    OFFLINE,
+    ONLINE,
+    PLUG,
+    UNPLUG,
+    GuestState,
+    OnlineState,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, Answer, Machine
+from ansible_collections.kvm.hotplug.plugins.module_utils.run import agent_steps
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import UNDONE, Entry, Journal
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports
+    from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
+
+# A guest that replied a moment ago needs no longer to undo a step.
+UNDO_SECONDS = 5.0
+
+
+class LiveSteps:
+    """One run's steps on a running guest; ``state`` is what was observed before them.
+
+    Its methods record in the journal's entries what became of each. They raise ``HotplugError`` where the connection
+    to the guest is lost, and ``RuntimeError`` for steps that no plan of this guest can have.
+    """
+
+    def __init__(self, journal: Journal, ports: Ports, state: GuestState, request: Request) -> None:
+        self.journal = journal
+        self.ports = ports
+        self.state = state
+        self._request = request
+
+    async def plug(self, entries: Sequence[Entry]) -> None:
+        """Plug all at once: a guest takes many insertions in the time of few."""
+        for entry in entries:
+            entry.start()
+        answers = await self._machine.plug([entry.step.entity for entry in entries])
+        for entry in entries:
+            entry.end(answers[entry.step.entity.index])
+
+    async def acknowledge(self, entries: Sequence[Entry]) -> None:
+        """Wait for the guest's acknowledgement of what was plugged."""
+        # What had been plugged already was acknowledged, if ever, before this run could receive it.
+        fresh = [entry for entry in entries if entry.status == DONE and entry.took_effect]
+        if not fresh or not self._acknowledges or any(entry.code == CONNECTION_LOST for entry in entries):
+            return
+        entities = [entry.step.entity for entry in fresh]
+        acknowledgements = await self._machine.await_insertion(entities, self._request.timeout)
+        for entry in fresh:
+            entry.end(acknowledgements[entry.step.entity.index])
+
+    async def online(self, entries: Sequence[Entry]) -> None:
+        """Have the guest's system online vCPUs: with method agent those of the plan, else those that were plugged."""
+        plugs = self.journal.of(PLUG)
+        if not plugs:
+            await self._ask_guest(agent_steps.set_online(entries, *self._agent))
+            return
+        plugged = [entry.step.entity for entry in plugs if entry.status == DONE]
+        following = [entry for entry in entries if any(entry.step.entity == entity for entity in plugged)]
+        if not following or any(entry.code == CONNECTION_LOST for entry in plugs):
+            return
+        enabled = set(self.state.live.enabled) if self.state.live is not None else set()
+        enabled.update(vcpu for entity in plugged for vcpu in entity.vcpus)
+        await self._ask_guest(
+            agent_steps.follow_plugs(
+                following, *self._agent, self.state.layout.max_vcpus, enabled, self._request.timeout
+            )
+        )
+
+    async def unplug(self, entries: Sequence[Entry]) -> None:
+        """Unplug one after another: a burst was seen to hang guests, and the first refusal ends it."""
+        if not self.journal.of(UNPLUG):
+            await self._ask_guest(agent_steps.set_online(entries, *self._agent))
+            return
+        drained: Entry | None = None
+        for entry in entries:
+            if entry.step.kind == OFFLINE:
+                drained = entry
+                await self._ask_guest(agent_steps.drain(entry, *self._agent))
+            else:
+                entry.start()
+                entry.end(await self._machine.unplug(entry.step.entity, self._request.timeout))
+            if entry.failed:
+                # The guest keeps the vCPU, so its system gets it back.
+                if drained is not None and drained.step.entity == entry.step.entity:
+                    await self._undo_in_guest(drained)
+                return
+
+    async def undo(self) -> None:
+        """Undo what was done, in reverse, as far as the guest allows."""
+        plugs = {entry.step.entity.index: entry for entry in self.journal.of(PLUG)}
+        agent_replies = True
+        for entry in reversed(self.journal.entries):
+            if entry.step.target == GUEST:
+                # What is unplugged again need not be taken offline first.
+                if agent_replies and entry.step.entity.index not in plugs:
+                    agent_replies = await self._undo_in_guest(entry)
+                continue
+            if not entry.took_effect or entry.step.target == CONFIG:
+                continue
+            try:
+                answer = await self._undo_in_machine(entry)
+            except HotplugError as error:
+                _note_undone(entry, error.msg)
+                return
+            _note_undone(entry, answer.detail if answer.status != DONE else "")
+        for entry in self.journal.of(ONLINE):
+            plug = plugs.get(entry.step.entity.index)
+            if plug is not None and plug.status == UNDONE:
+                _note_undone(entry, "")
+
+    @property
+    def _acknowledges(self) -> bool:
+        """A guest that does not run acknowledges nothing."""
+        live = self.state.live
+        return live is not None and live.running and live.acknowledges and self._request.guest_online != "ignore"
+
+    @property
+    def _machine(self) -> Machine:
+        if self.ports.machine is None:
+            raise RuntimeError("live steps were planned for a guest without a machine")
+        return self.ports.machine
+
+    @property
+    def _agent(self) -> tuple[Agent, OnlineState]:
+        if self.ports.agent is None or self.state.online is None:
+            raise RuntimeError("steps of the guest's system were planned for a guest without an agent")
+        return self.ports.agent, self.state.online
+
+    async def _ask_guest(self, steps: Awaitable[None]) -> None:
+        """An agent that fails ends these steps; it does not keep the others from being rolled back."""
+        try:
+            await steps
+        except HotplugError as error:
+            self.journal.interrupt(error.code, error.msg)
+
+    async def _undo_in_machine(self, entry: Entry) -> Answer:
+        entity = entry.step.entity
+        if entry.step.kind.adds:
+            return await self._machine.unplug(entity, self._request.timeout)
+        return (await self._machine.plug([entity]))[entity.index]
+
+    async def _undo_in_guest(self, entry: Entry) -> bool:
+        """Return whether the agent replied."""
+        if entry.took_effect is False:
+            return True
+        reason = await agent_steps.undo(entry, *self._agent, min(UNDO_SECONDS, self._request.timeout))
+        _note_undone(entry, reason)
+        return not reason
+
+
+def _note_undone(entry: Entry, reason: str) -> None:
+    if reason:
+        note = f"undoing it failed: {reason}"
+        entry.detail = f"{entry.detail}; {note}" if entry.detail else note
+    elif entry.took_effect is not False:
+        entry.took_effect = False
+        entry.status = UNDONE
