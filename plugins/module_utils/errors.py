@@ -33,6 +33,9 @@ CONNECTION_LOST = "connection_lost"
 PLACEMENT_FAILED = "placement_failed"
 INTERNAL = "internal"
 
+# Ansible's own list of the options that there are, for one that there is not, has its place.
+LONGEST_MESSAGE = 4000
+
 # Of text, this many times what may be shown is looked at; of anything else, a few members and levels.
 _LOOKED_AT = 4
 _BRIEF = reprlib.Repr()
@@ -42,13 +45,14 @@ _BRIEF.maxstring = _BRIEF.maxother = 400
 class HotplugError(Exception):
     """A failure the user can act on.
 
-    ``code`` is one of this file's constants, ``msg`` says what happened, why, and what to do.
+    ``code`` is one of this file's constants, ``msg`` says what happened, why, and what to do, and is safe to print
+    whatever the names, paths and replies in it are.
     """
 
     def __init__(self, code: str, msg: str) -> None:
-        super().__init__(msg)
         self.code = code
-        self.msg = msg
+        self.msg = printable(msg, LONGEST_MESSAGE)
+        super().__init__(self.msg)
 
 
 class NoListener(HotplugError):

@@ -23,13 +23,13 @@ options:
   vcpus:
     description:
       - The vCPUs to enable or disable, by id. Others stay as they are, unless O(exclusive=true).
-      - Exactly one of O(vcpus), O(nodes) and O(count) is required.
+      - Exactly one of O(vcpus), O(enabled), O(nodes) and O(count) is required.
     type: list
     elements: dict
     suboptions:
       id:
         description:
-          - Ids as a list such as V(3), V(0-3,6) or V(0-7,^2), where C(^) leaves one out.
+          - Ids as a list such as V(3), V(0-3,6) or V(0-7,^2), where C(^) leaves one out. Ids have no sign.
         type: str
         required: true
       state:
@@ -43,6 +43,11 @@ options:
       - Whether vCPUs that O(vcpus) does not name shall be disabled. Only with O(vcpus).
     type: bool
     default: false
+  enabled:
+    description:
+      - The ids of all vCPUs that shall be enabled, as a list such as V(0-3,6). All others become disabled. Short for
+        O(vcpus) with O(exclusive=true).
+    type: str
   nodes:
     description:
       - What guest NUMA nodes shall have. Nodes that are not named stay as they are.
@@ -62,13 +67,15 @@ options:
         choices: [enabled, disabled]
       count:
         description:
-          - How many vCPUs each of these nodes shall have enabled.
+          - How many vCPUs each of these nodes shall have enabled, without a sign as O(count).
         type: int
   count:
     description:
       - How many vCPUs the guest shall have enabled in all.
       - As few vCPUs as possible change. Of those that could be enabled the lowest ids are, and of those that
         could be disabled the highest.
+      - It is a number, not a difference. A value with a sign such as V("+2") is refused where it is a string; a bare
+        C(+2) is the number 2 in YAML, which drops the sign before the module could see it.
     type: int
   placement:
     description:
@@ -91,7 +98,8 @@ options:
   method:
     description:
       - How vCPUs are enabled and disabled.
-      - V(agent) goes with O(vcpus) and O(count), and not with O(nodes) or O(scope=config); O(scope) is always live.
+      - V(agent) goes with O(vcpus), O(enabled) and O(count), and not with O(nodes) or O(scope=config); O(scope) is
+        always live.
       - With V(agent), ids are those of the machine. Which of the guest's own CPUs each is, the guest's sysfs tells,
         where its agent may read files. Where not, the guest is taken to count as the machine does, if there is no gap
         in the ids; otherwise the task fails with RV(error_code=agent_error).
@@ -215,13 +223,10 @@ EXAMPLES = r"""
       - id: 2
         state: disabled
 
-- name: Have exactly these vCPUs, and no other
+- name: Have exactly these vCPUs enabled, and no other
   kvm.hotplug.vcpu:
     qmp_socket: /run/guests/web1/qmp.sock
-    vcpus:
-      - id: 0-3,6
-        state: enabled
-    exclusive: true
+    enabled: 0-3,6
 
 - name: Six vCPUs, spread evenly over the nodes, of a guest on another hypervisor
   kvm.hotplug.vcpu:

@@ -28,8 +28,9 @@ options:
     required: true
   defaults:
     description:
-      - Options of M(kvm.hotplug.vcpu) for all guests that do not set them. A guest that has one of C(vcpus), C(nodes)
-        and C(count) has none of the others from here.
+      - Options of M(kvm.hotplug.vcpu) for all guests that do not set them. A guest that has one of C(vcpus),
+        C(enabled), C(nodes) and C(count) has none of the others from here, nor C(exclusive) or C(placement) where it
+        goes with another.
     type: dict
     default: {}
   max_concurrency:
@@ -84,10 +85,7 @@ EXAMPLES = r"""
           - id: 1
             count: 4
       - qmp_socket: /run/guests/build1/qmp.sock
-        vcpus:
-          - id: 0-3
-            state: enabled
-        exclusive: true
+        enabled: 0-3
     defaults:
       timeout: 30
 """

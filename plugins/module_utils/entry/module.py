@@ -17,13 +17,31 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     InternalError,
     MissingLibrary,
 )
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.values import misread_option
 
 
 class GuestModule(AnsibleModule):  # type: ignore[misc]  # ansible-core has no types
     """A module whose every failure has an ``error_code``, those of the argument spec included."""
 
+    def __init__(self, **kwargs: Any) -> None:
+        self._misread = ""
+        super().__init__(**kwargs)
+        if self._misread:
+            self.fail_json(self._misread)
+
+    def _load_params(self) -> None:
+        """Keep from the argument spec what it would misread or end with a traceback for."""
+        super()._load_params()
+        found = misread_option(self.params, self.argument_spec)
+        while found is not None:
+            option, problem = found
+            del self.params[option]
+            self._misread = self._misread or problem
+            found = misread_option(self.params, self.argument_spec)
+
     def fail_json(self, msg: str, **kwargs: Any) -> None:
-        super().fail_json(msg, **{"changed": False, "steps": [], "error_code": CONFLICTING_REQUEST, **kwargs})
+        failure = {"changed": False, "steps": [], "error_code": CONFLICTING_REQUEST, **kwargs}
+        super().fail_json(self._misread or msg, **failure)
 
     def fail_with(self, error: HotplugError, report: Mapping[str, Any]) -> None:
         """Fail with an error, and with ``report``, what is known by then."""

@@ -13,12 +13,17 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import guest_ref
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import VCPU_SPEC, WISH_CONSTRAINTS
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import (
+    VCPU_SPEC,
+    WISH_CONSTRAINTS,
+    WISHES,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.values import misread_option
 
 MOST_AT_ONCE = 256
 
-# Of each row a guest has one: naming another than the defaults do replaces it.
-_ALTERNATIVES = (("vcpus", "nodes", "count"),)
+# What says more of one way to say what is wanted, and is left out where a guest has another.
+_GOES_WITH = {"exclusive": "vcpus", "placement": "count"}
 
 
 class Limits(NamedTuple):
@@ -77,16 +82,22 @@ def sockets_of(patterns: Sequence[str]) -> list[str]:
 
 
 def _complete(number: int, guest: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(defaults)
-    for options in _ALTERNATIVES:
-        if any(guest.get(option) is not None for option in options):
-            for option in options:
-                merged.pop(option, None)
-    merged.update(guest)
-    validator = ArgumentSpecValidator(VCPU_SPEC, **WISH_CONSTRAINTS)
-    result = validator.validate(merged)
-    if result.error_messages:
+    merged = {**_defaults_for(guest, defaults), **guest}
+    misread = misread_option(merged, VCPU_SPEC)
+    problems = [misread[1]] if misread is not None else []
+    complete: dict[str, Any] = {}
+    if not problems:
+        result = ArgumentSpecValidator(VCPU_SPEC, **WISH_CONSTRAINTS).validate(merged)
+        problems, complete = result.error_messages, result.validated_parameters
+    if problems:
         where = f"guests[{number}] ({guest_ref(merged).label})"
-        raise HotplugError(CONFLICTING_REQUEST, f"{where}: {'; '.join(result.error_messages)}")
-    complete: dict[str, Any] = result.validated_parameters
+        raise HotplugError(CONFLICTING_REQUEST, f"{where}: {'; '.join(problems)}")
     return complete
+
+
+def _defaults_for(guest: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """A guest that says what is wanted of it replaces what the defaults say of that, whichever way they do."""
+    left_out: set[str] = set()
+    if any(guest.get(wish) is not None for wish in WISHES):
+        left_out = {*WISHES, *(option for option, wish in _GOES_WITH.items() if guest.get(wish) is None)}
+    return {option: value for option, value in defaults.items() if option not in left_out}

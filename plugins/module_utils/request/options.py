@@ -49,6 +49,7 @@ WISH_OPTIONS: dict[str, Any] = {
         },
     },
     "exclusive": {"type": "bool", "default": False},
+    "enabled": {"type": "str"},
     "nodes": {
         "type": "list",
         "elements": "dict",
@@ -99,9 +100,12 @@ FLEET_OPTIONS: dict[str, Any] = {
     "max_concurrency": {"type": "int", "default": 16},
 }
 
+# The ways to say what is wanted, exactly one of which a task has.
+WISHES = ("vcpus", "nodes", "count", "enabled")
+
 WISH_CONSTRAINTS: dict[str, Any] = {
-    "required_one_of": [("vcpus", "nodes", "count"), *GUEST_CONSTRAINTS["required_one_of"]],
-    "mutually_exclusive": [("vcpus", "nodes", "count"), *GUEST_CONSTRAINTS["mutually_exclusive"]],
+    "required_one_of": [WISHES, *GUEST_CONSTRAINTS["required_one_of"]],
+    "mutually_exclusive": [WISHES, *GUEST_CONSTRAINTS["mutually_exclusive"]],
 }
 
 

@@ -46,21 +46,25 @@ Wish = Union[VcpuWish, NodeWish, CountWish]
 
 
 def parse_wish(params: Mapping[str, Any]) -> Wish:
-    """Return the wish in the options ``vcpus``/``exclusive``, ``nodes`` or ``count``/``placement``.
+    """Return the wish in the options ``vcpus``/``exclusive``, ``enabled``, ``nodes`` or ``count``/``placement``.
 
     Raises ``HotplugError`` for what no guest could satisfy: malformed or empty lists, contradictions.
     """
     if params.get("exclusive") and params.get("vcpus") is None:
-        raise HotplugError(CONFLICTING_REQUEST, "exclusive goes with vcpus: nodes and count say all there is to say")
+        raise HotplugError(
+            CONFLICTING_REQUEST, "exclusive goes with vcpus: enabled, nodes and count say all there is to say"
+        )
     if params.get("placement") == "spread" and params.get("count") is None:
         raise HotplugError(CONFLICTING_REQUEST, "placement goes with count: leave it out, or ask for a count")
     if params.get("vcpus") is not None:
         return _vcpu_wish(params["vcpus"], bool(params.get("exclusive")))
+    if params.get("enabled") is not None:
+        return VcpuWish(_ids(params["enabled"], "enabled", UNKNOWN_VCPU), frozenset(), exclusive=True)
     if params.get("nodes") is not None:
         return _node_wish(params["nodes"])
     if params.get("count") is not None:
         return _count_wish(params["count"], params.get("placement") == "spread")
-    raise HotplugError(CONFLICTING_REQUEST, "nothing is wanted: give one of vcpus, nodes and count")
+    raise HotplugError(CONFLICTING_REQUEST, "nothing is wanted: give one of vcpus, enabled, nodes and count")
 
 
 def _vcpu_wish(items: Sequence[Mapping[str, Any]], exclusive: bool) -> VcpuWish:
@@ -112,10 +116,7 @@ def _collect(
 ) -> None:
     """Put each item's wish under every id it names; the same id with two different wishes is a contradiction."""
     for item in items:
-        try:
-            ids = parse_cpulist(item["id"])
-        except ValueError as error:
-            raise HotplugError(unknown, f"{option}: {error}") from error
+        ids = _ids(item["id"], option, unknown)
         wish = wish_of(item)
         disputed = [number for number in ids if number in wanted and wanted[number] != wish]
         if disputed:
@@ -123,3 +124,10 @@ def _collect(
                 CONFLICTING_REQUEST, f"{option}: {noun} {format_cpulist(disputed)} is wanted in two ways: name it once"
             )
         wanted.update(dict.fromkeys(ids, wish))
+
+
+def _ids(text: str, option: str, unknown: str) -> frozenset[int]:
+    try:
+        return parse_cpulist(text)
+    except ValueError as error:
+        raise HotplugError(unknown, f"{option}: {error}") from error

@@ -72,6 +72,14 @@ def test_vcpu_in_check_mode_sends_nothing_that_changes_anything(peer: StartPeer,
     assert [(step["vcpus"], step["status"]) for step in answer["steps"]] == [("2", "planned"), ("3", "planned")]
 
 
+def test_exactly_these_vcpus_enabled_is_checked_applied_and_then_unchanged(peer: StartPeer, run: RunModule) -> None:
+    qemu = peer(Imitation())
+    answers = [run("vcpu", check=check, qmp_socket=qemu.address, enabled="0,3-4") for check in (True, False) * 2]
+    assert [answer["changed"] for answer in answers] == [True, True, False, False]
+    assert [f"{step['step']} {step['vcpus']}" for step in answers[0]["steps"]] == ["plug 3", "plug 4", "unplug 1"]
+    assert qemu.changes == ["device_add vcpu3", "device_add vcpu4", "device_del vcpu1"]
+
+
 def test_vcpu_info_tells_the_guests(peer: StartPeer, run: RunModule) -> None:
     answer = run("vcpu_info", qmp_socket=peer(Replay("unplug-boot-vcpu")).address)
     assert answer["changed"] is False
@@ -109,6 +117,20 @@ def test_warnings_reach_the_user(peer: StartPeer, run: RunModule) -> None:
         ({"count": 1, "timeout": "nan"}, "conflicting_request"),
         ({"count": 1, "scope": "everything"}, "conflicting_request"),
         ({"count": 1, "colour": "blue"}, "conflicting_request"),
+        ({"count": "+2"}, "conflicting_request"),
+        ({"count": True}, "conflicting_request"),
+        ({"count": float("inf")}, "conflicting_request"),
+        ({"count": 1, "expected": 2}, "conflicting_request"),
+        ({"count": 1, "domain_xml": "nul\0"}, "conflicting_request"),
+        ({"count": float("inf"), "expected": 2, "vcpus": [1]}, "conflicting_request"),
+        ({"nodes": [{"id": "1", "count": "+2"}]}, "conflicting_request"),
+        ({"count": 1, "enabled": "0-3"}, "conflicting_request"),
+        ({"nodes": on("1"), "enabled": "0-3"}, "conflicting_request"),
+        ({"vcpus": on("1"), "enabled": "0-3"}, "conflicting_request"),
+        ({"enabled": "0-3", "exclusive": True}, "conflicting_request"),
+        ({"enabled": "0-3", "placement": "spread"}, "conflicting_request"),
+        ({"enabled": ""}, "unknown_vcpu"),
+        ({"enabled": "+2"}, "unknown_vcpu"),
         ({"vcpus": []}, "conflicting_request"),
         ({"nodes": []}, "conflicting_request"),
         ({"vcpus": on("1") + off("1")}, "conflicting_request"),
@@ -126,6 +148,41 @@ def test_what_is_asked_wrongly_is_refused_before_anybody_is_asked(
     assert (answer["failed"], answer["error_code"], qemu.heard) == (True, code, [])
     assert answer["msg"]
     assert "exception" not in answer or "Traceback" not in str(answer["exception"])
+
+
+@pytest.mark.parametrize(
+    ("guest", "code", "words"),
+    [
+        ({"count": float("inf")}, "conflicting_request", "count is inf"),
+        ({"count": 2, "expected": 2}, "conflicting_request", "expected is 2"),
+        ({"count": 2, "name": "web\0"}, "conflicting_request", "name is"),
+        ({"count": "+2"}, "conflicting_request", "count is '+2'"),
+        ({"enabled": "0", "count": 1}, "conflicting_request", "mutually exclusive"),
+    ],
+)
+def test_a_wrong_value_of_a_guest_of_a_batch_is_found_before_any_guest_is_asked(
+    peer: StartPeer, run: RunModule, guest: dict[str, Any], code: str, words: str
+) -> None:
+    qemu = peer(Imitation())
+    answer = run("vcpu_batch", guests=[{"qmp_socket": qemu.address, "count": 3}, {"qmp_socket": "/nowhere", **guest}])
+    assert (answer["failed"], answer["error_code"], qemu.heard) == (True, code, [])
+    assert "guests[1]" in answer["msg"]
+    assert words in answer["msg"]
+
+
+def test_a_guest_of_a_batch_that_says_what_it_wants_has_nothing_of_that_from_the_defaults(
+    peer: StartPeer, run: RunModule
+) -> None:
+    qemus = [peer(Imitation()), peer(Imitation()), peer(Imitation())]
+    wishes: list[dict[str, Any]] = [{"enabled": "0,5"}, {"count": 3}, {}]
+    answer = run(
+        "vcpu_batch",
+        guests=[{"qmp_socket": qemu.address, **wish} for qemu, wish in zip(qemus, wishes)],
+        defaults={"vcpus": on("0,7"), "exclusive": True},
+    )
+    assert [guest["msg"] for guest in answer["guests"]] == ["", "", ""]
+    enabled = [[vcpu["id"] for vcpu in guest["vcpus"] if vcpu["live"] == "enabled"] for guest in answer["guests"]]
+    assert enabled == [[0, 5], [0, 1, 2], [0, 7]]
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ def off(ids: str) -> dict[str, Any]:
         ({"vcpus": [on("1"), off("2")]}, VcpuWish(frozenset({1}), frozenset({2}))),
         ({"vcpus": [on("1"), on("1-2")]}, VcpuWish(frozenset({1, 2}), frozenset())),
         ({"vcpus": [on("0")], "exclusive": True}, VcpuWish(frozenset({0}), frozenset(), exclusive=True)),
+        ({"enabled": "0-2,5"}, VcpuWish(frozenset({0, 1, 2, 5}), frozenset(), exclusive=True)),
         ({"nodes": [{"id": "0-1", "count": 2}]}, NodeWish({0: 2, 1: 2})),
         ({"nodes": [{"id": "1", "count": 0}]}, NodeWish({1: 0})),
         ({"nodes": [on("0"), off("1")]}, NodeWish({0: "enabled", 1: "disabled"})),
