@@ -14,7 +14,11 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple, Union
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HOTPLUG_UNSUPPORTED, NOT_HOTPLUGGABLE
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    HOTPLUG_UNSUPPORTED,
+    NOT_HOTPLUGGABLE,
+    printable,
+)
 
 LIVE = "live"
 CONFIG = "config"
@@ -170,14 +174,32 @@ class OnlineState(NamedTuple):
 Scope = Union[LiveState, ConfigState, OnlineState]
 
 
-class GuestFacts(NamedTuple):
-    """Who the guest is; ``state`` is running, paused, shutoff or QEMU's own word for anything else."""
+class _Facts(NamedTuple):
+    name: str | None
+    uuid: str | None
+    state: str
+    arch: str | None
+    machine: str | None
 
-    name: str | None = None
-    uuid: str | None = None
-    state: str = "shutoff"
-    arch: str | None = None
-    machine: str | None = None
+
+class GuestFacts(_Facts):
+    """Who the guest is, safe to print; ``state`` is running, paused, shutoff or QEMU's own word for anything else.
+
+    Whoever defines or configures a guest chooses these texts, and they reach messages, diffs, tables and terminals.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        name: str | None = None,
+        uuid: str | None = None,
+        state: str = "shutoff",
+        arch: str | None = None,
+        machine: str | None = None,
+    ) -> GuestFacts:
+        texts = (None if text is None else printable(text) for text in (name, uuid, state, arch, machine))
+        return cls._make(texts)
 
 
 class GuestState(NamedTuple):

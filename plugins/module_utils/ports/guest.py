@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import LONGEST_MESSAGE, printable
+
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import Config
@@ -31,6 +33,7 @@ class Ports:
 
     def warn(self, text: str) -> None:
         """Tell the user, once."""
+        text = printable(text, LONGEST_MESSAGE)
         if text and text not in self.warnings:
             self.warnings.append(text)
 

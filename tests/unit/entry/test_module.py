@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import subprocess
@@ -20,29 +19,11 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.entry import vcpu as e
 
 from ..support.imitation import REFUSES_FOR_GOOD, Imitation
 from ..support.misbehaviour import hang_up, says, says_nothing
-from ..support.modules import module_args, start_module
+from ..support.modules import RunModule, start_module
 from ..support.peer import Peer
 from ..support.replay import Replay
 
 StartPeer = Callable[..., Peer]
-RunModule = Callable[..., "dict[str, Any]"]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> RunModule:
-    """Run a module's ``main`` here and return what it told Ansible."""
-
-    def run_module(module: str, check: bool = False, **options: Any) -> dict[str, Any]:
-        main = importlib.import_module(f"ansible_collections.kvm.hotplug.plugins.modules.{module}").main
-        with module_args({"_ansible_check_mode": check, **options}), pytest.raises(SystemExit) as end:
-            main()
-        written = capsys.readouterr()
-        answer: dict[str, Any] = json.loads(written.out)
-        assert end.value.code == (1 if answer.get("failed") else 0)
-        assert written.err == ""
-        return answer
-
-    return run_module
 
 
 def on(ids: str) -> list[dict[str, str]]:

@@ -12,10 +12,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import pytest
 from ansible.module_utils import basic
+
+RunModule = Callable[..., "dict[str, Any]"]
 
 _MAIN = (
     "import importlib, json, sys\n"

@@ -1,0 +1,32 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Fixtures: a module to run."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from typing import Any
+
+import pytest
+
+from ..support.modules import RunModule, module_args
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> RunModule:
+    """Run a module's ``main`` here and return what it told Ansible."""
+
+    def run_module(module: str, check: bool = False, **options: Any) -> dict[str, Any]:
+        main = importlib.import_module(f"ansible_collections.kvm.hotplug.plugins.modules.{module}").main
+        with module_args({"_ansible_check_mode": check, **options}), pytest.raises(SystemExit) as end:
+            main()
+        written = capsys.readouterr()
+        answer: dict[str, Any] = json.loads(written.out)
+        assert end.value.code == (1 if answer.get("failed") else 0)
+        assert written.err == ""
+        return answer
+
+    return run_module
