@@ -156,19 +156,15 @@ class ConfigState(NamedTuple):
 
 
 class OnlineState(NamedTuple):
-    """What the guest's own system says, through its agent; all by vCPU id.
+    """What the guest's own system uses, by its agent; all by vCPU id.
 
-    ``enabled`` are the vCPUs it runs on. ``known`` are those it can be told of at all: the others' ids could not be
-    translated, or the guest does not see them. ``logical_ids`` are the guest's own numbers of the known ones, and
-    ``all_logical_ids`` those of all CPUs it has.
+    ``enabled`` are the vCPUs it runs on. ``known`` are those of which it is known whether it does.
     """
 
     enabled: frozenset[int]
     known: frozenset[int] = frozenset()
     cannot_enable: Mapping[int, Blocker] = EMPTY
     cannot_disable: Mapping[int, Blocker] = EMPTY
-    logical_ids: Mapping[int, int] = EMPTY
-    all_logical_ids: frozenset[int] = frozenset()
 
 
 Scope = Union[LiveState, ConfigState, OnlineState]

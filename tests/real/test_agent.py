@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The agent port on real guests: with an agent, without, with one that may not do all, and one that stops."""
+"""An agent in its guest's own numbers, on real guests: present, absent, one that may not do all, and one that stops."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any, Callable, TypeVar
 
 import pytest
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.client import GuestAgent
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.cpu_mapping import logical_ids
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.socket_transport import agent_at
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.client import QemuAgent
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.cpu_mapping import match_cpus
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.socket_transport import commands_at
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import SetResult
 from lab import eyes
@@ -30,11 +30,11 @@ T = TypeVar("T")
 Numbers = dict[int, int]
 
 
-def asked(guest: Guest, question: Callable[[GuestAgent], Awaitable[T]], timeout: float = 20.0) -> T:
+def asked(guest: Guest, question: Callable[[QemuAgent], Awaitable[T]], timeout: float = 20.0) -> T:
     """Ask the guest's agent one question, and hang up."""
 
     async def ask() -> T:
-        agent = agent_at(guest.agent_socket, timeout)
+        agent = commands_at(guest.agent_socket, timeout)
         try:
             return await question(agent)
         finally:
@@ -43,16 +43,15 @@ def asked(guest: Guest, question: Callable[[GuestAgent], Awaitable[T]], timeout:
     return asyncio.run(ask())
 
 
-async def online(agent: GuestAgent) -> list[int]:
-    return [cpu.logical_id for cpu in await agent.cpus() if cpu.online]
+async def online(agent: QemuAgent) -> list[int]:
+    return [cpu.number for cpu in await agent.cpus() if cpu.online]
 
 
 def translated(guest: Guest) -> Numbers:
-    async def look(agent: GuestAgent) -> Numbers:
+    async def look(agent: QemuAgent) -> Numbers:
         cpus = await agent.cpus()
-        slots = await agent.slots([cpu.logical_id for cpu in cpus])
-        possible, enabled = eyes.possible_ids(guest.eyes), eyes.enabled_ids(guest.eyes)
-        return {vcpu: cpu.logical_id for vcpu, cpu in logical_ids(len(possible), enabled, cpus, slots).items()}
+        slots = await agent.slots([cpu.number for cpu in cpus])
+        return {vcpu: cpu.number for vcpu, cpu in match_cpus(eyes.enabled_ids(guest.eyes), cpus, slots).items()}
 
     return asked(guest, look)
 
@@ -82,7 +81,7 @@ def agent_pid(guest: Guest) -> str:
 def error_of(guest: Guest, timeout: float = 2.0) -> HotplugError:
     began = time.monotonic()
     with pytest.raises(HotplugError) as caught:
-        asked(guest, GuestAgent.cpus, timeout)
+        asked(guest, QemuAgent.cpus, timeout)
     assert time.monotonic() - began < timeout + 5
     return caught.value
 
@@ -92,11 +91,11 @@ def test_a_sparse_guest_is_onlined_and_offlined_by_our_ids(boot: Boot) -> None:
     numbers = translated(guest)
     assert numbers == {0: 0, 1: 1, 5: newest(guest)}
     assert eyes.guest_topology(guest)[numbers[5]].node == 1
-    assert asked(guest, lambda agent: agent.set_online({numbers[5]: False})) == SetResult((numbers[5],))
+    assert asked(guest, lambda agent: agent.set_cpus({numbers[5]: False})) == SetResult((numbers[5],))
     assert eyes.guest_cpus(guest) == asked(guest, online) == [0, 1]
     # An offline CPU has no topology any more, and is told all the same.
     assert translated(guest) == numbers
-    assert asked(guest, lambda agent: agent.set_online({numbers[1]: False, numbers[5]: True})) == SetResult(
+    assert asked(guest, lambda agent: agent.set_cpus({numbers[1]: False, numbers[5]: True})) == SetResult(
         (1, numbers[5])
     )
     assert eyes.guest_cpus(guest) == asked(guest, online) == [0, numbers[5]]
@@ -106,11 +105,11 @@ def test_a_sparse_guest_is_onlined_and_offlined_by_our_ids(boot: Boot) -> None:
 def test_what_the_guest_refuses_is_told_behind_what_it_did(boot: Boot) -> None:
     guest = booted(boot)
     third = newest(guest)
-    result = asked(guest, lambda agent: agent.set_online({1: False, 77: True, third: False}))
+    result = asked(guest, lambda agent: agent.set_cpus({1: False, 77: True, third: False}))
     assert (result.processed, result.stopped_at, result.code) == ((1,), 77, "agent_error")
     assert "cpu77" in result.reason
     assert eyes.guest_cpus(guest) == [0, third]
-    first = asked(guest, lambda agent: agent.set_online({0: False}))
+    first = asked(guest, lambda agent: agent.set_cpus({0: False}))
     assert (first.processed, first.stopped_at) == ((), 0)
 
 
@@ -127,7 +126,7 @@ def test_an_agent_that_reads_no_files_is_enough_until_the_guest_is_sparse(boot: 
 def test_an_agent_that_may_not_set_says_so_and_nothing_changes(boot: Boot) -> None:
     guest = booted(boot, plugged=None, append="lab.ga=-b lab.ga=guest-set-vcpus")
     with pytest.raises(HotplugError, match="does not offer guest-set-vcpus"):
-        asked(guest, lambda agent: agent.set_online({1: False}))
+        asked(guest, lambda agent: agent.set_cpus({1: False}))
     assert eyes.guest_cpus(guest) == [0, 1]
 
 
@@ -145,7 +144,7 @@ def test_an_agent_that_stops_in_the_middle_is_in_step_when_it_goes_on(boot: Boot
     guest = booted(boot, plugged=None)
     pid = agent_pid(guest)
 
-    async def stopped(agent: GuestAgent) -> list[str]:
+    async def stopped(agent: QemuAgent) -> list[str]:
         assert await online(agent) == [0, 1]
         guest.shell(f"kill -STOP {pid}")
         codes = []
@@ -155,7 +154,7 @@ def test_an_agent_that_stops_in_the_middle_is_in_step_when_it_goes_on(boot: Boot
             codes.append(caught.value.code)
         guest.shell(f"kill -CONT {pid}")
         # Its answers to what was asked before come now, before the one to this.
-        assert await agent.set_online({1: False}) == SetResult((1,))
+        assert await agent.set_cpus({1: False}) == SetResult((1,))
         assert await online(agent) == [0]
         return codes
 
@@ -205,7 +204,7 @@ def test_a_monitor_is_no_agent(boot: Boot) -> None:
 def test_a_qemu_that_ends_in_the_middle_is_no_agent_any_more(boot: Boot) -> None:
     guest = booted(boot, plugged=None)
 
-    async def killed(agent: GuestAgent) -> str:
+    async def killed(agent: QemuAgent) -> str:
         assert await online(agent) == [0, 1]
         guest.kill()
         with pytest.raises(HotplugError) as caught:
@@ -221,6 +220,6 @@ def test_a_sparse_pseries_guest_is_known_by_the_numbers_of_its_threads(boot: Boo
     numbers = translated(guest)
     assert set(numbers) == {0, 1, 2, 3, 12, 13, 14, 15}
     assert numbers[12] == 4
-    assert asked(guest, lambda agent: agent.set_online({numbers[13]: False})) == SetResult((numbers[13],))
+    assert asked(guest, lambda agent: agent.set_cpus({numbers[13]: False})) == SetResult((numbers[13],))
     assert numbers[13] not in eyes.guest_cpus(guest)
     assert translated(guest) == numbers

@@ -14,11 +14,14 @@ import pytest
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.resolve import lay_out
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import DirectSource
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.socket_transport import agent_at
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.pool import Pool
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.source import LibvirtSource
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.machine import QmpMachine
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports, Source, opened
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, REFUSED, Machine
+from contracts.agent import AgentContract, Served
 from contracts.config import ConfigContract, Stored
 from contracts.domain_xml import enabled_vcpus
 from lab import behaviours, eyes
@@ -26,7 +29,9 @@ from lab.contact import Contact
 from lab.domains import LibvirtGuest
 from lab.software import bindings
 
-from .conftest import TWO_CELLS, TWO_NODES, Domains
+from .conftest import TWO_CELLS, TWO_NODES, Boot, Domains
+from .tasks import wait_online
+from .test_libvirt_guests import HOTPLUGGABLE
 from .test_libvirt_trouble import THREE_GO
 
 PATIENCE = 60.0
@@ -151,3 +156,55 @@ class TestConfigOverLibvirt(ConfigContract):
             domain.virsh("setvcpu", str(vcpu), "--enable", "--config")
 
         return Stored(source, lambda: domain.xml(inactive=True), enabled_vcpus, enable, source.pool.close)
+
+
+def served(guest: Contact, open_agent: Callable[[], Awaitable[tuple[Agent, Callable[[], Awaitable[None]]]]]) -> Served:
+    """The agent in ``guest``; what ``open_agent`` returns beside it closes what the agent needs."""
+
+    def use(work: Callable[[Agent], Awaitable[None]]) -> None:
+        async def all_of_it() -> None:
+            agent, close = await open_agent()
+            try:
+                await work(agent)
+            finally:
+                await agent.close()
+                await close()
+
+        asyncio.run(asyncio.wait_for(all_of_it(), 4 * PATIENCE))
+
+    return Served(use, lambda: len(eyes.guest_cpus(guest)), lambda vcpu: eyes.plug(guest.eyes, vcpu))
+
+
+class TestAgentAtASocket(AgentContract):
+    @pytest.fixture
+    def served(self, boot: Boot) -> Served:
+        guest = boot(**{**TWO_NODES, "smp": "3,sockets=4,cores=2,threads=1,maxcpus=8"}, agent=True)
+        eyes.plug(guest.eyes, 5)
+        wait_online(guest, 4)
+
+        async def nothing() -> None:
+            return None
+
+        async def open_agent() -> tuple[Agent, Callable[[], Awaitable[None]]]:
+            return agent_at(guest.agent_socket, PATIENCE), nothing
+
+        return served(guest, open_agent)
+
+
+class TestAgentOverLibvirt(AgentContract):
+    @pytest.fixture
+    def served(self, newest_domain: Domains) -> Served:
+        domain = newest_domain(**TWO_CELLS, vcpus=HOTPLUGGABLE, agent=True)
+        source = OwnLibvirtSource(domain)
+
+        async def open_agent() -> tuple[Agent, Callable[[], Awaitable[None]]]:
+            ports = await source.open(reading=False)
+            assert ports.agent is not None
+
+            async def close() -> None:
+                await ports.close()
+                await source.pool.close()
+
+            return ports.agent, close
+
+        return served(domain, open_agent)

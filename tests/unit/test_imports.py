@@ -49,13 +49,6 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
 }
 LOADED_WHEN_NEEDED = ("lxml", "qemu", "libvirt", "libvirt_qemu")
 
-# What still breaks the rules, because the guest's own CPU numbers are handled above the agent port. An entry that
-# is no longer needed fails the test: remove it.
-EXCEPTIONS: set[tuple[str, str]] = {
-    ("run/agent_steps.py", "backends/guest_agent/cpu_mapping.py"),
-    ("run/online.py", "backends/guest_agent/cpu_mapping.py"),
-}
-
 
 def test_every_folder_of_plugins_is_a_room():
     folders = {room_of(found.importer) for found in all_imports()}
@@ -76,8 +69,7 @@ def test_rooms_import_only_the_rooms_they_may():
         for found in all_imports()
         if found.imported and not _may_import(room_of(found.importer), room_of(found.imported))
     }
-    assert broken - EXCEPTIONS == set(), "these imports break the rules"
-    assert EXCEPTIONS - broken == set(), "these exceptions are no longer needed: remove them from the list"
+    assert broken == set(), "these imports break the rules"
 
 
 def test_no_file_imports_itself_on_the_way():

@@ -17,11 +17,11 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     PLUG,
     UNPLUG,
     GuestState,
-    OnlineState,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, Answer, Machine
 from ansible_collections.kvm.hotplug.plugins.module_utils.run import agent_steps
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import UNDONE, Entry, Journal
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.online_wait import OnlineWait
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent
@@ -68,30 +68,25 @@ class LiveSteps:
         """Have the guest's system online vCPUs: with method agent those of the plan, else those that were plugged."""
         plugs = self.journal.of(PLUG)
         if not plugs:
-            await self._ask_guest(agent_steps.set_online(entries, *self._agent))
+            await self._ask_guest(agent_steps.set_online(entries, self._agent))
             return
         plugged = [entry.step.entity for entry in plugs if entry.status == DONE]
         following = [entry for entry in entries if any(entry.step.entity == entity for entity in plugged)]
         if not following or any(entry.code == CONNECTION_LOST for entry in plugs):
             return
-        enabled = set(self.state.live.enabled) if self.state.live is not None else set()
-        enabled.update(vcpu for entity in plugged for vcpu in entity.vcpus)
-        await self._ask_guest(
-            agent_steps.follow_plugs(
-                following, *self._agent, self.state.layout.max_vcpus, enabled, self._request.timeout
-            )
-        )
+        wait = OnlineWait(self._agent, following, self._machine.latest().live.enabled)
+        await self._ask_guest(wait.finish(self._request.timeout))
 
     async def unplug(self, entries: Sequence[Entry]) -> None:
         """Unplug one after another: a burst was seen to hang guests, and the first refusal ends it."""
         if not self.journal.of(UNPLUG):
-            await self._ask_guest(agent_steps.set_online(entries, *self._agent))
+            await self._ask_guest(agent_steps.set_online(entries, self._agent))
             return
         drained: Entry | None = None
         for entry in entries:
             if entry.step.kind == OFFLINE:
                 drained = entry
-                await self._ask_guest(agent_steps.drain(entry, *self._agent))
+                await self._ask_guest(agent_steps.drain(entry, self._agent, self._online))
             else:
                 entry.start()
                 entry.end(await self._machine.unplug(entry.step.entity, self._request.timeout))
@@ -137,10 +132,15 @@ class LiveSteps:
         return self.ports.machine
 
     @property
-    def _agent(self) -> tuple[Agent, OnlineState]:
+    def _agent(self) -> Agent:
         if self.ports.agent is None or self.state.online is None:
             raise RuntimeError("steps of the guest's system were planned for a guest without an agent")
-        return self.ports.agent, self.state.online
+        return self.ports.agent
+
+    @property
+    def _online(self) -> frozenset[int]:
+        """The vCPUs that the guest's system ran on before this run."""
+        return self.state.online.enabled if self.state.online is not None else frozenset()
 
     async def _ask_guest(self, steps: Awaitable[None]) -> None:
         """An agent that fails ends these steps; it does not keep the others from being rolled back."""
@@ -159,7 +159,9 @@ class LiveSteps:
         """Return whether the agent replied."""
         if entry.took_effect is False:
             return True
-        reason = await agent_steps.undo(entry, *self._agent, min(UNDO_SECONDS, self._request.timeout))
+        plugged = None if self.ports.machine is None else self.ports.machine.latest().live.enabled
+        timeout = min(UNDO_SECONDS, self._request.timeout)
+        reason = await agent_steps.undo(entry, self._agent, self._online, plugged, timeout)
         _note_undone(entry, reason)
         return not reason
 

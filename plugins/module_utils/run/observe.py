@@ -93,11 +93,11 @@ async def _put_together(
                 GUEST_NOT_READY, f"the guest is {seen.state.facts.state}, so its agent cannot answer: resume it"
             )
         return seen
-    from ansible_collections.kvm.hotplug.plugins.module_utils.run.online import see_online
+    from ansible_collections.kvm.hotplug.plugins.module_utils.run.online import observe_online
 
     enabled = seen.state.live.enabled if seen.state.live is not None else _all(seen.state.layout)
     try:
-        online = await see_online(ports.agent, seen.state.layout.max_vcpus, enabled, exact=need.by_agent)
+        online = await observe_online(ports.agent, seen.state.layout, enabled, exact=need.by_agent)
     except HotplugError as error:
         if need.by_agent:
             raise
@@ -153,10 +153,9 @@ def _of_machine(view: MachineView | None) -> Observation:
 
 async def _of_agent(agent: Agent) -> Observation:
     """A guest of which only the agent is known."""
-    from ansible_collections.kvm.hotplug.plugins.module_utils.run.online import layout_by_agent, see_online
+    from ansible_collections.kvm.hotplug.plugins.module_utils.run.online import observe_agent_alone
 
-    layout, enabled = await layout_by_agent(agent)
-    online = await see_online(agent, layout.max_vcpus, enabled, exact=True)
+    layout, online = await observe_agent_alone(agent)
     return Observation(GuestState(GuestFacts(state="running"), layout, online=online))
 
 

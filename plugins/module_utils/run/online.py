@@ -1,22 +1,21 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which vCPUs the guest's own system runs on, as its agent tells it, in the ids of the machine."""
+"""Which vCPUs the guest's own system runs on, by its agent."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.cpu_mapping import logical_ids
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import AGENT_ERROR, NOT_HOTPLUGGABLE, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import AGENT_ERROR, NOT_HOTPLUGGABLE
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Blocker, Entity, Layout, OnlineState
 
 if TYPE_CHECKING:
-    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent, GuestCpu
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent, AgentView
 
 _UNPLUGGED = Blocker(
-    NOT_HOTPLUGGABLE, "it is not plugged, and the guest's agent cannot plug", "use method hotplug for it"
+    NOT_HOTPLUGGABLE, "it is not plugged, and the guest's agent cannot plug", "plug it first, with method hotplug"
 )
 _UNSEEN = Blocker(
     AGENT_ERROR,
@@ -26,33 +25,28 @@ _UNSEEN = Blocker(
 _STAYS = Blocker(NOT_HOTPLUGGABLE, "the guest's system cannot take it offline", "leave it online")
 
 
-async def see_online(agent: Agent, max_vcpus: int, enabled: Collection[int], exact: bool) -> OnlineState:
-    """Return what the guest's system runs on; ``enabled`` are the vCPUs that are plugged.
+async def observe_online(agent: Agent, layout: Layout, plugged: Collection[int], exact: bool) -> OnlineState:
+    """Return which of the vCPUs that are ``plugged`` the guest's system runs on.
 
-    Which of the guest's CPUs is which vCPU cannot always be told: that is agent_error if it has to be ``exact``, else
-    nothing is known of any. Raises the ``HotplugError`` of the agent.
+    Which of the guest's CPUs is which vCPU is not always known: that is an error if it has to be ``exact``, else no
+    vCPU is known to be online or offline. Raises the ``HotplugError`` of the agent.
     """
-    cpus = await agent.cpus()
-    slots = await agent.slots([cpu.logical_id for cpu in cpus])
-    try:
-        translated = logical_ids(max_vcpus, enabled, cpus, slots)
-    except HotplugError:
-        if exact:
-            raise
-        translated = {}
-    return _state(cpus, translated, max_vcpus, enabled)
+    view = await agent.observe(plugged)
+    if view.mismatch is None:
+        return _state(view, layout, frozenset(plugged))
+    if exact:
+        raise view.mismatch
+    return OnlineState(frozenset(), cannot_enable=_cannot_enable(frozenset(), layout, frozenset(plugged)))
 
 
-async def layout_by_agent(agent: Agent) -> tuple[Layout, frozenset[int]]:
-    """Return the layout and the vCPUs of a guest of which only the agent is known; raises its ``HotplugError``.
+async def observe_agent_alone(agent: Agent) -> tuple[Layout, OnlineState]:
+    """Return the layout and the state of a guest of which only the agent is known; raises its ``HotplugError``.
 
-    Without a machine to ask, the guest's word is all there is: of vCPUs above its highest nothing is known.
+    What the guest's system sees is then all that is known: nothing of vCPUs above its highest.
     """
-    cpus = await agent.cpus()
-    numbers = [cpu.logical_id for cpu in cpus]
-    slots = await agent.slots(numbers)
-    ids = frozenset(slots.values() if slots else numbers)
-    return Layout(tuple(Entity(index=vcpu, vcpus=(vcpu,)) for vcpu in range(max(ids) + 1))), ids
+    view = await agent.observe(None)
+    layout = Layout(tuple(Entity(index=vcpu, vcpus=(vcpu,)) for vcpu in range(max(view.vcpus) + 1)))
+    return layout, _state(view, layout, frozenset(view.vcpus))
 
 
 def assumed_online(enabled: Collection[int]) -> OnlineState:
@@ -60,18 +54,17 @@ def assumed_online(enabled: Collection[int]) -> OnlineState:
     return OnlineState(enabled=frozenset(enabled), cannot_disable={0: _STAYS})
 
 
-def _state(
-    cpus: Sequence[GuestCpu], translated: dict[int, GuestCpu], max_vcpus: int, enabled: Collection[int]
-) -> OnlineState:
-    unplugged = frozenset(range(max_vcpus)) - frozenset(enabled)
+def _state(view: AgentView, layout: Layout, plugged: frozenset[int]) -> OnlineState:
     return OnlineState(
-        enabled=frozenset(vcpu for vcpu, cpu in translated.items() if cpu.online),
-        known=frozenset(enabled) if translated else frozenset(),
-        cannot_enable={
-            **dict.fromkeys(unplugged, _UNPLUGGED),
-            **dict.fromkeys(frozenset(enabled) - translated.keys(), _UNSEEN),
-        },
-        cannot_disable={vcpu: _STAYS for vcpu, cpu in translated.items() if cpu.online and not cpu.can_offline},
-        logical_ids={vcpu: cpu.logical_id for vcpu, cpu in translated.items()},
-        all_logical_ids=frozenset(cpu.logical_id for cpu in cpus),
+        enabled=frozenset(vcpu for vcpu, seen in view.vcpus.items() if seen.online),
+        known=plugged,
+        cannot_enable=_cannot_enable(frozenset(view.vcpus), layout, plugged),
+        cannot_disable={vcpu: _STAYS for vcpu, seen in view.vcpus.items() if seen.online and not seen.can_offline},
     )
+
+
+def _cannot_enable(seen: frozenset[int], layout: Layout, plugged: frozenset[int]) -> dict[int, Blocker]:
+    return {
+        **dict.fromkeys(frozenset(layout.by_vcpu) - plugged, _UNPLUGGED),
+        **dict.fromkeys(plugged - seen, _UNSEEN),
+    }

@@ -58,7 +58,6 @@ def with_online(draw: st.DrawFn) -> GuestState:
             known=state.live.enabled,
             cannot_enable=dict.fromkeys(unplugged, UNPLUGGED),
             cannot_disable={plugged[0]: STAYS},
-            logical_ids={vcpu: number for number, vcpu in enumerate(plugged)},
         ),
     )
 

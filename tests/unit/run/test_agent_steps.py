@@ -18,7 +18,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     HotplugError,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity, GuestFacts, LiveState
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import GuestCpu, SetResult
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import AgentView, SetResult, VcpuInGuest
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer, MachineView
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence
@@ -30,7 +30,7 @@ SILENCE = HotplugError(AGENT_UNAVAILABLE, "the agent does not answer")
 
 
 class MadeUpGuest:
-    """A machine of 8 vCPUs and the agent in it, which numbers its CPUs alike.
+    """A machine of 8 vCPUs, and ``agent``, the agent in its guest.
 
     ``silent`` are the requests to online or offline, counted from 1, that get no answer; of these, ``deaf`` ones are
     not carried out either. ``broken`` is a vCPU that can be neither plugged nor unplugged.
@@ -46,10 +46,8 @@ class MadeUpGuest:
         self.layout = layout(sockets=4)
         self.enabled = {int(number) for number in has}
         self.online = set(self.enabled)
-        self._silent = silent
-        self._deaf = deaf
+        self.agent = MadeUpAgent(self, silent, deaf)
         self._broken = broken
-        self._requests = 0
 
     async def observe(self) -> MachineView:
         live = LiveState(enabled=frozenset(self.enabled))
@@ -81,18 +79,28 @@ class MadeUpGuest:
     async def settle(self, entities: Sequence[Entity], timeout: float) -> None:
         raise AssertionError
 
-    async def cpus(self) -> tuple[GuestCpu, ...]:
-        return tuple(GuestCpu(number, number in self.online, number != 0) for number in sorted(self.enabled))
+    async def close(self) -> None:
+        return None
 
-    async def slots(self, logical_ids: Collection[int]) -> Mapping[int, int] | None:
-        return {number: number for number in logical_ids}
+
+class MadeUpAgent:
+    """The agent in a guest of the same vCPUs; by default the guest sees each vCPU at once."""
+
+    def __init__(self, guest: MadeUpGuest, silent: Container[int], deaf: Container[int]) -> None:
+        self.guest = guest
+        self.requests = 0
+        self._silent = silent
+        self._deaf = deaf
+
+    async def observe(self, plugged: Collection[int] | None) -> AgentView:
+        assert plugged is not None
+        return AgentView({vcpu: VcpuInGuest(vcpu in self.guest.online, vcpu != 0) for vcpu in self.guest.enabled})
 
     async def set_online(self, wanted: Mapping[int, bool]) -> SetResult:
-        self._requests += 1
-        silent = self._requests in self._silent
-        if not (silent and self._requests in self._deaf):
-            changed = {number for number, is_wanted in wanted.items() if is_wanted is not (number in self.online)}
-            self.online ^= changed
+        self.requests += 1
+        silent = self.requests in self._silent
+        if not (silent and self.requests in self._deaf):
+            self.guest.online ^= {vcpu for vcpu, on in wanted.items() if on is not (vcpu in self.guest.online)}
         if silent:
             raise SILENCE
         return SetResult(tuple(wanted))
@@ -105,7 +113,9 @@ def bring(guest: MadeUpGuest, enable: str = "", disable: str = "", **how: Any) -
     async def machine() -> MadeUpGuest:
         return guest
 
-    return converge(DirectSource(machine, make_agent=lambda: guest), Request(wish(enable, disable), timeout=0.5, **how))
+    return converge(
+        DirectSource(machine, make_agent=lambda: guest.agent), Request(wish(enable, disable), timeout=0.5, **how)
+    )
 
 
 def test_an_agent_that_falls_silent_after_a_plug_is_a_failure_that_is_rolled_back() -> None:
@@ -162,15 +172,16 @@ def test_a_drain_that_cannot_be_taken_back_is_told() -> None:
 
 @pytest.mark.parametrize("silent", [(), (2,)])
 def test_a_core_that_is_only_partly_drained_is_online_again(silent: Container[int]) -> None:
-    class OfCores(MadeUpGuest):
+    class HalfBusy(MadeUpAgent):
         async def set_online(self, wanted: Mapping[int, bool]) -> SetResult:
             if wanted != {2: False, 3: False}:
                 return await super().set_online(wanted)
-            self._requests += 1
-            self.online.discard(2)
+            self.requests += 1
+            self.guest.online.discard(2)
             return SetResult((2,), 3, "agent_error", "CPU 3 is busy", refused=True)
 
-    guest = OfCores("0123", silent)
+    guest = MadeUpGuest("0123")
+    guest.agent = HalfBusy(guest, silent, range(1, 100))
     guest.layout = layout(sockets=4, cores=1, threads=2, whole_core_entities=True)
     result = bring(guest, disable="2-3")
     assert (code(result), result.changed, guest.online) == ("unplug_refused", False, {0, 1, 2, 3})
@@ -201,13 +212,15 @@ def test_method_agent_rolls_back_what_may_have_been_done() -> None:
 
 @pytest.mark.parametrize(("refused", "word"), [(True, "refused"), (False, "failed")])
 def test_how_far_method_agent_came_is_told(refused: bool, word: str) -> None:
-    class Halfway(MadeUpGuest):
+    class Halfway(MadeUpAgent):
         async def set_online(self, wanted: Mapping[int, bool]) -> SetResult:
             first, second = list(wanted)[:2]
-            self.online.discard(first)
+            self.guest.online.discard(first)
             return SetResult((first,), second, SILENCE.code, "busy", refused)
 
-    result = bring(Halfway("0123"), disable="1-3", by_agent=True)
+    guest = MadeUpGuest("0123")
+    guest.agent = Halfway(guest, (), ())
+    result = bring(guest, disable="1-3", by_agent=True)
     assert (code(result), result.changed) == ("agent_unavailable", True)
     assert steps(result) == [
         "offline 3: done",

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, TypeVar
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.client import GuestAgent
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.socket_transport import agent_at
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.client import QemuAgent
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.socket_transport import commands_at
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 
 from .peer import AsUsual, Line, Message, Trick, Unscripted
@@ -30,11 +30,11 @@ T = TypeVar("T")
 Talk = TypeVar("Talk", bound="AgentTalk")
 
 
-def asked(address: str, question: Callable[[GuestAgent], Awaitable[T]], timeout: float = 10.0) -> T:
+def asked(address: str, question: Callable[[QemuAgent], Awaitable[T]], timeout: float = 10.0) -> T:
     """Ask the agent at ``address`` one question, and hang up."""
 
     async def ask() -> T:
-        agent = agent_at(address, timeout)
+        agent = commands_at(address, timeout)
         try:
             return await question(agent)
         finally:
@@ -120,7 +120,8 @@ class LinuxAgent(AgentTalk):
     """The agent of a guest with these vCPUs; its CPUs are numbered from 0 in the order given.
 
     ``stubborn`` are the CPUs it will not offline, ``blocked`` the commands its configuration forbids, and ``at_once``
-    is how many CPUs it deals with before something comes between. ``files`` replace those of its sysfs.
+    is how many CPUs it deals with before something comes between. ``files`` are those of its sysfs, or make them of
+    its vCPUs.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class LinuxAgent(AgentTalk):
         stubborn: Iterable[int] = (0,),
         blocked: Iterable[str] = (),
         at_once: int = 65536,
-        files: Mapping[str, str] | None = None,
+        files: Mapping[str, str] | Callable[[Sequence[int]], Mapping[str, str]] | None = None,
     ) -> None:
         super().__init__()
         self.vcpus = list(vcpus)
@@ -139,12 +140,16 @@ class LinuxAgent(AgentTalk):
         self._blocked = frozenset(blocked)
         self._at_once = at_once
         self._handle = 1000
-        self._files = {
-            f"/sys/devices/system/cpu/cpu{number}/firmware_node/path": f"\\_SB_.CPUS.C{vcpu:03X}\n"
-            for number, vcpu in enumerate(self.vcpus)
-        }
-        if files is not None:
-            self._files = dict(files)
+        self._make_files = acpi_files if files is None else files
+
+    @property
+    def _files(self) -> Mapping[str, str]:
+        return self._make_files(self.vcpus) if callable(self._make_files) else self._make_files
+
+    def plug(self, vcpu: int) -> None:
+        """Have the guest see one more vCPU, and run on it."""
+        self.online[len(self.vcpus)] = True
+        self.vcpus.append(vcpu)
 
     def answer(self, command: Message) -> Message:
         name, arguments = command["execute"], command.get("arguments", {})
@@ -184,7 +189,21 @@ class LinuxAgent(AgentTalk):
         return {"return": self._handle}
 
 
-def pseries_files(vcpus: Iterable[int], possible: int) -> dict[str, str]:
+def acpi_files(vcpus: Sequence[int]) -> dict[str, str]:
+    """Return what the sysfs of an x86 guest holds, whose CPUs are these vCPUs."""
+    return {
+        f"/sys/devices/system/cpu/cpu{number}/firmware_node/path": f"\\_SB_.CPUS.C{vcpu:03X}\n"
+        for number, vcpu in enumerate(vcpus)
+    }
+
+
+def address_files(vcpus: Sequence[int]) -> dict[str, str]:
+    """Return what the sysfs of a s390x guest holds."""
+    files = {f"/sys/devices/system/cpu/cpu{number}/address": f"{vcpu}\n" for number, vcpu in enumerate(vcpus)}
+    return {**files, "/sys/devices/system/cpu/present": format_cpulist(range(len(vcpus))) + "\n"}
+
+
+def pseries_files(vcpus: Iterable[int], possible: int = 0) -> dict[str, str]:
     """Return what the sysfs of a pseries guest holds, whose first CPUs are these vCPUs."""
     there = list(vcpus)
     ids = [*there, *[0] * (possible - len(there))]

@@ -1,14 +1,14 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The agent port in the agent's own commands, over any wire that carries them."""
+"""An agent in its own commands, over any transport that carries them."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.replies import (
     is_unable,
@@ -21,13 +21,16 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.r
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.sysfs import LONGEST_FILE, read_slots
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import AGENT_ERROR, HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import GuestCpu, SetResult
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import SetResult
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.commands import GuestCpu
 
 TIDYING_SECONDS = 2.0
 
 
-class Wire(Protocol):
-    """What carries one command at a time to the agent, and its answer back."""
+class Transport(Protocol):
+    """What carries one command at a time to the agent, and its reply back."""
 
     async def ask(self, command: str, arguments: Mapping[str, Any], deadline: float) -> Any:
         """Return what the agent returns by ``deadline``, a moment of ``time.monotonic()``.
@@ -36,37 +39,37 @@ class Wire(Protocol):
         """
 
     async def close(self) -> None:
-        """Hang up; never raises."""
+        """Close the connection; never raises."""
 
 
-class GuestAgent:
-    """The agent at the other end of ``wire``; ``timeout`` limits each method, in seconds."""
+class QemuAgent:
+    """The qemu-guest-agent at the other end of ``transport``; ``timeout`` limits each method, in seconds."""
 
-    def __init__(self, wire: Wire, timeout: float) -> None:
-        self._wire = wire
+    def __init__(self, transport: Transport, timeout: float) -> None:
+        self._transport = transport
         self._timeout = timeout
         # Handles of the guest's files that have not been closed yet.
         self._open: set[int] = set()
 
     async def cpus(self) -> tuple[GuestCpu, ...]:
         try:
-            return read_cpus(await self._wire.ask("guest-get-vcpus", {}, self._deadline()))
+            return read_cpus(await self._transport.ask("guest-get-vcpus", {}, self._deadline()))
         except CommandError as refusal:
             raise unable("guest-get-vcpus", refusal) from refusal
 
-    async def slots(self, logical_ids: Collection[int]) -> Mapping[int, int] | None:
-        files = _Files(self._wire, self._open, self._deadline())
+    async def slots(self, numbers: Collection[int]) -> Mapping[int, int] | None:
+        files = _Files(self._transport, self._open, self._deadline())
         await files.tidy()
-        return await read_slots(files, logical_ids)
+        return await read_slots(files, numbers)
 
-    async def set_online(self, wanted: Mapping[int, bool]) -> SetResult:
+    async def set_cpus(self, wanted: Mapping[int, bool]) -> SetResult:
         deadline = self._deadline()
         rest = list(wanted)
         processed: list[int] = []
         while rest:
             items = [{"logical-id": number, "online": wanted[number]} for number in rest]
             try:
-                reply = await self._wire.ask("guest-set-vcpus", {"vcpus": items}, deadline)
+                reply = await self._transport.ask("guest-set-vcpus", {"vcpus": items}, deadline)
                 count = read_processed(reply, len(rest))
             except CommandError as refusal:
                 if is_unable(refusal) and not processed:
@@ -84,18 +87,18 @@ class GuestAgent:
     async def close(self) -> None:
         if self._open:
             with contextlib.suppress(HotplugError):
-                await _Files(self._wire, self._open, time.monotonic() + TIDYING_SECONDS).tidy()
-        await self._wire.close()
+                await _Files(self._transport, self._open, time.monotonic() + TIDYING_SECONDS).tidy()
+        await self._transport.close()
 
     def _deadline(self) -> float:
         return time.monotonic() + self._timeout
 
 
 class _Files:
-    """The guest's files; ``handles`` keeps those left open where the conversation broke off."""
+    """The guest's files; ``handles`` keeps those left open where the connection ended."""
 
-    def __init__(self, wire: Wire, handles: set[int], deadline: float) -> None:
-        self._wire = wire
+    def __init__(self, transport: Transport, handles: set[int], deadline: float) -> None:
+        self._transport = transport
         self._handles = handles
         self._deadline = deadline
 
@@ -122,4 +125,4 @@ class _Files:
         self._handles.discard(handle)
 
     async def _ask(self, command: str, **arguments: Any) -> Any:
-        return await self._wire.ask(command, arguments, self._deadline)
+        return await self._transport.ask(command, arguments, self._deadline)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the ids of vCPUs to the guest's own numbers of its CPUs."""
+"""Which of the guest's CPUs is which vCPU. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import AGENT_ERROR, HotplugError, printable
 
 if TYPE_CHECKING:
-    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import GuestCpu
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.commands import GuestCpu
 
 REMEDY = (
     "let the guest agent read the guest's sysfs (guest-file-open, guest-file-read and guest-file-close, "
@@ -20,49 +20,51 @@ REMEDY = (
 )
 
 
-def logical_ids(
-    max_vcpus: int, enabled: Collection[int], cpus: Sequence[GuestCpu], slots: Mapping[int, int] | None
+def match_cpus(
+    plugged: Collection[int], cpus: Sequence[GuestCpu], slots: Mapping[int, int] | None
 ) -> dict[int, GuestCpu]:
-    """Return the guest's CPU behind each of the vCPUs that are ``enabled`` in the machine.
+    """Return the guest's CPU behind each of the vCPUs that are ``plugged`` in the machine.
 
-    ``slots`` are the vCPU ids that the guest tells by its CPUs' own numbers. Without them, a guest that has as many
-    CPUs as there are vCPUs, and no gap in either, is taken to count as the machine does; it does so as long as no vCPU
-    was plugged out of sequence. A vCPU that the guest does not see (yet) is left out.
+    ``slots`` are the vCPU ids that the guest's sysfs has by its CPUs' own numbers. Without them, a guest that has as
+    many CPUs as there are vCPUs, and no gap in either, is taken to count as the machine does; it does so as long as no
+    vCPU was plugged out of sequence. A vCPU that the guest does not see (yet) is left out.
 
-    Raises ``HotplugError`` (agent_error) where that cannot be told, or the guest contradicts the machine.
+    Raises ``HotplugError`` (agent_error) where they cannot be matched, or the guest contradicts the machine.
     """
     if slots:
-        return _by_slots(max_vcpus, frozenset(enabled), cpus, slots)
-    numbers = [cpu.logical_id for cpu in cpus]
-    if sorted(enabled) == sorted(numbers) == list(range(len(numbers))):
-        return {cpu.logical_id: cpu for cpu in cpus}
+        return _by_slots(frozenset(plugged), cpus, slots)
+    numbers = [cpu.number for cpu in cpus]
+    if sorted(plugged) == sorted(numbers) == list(range(len(numbers))):
+        return {cpu.number: cpu for cpu in cpus}
     raise HotplugError(
         AGENT_ERROR,
-        f"which of the guest's CPUs {_shown(numbers)} are the vCPUs {_shown(enabled)} cannot be told: the guest counts "
-        f"its CPUs in its own way, and does not say which is which; {REMEDY}; this works with Linux in the guest only",
+        f"which of the guest's CPUs {_shown(numbers)} are the vCPUs {_shown(plugged)} is unknown: the guest counts "
+        f"its CPUs in its own way, and its sysfs cannot be read for it; {REMEDY}; this works with Linux in the guest "
+        "only",
     )
 
 
-def _by_slots(
-    max_vcpus: int, enabled: frozenset[int], cpus: Sequence[GuestCpu], slots: Mapping[int, int]
-) -> dict[int, GuestCpu]:
+def cpus_alone(cpus: Sequence[GuestCpu], slots: Mapping[int, int] | None) -> dict[int, GuestCpu]:
+    """Return the guest's CPUs by the vCPU ids that its sysfs has, else by its own numbers."""
+    if slots:
+        return {slots[cpu.number]: cpu for cpu in cpus if cpu.number in slots}
+    return {cpu.number: cpu for cpu in cpus}
+
+
+def _by_slots(plugged: frozenset[int], cpus: Sequence[GuestCpu], slots: Mapping[int, int]) -> dict[int, GuestCpu]:
     found: dict[int, GuestCpu] = {}
     for cpu in cpus:
-        vcpu = slots.get(cpu.logical_id)
+        vcpu = slots.get(cpu.number)
         if vcpu is None:
             # Some platforms list CPUs that could be there; one that is online is.
             if cpu.online:
-                raise _contradiction(f"it does not tell which vCPU its CPU {cpu.logical_id} is, unlike those of others")
-        elif vcpu >= max_vcpus or vcpu < 0:
-            raise _contradiction(
-                f"its CPU {cpu.logical_id} is said to be vCPU {vcpu}, and the highest is {max_vcpus - 1}"
-            )
+                raise _contradiction(f"its CPU {cpu.number} has no vCPU id there, unlike others")
         elif vcpu in found:
-            raise _contradiction(f"vCPU {vcpu} is said to be both its CPUs {found[vcpu].logical_id}, {cpu.logical_id}")
-        elif vcpu in enabled:
+            raise _contradiction(f"both its CPUs {found[vcpu].number} and {cpu.number} have the id of vCPU {vcpu}")
+        elif vcpu in plugged:
             found[vcpu] = cpu
         elif cpu.online:
-            raise _contradiction(f"its CPU {cpu.logical_id} is online and said to be vCPU {vcpu}, which is not enabled")
+            raise _contradiction(f"its CPU {cpu.number} is online and has the id of vCPU {vcpu}, which is not plugged")
     return found
 
 
@@ -70,7 +72,7 @@ def _contradiction(what: str) -> HotplugError:
     return HotplugError(
         AGENT_ERROR,
         f"the guest's sysfs does not agree with the machine: {what}; run the task again, as a vCPU may just have come "
-        "or gone, and see whether the guest's CPU numbers are to be trusted",
+        "or gone; if it stays so, the guest's CPU numbers cannot be trusted",
     )
 
 

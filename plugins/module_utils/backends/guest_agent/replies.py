@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a guest's agent answers, checked: it is written by the guest, which may be out to harm."""
+"""The replies of a guest's agent, checked: the guest writes them, and it may be hostile."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import base64
 import re
 from typing import TYPE_CHECKING
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import HIGHEST_ID
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.commands import GuestCpu
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import AGENT_ERROR, HotplugError, printable
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import GuestCpu
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
+
+# Linux has no more CPUs than 8192; a guest that claims more makes results and memory grow with its claim.
+HIGHEST_NUMBER = 8191
 
 # How agents of all ages say that a command is not theirs: not built in (CommandNotFound since QEMU 9.1, on Windows),
 # a stub, blocked by their configuration, or not now, while file systems are frozen.
@@ -25,8 +27,8 @@ def invalid_reply(command: str, reply: object) -> HotplugError:
     """Return the error for a reply of another shape than an agent's."""
     return HotplugError(
         AGENT_ERROR,
-        f"the guest agent answered {command} with what no agent would say ({printable(reply, 120)}): "
-        "see what answers at the agent's port in the guest, and whether the agent there is broken",
+        f"the guest agent gave an invalid reply to {command} ({printable(reply, 120)}): "
+        "see which program answers at the agent's port in the guest, and whether the agent there is broken",
     )
 
 
@@ -49,11 +51,11 @@ def unable(command: str, refusal: CommandError) -> HotplugError:
 
 
 def read_cpus(reply: object) -> tuple[GuestCpu, ...]:
-    """Return the CPUs by logical id, from what guest-get-vcpus returned; raises ``HotplugError`` (agent_error)."""
+    """Return the CPUs by number, from what guest-get-vcpus returned; raises ``HotplugError`` (agent_error)."""
     found: dict[int, GuestCpu] = {}
     for entry in reply if isinstance(reply, list) else [reply]:
         members = entry if isinstance(entry, dict) else {}
-        number = _count(members.get("logical-id"), HIGHEST_ID)
+        number = _count(members.get("logical-id"), HIGHEST_NUMBER)
         online, can_offline = members.get("online"), members.get("can-offline")
         if number is None or not isinstance(online, bool) or not isinstance(can_offline, bool):
             raise invalid_reply("guest-get-vcpus", entry)

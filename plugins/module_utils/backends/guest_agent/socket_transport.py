@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The wire to a guest's agent over the socket of its port, for a QEMU that nobody manages."""
+"""The transport to a guest's agent over the socket of its port, for a QEMU guest not managed by libvirt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.client import GuestAgent
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.agent import GuestAgent
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.client import QemuAgent
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.framing import (
     LONGEST_REPLY,
     SENTINEL,
@@ -52,11 +53,16 @@ ONE_AT_A_TIME = "QEMU serves one client at a time on this socket: end the other,
 
 def agent_at(address: str, timeout: float) -> GuestAgent:
     """Return the agent behind the socket at ``address``, a path or host:port; raises ``MissingLibrary``."""
-    return GuestAgent(SocketWire(address), timeout)
+    return GuestAgent(commands_at(address, timeout))
 
 
-class SocketWire:
-    """A conversation that connects when it has to, and gets in step again after everything but a whole answer."""
+def commands_at(address: str, timeout: float) -> QemuAgent:
+    """Return the same, to be asked in the guest's own numbers of its CPUs."""
+    return QemuAgent(SocketTransport(address), timeout)
+
+
+class SocketTransport:
+    """Connects when it has to, and synchronizes again after everything but a complete reply."""
 
     def __init__(self, address: str) -> None:
         try:
@@ -208,7 +214,7 @@ def _agent_client(dialect: Dialect) -> QMPClient:
     # A session that ends before connect() has returned, by a peer that closes at once, trips qemu.qmp up.
     begun = asyncio.Event()
 
-    class AgentClient(QMPClient):
+    class SocketClient(QMPClient):
         """A client that speaks ``dialect``."""
 
         def _cb_outbound(self, msg: Message) -> Message:
@@ -237,7 +243,7 @@ def _agent_client(dialect: Dialect) -> QMPClient:
                 # A flood must not keep the deadline from being noticed.
                 await asyncio.sleep(0)
 
-    client = AgentClient("kvm.hotplug.agent", readbuflen=LONGEST_REPLY)
+    client = SocketClient("kvm.hotplug.agent", readbuflen=LONGEST_REPLY)
     client.await_greeting = client.negotiate = False
     return client
 

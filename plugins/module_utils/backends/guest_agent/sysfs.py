@@ -10,7 +10,11 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.replies import invalid_reply, is_unable
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.replies import (
+    HIGHEST_NUMBER,
+    invalid_reply,
+    is_unable,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import parse_cpulist
 
@@ -18,10 +22,16 @@ CPUS = "/sys/devices/system/cpu"
 # Longer than any of these files, but for lists of thousands of CPUs with gaps.
 LONGEST_FILE = 4096
 
+# The topology directory is no help: a CPU that is offline has none.
+#
 # QEMU's ACPI tables name a CPU after its slot: C005 in the container CPUS, or in the system bus on arm.
-_ACPI_PATH = re.compile(r"\\_SB_\.(?:CPUS\.)?C([0-9A-F]{3})")
+_ACPI = ("firmware_node/path", re.compile(r"\\_SB_\.(?:CPUS\.)?C([0-9A-F]{3})"), 16)
 # pseries has the number of the thread in the machine, and 0 for CPUs that are not there.
-_PHYSICAL_ID = re.compile(r"(\d{1,9})")
+_PSERIES = ("physical_id", re.compile(r"(\d{1,5})"), 10)
+# s390x has the CPU's address, which is QEMU's core-id.
+_S390X = ("address", re.compile(r"(\d{1,5})"), 10)
+
+_File = tuple[str, "re.Pattern[str]", int]
 
 
 class Reader(Protocol):
@@ -31,26 +41,26 @@ class Reader(Protocol):
         """Return a file's text; raises ``CommandError``, and ``HotplugError`` where the reply is lost or invalid."""
 
 
-async def read_slots(reader: Reader, logical_ids: Collection[int]) -> Mapping[int, int] | None:
-    """Return the vCPU id behind each of the CPUs that are told; None where files may not be read, or tell nothing.
+async def read_slots(reader: Reader, numbers: Collection[int]) -> Mapping[int, int] | None:
+    """Return the vCPU id behind each of the CPUs that has one; None where files may not be read, or have none.
 
-    Raises ``HotplugError`` (agent_error) where two CPUs claim to be the same vCPU.
+    Raises ``HotplugError`` (agent_error) where two CPUs have the same.
     """
     try:
-        # The topology directory is no help: a CPU that is offline has none.
-        return await _told(reader, logical_ids, "firmware_node/path", _ACPI_PATH, 16) or await _told(
-            reader, await _present(reader, logical_ids), "physical_id", _PHYSICAL_ID, 10
+        return (
+            await _ids(reader, numbers, _ACPI)
+            or await _ids(reader, await _present(reader, numbers), _PSERIES)
+            or await _ids(reader, numbers, _S390X)
         )
     except CommandError:
         return None
 
 
-async def _told(
-    reader: Reader, logical_ids: Collection[int], name: str, pattern: re.Pattern[str], base: int
-) -> Mapping[int, int] | None:
+async def _ids(reader: Reader, numbers: Collection[int], file: _File) -> Mapping[int, int] | None:
     """Raises ``CommandError`` where the agent reads no files at all."""
+    name, pattern, base = file
     slots: dict[int, int] = {}
-    for number in sorted(logical_ids):
+    for number in sorted(numbers):
         try:
             match = pattern.fullmatch((await reader.read(f"{CPUS}/cpu{number}/{name}")).strip())
         except CommandError as refusal:
@@ -63,12 +73,14 @@ async def _told(
             # Where the first CPU has no such file, none has: this is another platform.
             return None
     if len(set(slots.values())) < len(slots):
-        raise invalid_reply(f"the question for {name}", f"the same for several CPUs: {slots}")
+        raise invalid_reply(f"the request for {name}", f"the same for several CPUs: {slots}")
+    if max(slots.values(), default=0) > HIGHEST_NUMBER:
+        raise invalid_reply(f"the request for {name}", f"ids above {HIGHEST_NUMBER}: {slots}")
     return slots or None
 
 
-async def _present(reader: Reader, logical_ids: Collection[int]) -> Collection[int]:
+async def _present(reader: Reader, numbers: Collection[int]) -> Collection[int]:
     """Those of the CPUs that are there and not only possible."""
     with contextlib.suppress(ValueError):
-        return parse_cpulist((await reader.read(f"{CPUS}/present")).strip()) & frozenset(logical_ids)
+        return parse_cpulist((await reader.read(f"{CPUS}/present")).strip()) & frozenset(numbers)
     return ()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The agent port over libvirt, which holds the agent's channel of the guests it runs and shares it by its API."""
+"""An agent over libvirt, which holds the agent's channel of its guests and shares it by its API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ import time
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.client import GuestAgent
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.client import QemuAgent
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.commands import GuestCpu
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.replies import (
+    HIGHEST_NUMBER,
+    invalid_reply,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection, imported
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.events import imported_for_qemu
@@ -22,9 +27,8 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     AGENT_ERROR,
     AGENT_UNAVAILABLE,
     HotplugError,
-    printable,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import GuestCpu, SetResult
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import SetResult
 
 if TYPE_CHECKING:
     import libvirt
@@ -38,7 +42,7 @@ _UNAVAILABLE = (74, 86, 87, 112)
 _CPU_SETS = ("vcpus", "online", "offlinable")
 
 
-class LibvirtAgent:
+class LibvirtAgentCommands:
     """The agent of a running domain; ``timeout`` limits each answer, in seconds."""
 
     def __init__(self, connection: Connection, domain: libvirt.virDomain, reader: Reader, timeout: float) -> None:
@@ -46,7 +50,7 @@ class LibvirtAgent:
         self._domain = domain
         self._reader = reader
         self._timeout = timeout
-        self._files = GuestAgent(_LibvirtWire(connection, domain), timeout)
+        self._files = QemuAgent(_LibvirtTransport(connection, domain), timeout)
 
     async def cpus(self) -> tuple[GuestCpu, ...]:
         try:
@@ -56,13 +60,12 @@ class LibvirtAgent:
         try:
             vcpus, online, offlinable = (parse_cpulist(reply[key]) if reply.get(key) else () for key in _CPU_SETS)
         except ValueError:
-            raise HotplugError(
-                AGENT_ERROR,
-                f"the guest agent listed impossible CPUs: {printable(reply, 120)}; see the agent's log",
-            ) from None
+            raise invalid_reply("guest-get-vcpus", reply) from None
+        if not vcpus or max(vcpus) > HIGHEST_NUMBER:
+            raise invalid_reply("guest-get-vcpus", reply)
         return tuple(GuestCpu(number, number in online, number in offlinable) for number in sorted(vcpus))
 
-    async def slots(self, logical_ids: Collection[int]) -> Mapping[int, int] | None:
+    async def slots(self, numbers: Collection[int]) -> Mapping[int, int] | None:
         """Ask the guest's sysfs only where its count may differ from the machine's.
 
         libvirt has no API for files, only one for any command of the agent's, which taints the domain
@@ -75,12 +78,13 @@ class LibvirtAgent:
         ids = sorted(domain.enabled)
         order = [domain.order.get(vcpu, 0) for vcpu in ids]
         in_sequence = (len(set(order)) == len(order) and order == sorted(order)) or not any(order)
-        if ids == list(range(len(ids))) == sorted(logical_ids) and in_sequence:
+        if ids == list(range(len(ids))) == sorted(numbers) and in_sequence:
             return {number: number for number in ids}
-        return await self._files.slots(logical_ids)
+        return await self._files.slots(numbers)
 
-    async def set_online(self, wanted: Mapping[int, bool]) -> SetResult:
-        before = {cpu.logical_id: cpu.online for cpu in await self.cpus()}
+    async def set_cpus(self, wanted: Mapping[int, bool]) -> SetResult:
+        before = {cpu.number: cpu.online for cpu in await self.cpus()}
+        done: list[int] = []
         for online in (True, False):
             numbers = [
                 number for number, state in wanted.items() if state is online and before.get(number) is not state
@@ -91,6 +95,11 @@ class LibvirtAgent:
                 await self._call(self._domain.setGuestVcpus, format_cpulist(numbers), int(online))
             except LibvirtCallError as error:
                 return await self._reached(wanted, error)
+            except HotplugError as error:
+                if not done:
+                    raise
+                return SetResult(tuple(done), numbers[0], error.code, error.msg)
+            done += numbers
         return SetResult(tuple(wanted))
 
     async def close(self) -> None:
@@ -110,7 +119,7 @@ class LibvirtAgent:
     async def _reached(self, wanted: Mapping[int, bool], error: LibvirtCallError) -> SetResult:
         """Libvirt does not say how far the agent came: the guest does."""
         failure = _error("to online or offline CPUs", error)
-        after = {cpu.logical_id: cpu.online for cpu in await self.cpus()}
+        after = {cpu.number: cpu.online for cpu in await self.cpus()}
         done = tuple(number for number, state in wanted.items() if after.get(number) is state)
         left = [number for number in wanted if number not in done]
         if not left:
@@ -126,7 +135,7 @@ def _guest_vcpus(domain: libvirt.virDomain) -> Mapping[str, str]:
     return reply
 
 
-class _LibvirtWire:
+class _LibvirtTransport:
     """Carries any command of the agent's."""
 
     def __init__(self, connection: Connection, domain: libvirt.virDomain) -> None:
@@ -147,10 +156,7 @@ class _LibvirtWire:
             # libvirt hands the agent's own error on as words.
             raise CommandError("GenericError", error.desc) from None
         except (ValueError, KeyError, TypeError):
-            raise HotplugError(
-                AGENT_ERROR,
-                f"the guest agent's reply to {command} is invalid: {printable(text, 120)}; see the agent's log",
-            ) from None
+            raise invalid_reply(command, text) from None
 
     async def close(self) -> None:
         return None

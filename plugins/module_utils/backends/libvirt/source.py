@@ -69,9 +69,13 @@ class LibvirtSource:
             ports.machine = LibvirtMachine(connection, self._pool.ears(connection), domain, reader)
             ports.has_agent = await self._has_agent(reader)
             if ports.has_agent and not connection.reading:
-                from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.agent import LibvirtAgent
+                from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.agent import GuestAgent
+                from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.agent import (
+                    LibvirtAgentCommands,
+                )
 
-                ports.agent = LibvirtAgent(connection, domain, reader, min(self._timeout, LONGEST_REPLY_SECONDS))
+                timeout = min(self._timeout, LONGEST_REPLY_SECONDS)
+                ports.agent = GuestAgent(LibvirtAgentCommands(connection, domain, reader, timeout))
         if persistent:
             ports.config = LibvirtConfig(
                 connection, domain, reader, self._lay_out, self._uri, self._forced, bool(saved)

@@ -16,15 +16,16 @@ from typing import Any, Callable
 
 import pytest
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.client import GuestAgent
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.socket_transport import agent_at
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.client import QemuAgent
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.commands import GuestCpu
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.socket_transport import commands_at
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.unix_sockets import (
     Connection,
     connections,
     is_held,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import GuestCpu, SetResult
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import SetResult
 
 from ...support.agent_peer import (
     DISABLED,
@@ -46,15 +47,15 @@ StartPeer = Callable[..., Peer]
 
 
 def numbers(cpus: tuple[GuestCpu, ...]) -> list[int]:
-    return [cpu.logical_id for cpu in cpus]
+    return [cpu.number for cpu in cpus]
 
 
-async def online(agent: GuestAgent) -> list[int]:
-    return [cpu.logical_id for cpu in await agent.cpus() if cpu.online]
+async def online(agent: QemuAgent) -> list[int]:
+    return [cpu.number for cpu in await agent.cpus() if cpu.online]
 
 
 def test_a_sparse_guest_counts_its_cpus_in_its_own_way(peer: StartPeer) -> None:
-    async def look(agent: GuestAgent) -> Any:
+    async def look(agent: QemuAgent) -> Any:
         cpus = await agent.cpus()
         return cpus, await agent.slots(numbers(cpus))
 
@@ -64,15 +65,15 @@ def test_a_sparse_guest_counts_its_cpus_in_its_own_way(peer: StartPeer) -> None:
 
 
 def test_a_cpu_that_is_offline_is_still_told_by_its_slot(peer: StartPeer) -> None:
-    async def offline(agent: GuestAgent) -> Any:
-        return await agent.set_online({2: False}), await online(agent), await agent.slots([0, 1, 2])
+    async def offline(agent: QemuAgent) -> Any:
+        return await agent.set_cpus({2: False}), await online(agent), await agent.slots([0, 1, 2])
 
     result = asked(peer(Recorded("sparse, offline")).address, offline)
     assert result == (SetResult((2,)), [0, 1], {0: 0, 1: 1, 2: 5})
 
 
 def test_on_pseries_the_slots_of_the_cpus_that_are_there_are_told(peer: StartPeer) -> None:
-    async def look(agent: GuestAgent) -> Any:
+    async def look(agent: QemuAgent) -> Any:
         cpus = await agent.cpus()
         return numbers(cpus), await agent.slots(numbers(cpus))
 
@@ -82,20 +83,20 @@ def test_on_pseries_the_slots_of_the_cpus_that_are_there_are_told(peer: StartPee
 
 
 def test_an_agent_that_reads_no_files_tells_no_slots(peer: StartPeer) -> None:
-    async def look(agent: GuestAgent) -> Any:
+    async def look(agent: QemuAgent) -> Any:
         return numbers(await agent.cpus()), await agent.slots([0, 1])
 
     assert asked(peer(Recorded("no files")).address, look) == ([0, 1], None)
 
 
 def test_a_refusal_behind_others_that_were_done_is_told_with_its_reason(peer: StartPeer) -> None:
-    result = asked(peer(Recorded("partly")).address, lambda agent: agent.set_online({2: True, 77: True, 1: False}))
+    result = asked(peer(Recorded("partly")).address, lambda agent: agent.set_cpus({2: True, 77: True, 1: False}))
     assert (result.processed, result.stopped_at, result.code) == ((2,), 77, "agent_error")
     assert "cpu77" in result.reason
 
 
 def test_a_refusal_of_the_first_is_no_exception(peer: StartPeer) -> None:
-    result = asked(peer(Recorded("refused")).address, lambda agent: agent.set_online({0: False}))
+    result = asked(peer(Recorded("refused")).address, lambda agent: agent.set_cpus({0: False}))
     assert (result.processed, result.stopped_at) == ((), 0)
     assert result.reason == "the guest refused: logical processor #0 can't be offlined"
 
@@ -113,10 +114,10 @@ def test_a_refusal_of_the_first_is_no_exception(peer: StartPeer) -> None:
 def test_an_agent_that_cannot_set_is_an_error_of_its_own(peer: StartPeer, refusal: dict[str, Any]) -> None:
     windows = peer(LinuxAgent([0, 1]).but("guest-set-vcpus", answering(refusal)))
 
-    async def offline(agent: GuestAgent) -> None:
+    async def offline(agent: QemuAgent) -> None:
         assert await online(agent) == [0, 1]
         with pytest.raises(HotplugError) as caught:
-            await agent.set_online({1: False})
+            await agent.set_cpus({1: False})
         assert caught.value.code == "agent_error"
         assert "guest-set-vcpus" in caught.value.msg
         assert "Windows" in caught.value.msg
@@ -126,13 +127,13 @@ def test_an_agent_that_cannot_set_is_an_error_of_its_own(peer: StartPeer, refusa
 
 def test_a_recorded_agent_without_the_command_is_such_a_one(peer: StartPeer) -> None:
     with pytest.raises(HotplugError, match="does not offer guest-set-vcpus"):
-        asked(peer(Recorded("get only")).address, lambda agent: agent.set_online({1: False}))
+        asked(peer(Recorded("get only")).address, lambda agent: agent.set_cpus({1: False}))
 
 
 def test_an_agent_without_any_vcpu_command_is_an_agent_error(peer: StartPeer) -> None:
     blocked = peer(LinuxAgent([0, 1], blocked=["guest-get-vcpus"]))
     with pytest.raises(HotplugError, match="does not offer guest-get-vcpus") as caught:
-        asked(blocked.address, GuestAgent.cpus)
+        asked(blocked.address, QemuAgent.cpus)
     assert caught.value.code == "agent_error"
 
 
@@ -140,21 +141,21 @@ def test_an_agent_that_does_one_at_a_time_is_asked_for_the_rest(peer: StartPeer)
     agent = LinuxAgent(range(8), at_once=1)
     guest = peer(agent)
     wanted = {5: False, 1: False, 7: False}
-    assert asked(guest.address, lambda agent: agent.set_online(wanted)) == SetResult((5, 1, 7))
+    assert asked(guest.address, lambda agent: agent.set_cpus(wanted)) == SetResult((5, 1, 7))
     assert [len(command["arguments"]["vcpus"]) for command in guest.heard[1:]] == [3, 2, 1]
     assert [number for number, is_online in agent.online.items() if not is_online] == [1, 5, 7]
 
 
 def test_nothing_wanted_is_nothing_asked(peer: StartPeer) -> None:
     guest = peer(LinuxAgent([0]))
-    assert asked(guest.address, lambda agent: agent.set_online({})) == SetResult(())
+    assert asked(guest.address, lambda agent: agent.set_cpus({})) == SetResult(())
     assert guest.heard == []
 
 
 def test_what_was_done_before_the_agent_fell_silent_is_told(peer: StartPeer) -> None:
     trick = from_number(2, no_answer)
     guest = peer(LinuxAgent([0, 1, 2], at_once=1).but("guest-set-vcpus", trick))
-    result = asked(guest.address, lambda agent: agent.set_online({1: False, 2: False}), timeout=0.5)
+    result = asked(guest.address, lambda agent: agent.set_cpus({1: False, 2: False}), timeout=0.5)
     assert (result.processed, result.stopped_at, result.code) == ((1,), 2, "agent_error")
     assert "did not finish its answer" in result.reason
 
@@ -162,13 +163,13 @@ def test_what_was_done_before_the_agent_fell_silent_is_told(peer: StartPeer) -> 
 def test_what_was_done_before_the_command_was_blocked_is_told(peer: StartPeer) -> None:
     frozen = from_number(2, answering(failure("frozen", "CommandNotFound")))
     guest = peer(LinuxAgent([0, 1, 2], at_once=1).but("guest-set-vcpus", frozen))
-    result = asked(guest.address, lambda agent: agent.set_online({1: False, 2: False}))
+    result = asked(guest.address, lambda agent: agent.set_cpus({1: False, 2: False}))
     assert result == SetResult((1,), 2, "agent_error", "the guest refused: frozen", refused=True)
 
 
 def test_thousands_of_cpus_are_no_hindrance(peer: StartPeer) -> None:
-    async def look(agent: GuestAgent) -> Any:
-        return await agent.cpus(), await agent.slots([0, 1, 4095]), await agent.set_online({4095: False})
+    async def look(agent: QemuAgent) -> Any:
+        return await agent.cpus(), await agent.slots([0, 1, 4095]), await agent.set_cpus({4095: False})
 
     guest = LinuxAgent(range(4096))
     cpus, slots, result = asked(peer(guest).address, look, timeout=30)
@@ -272,7 +273,7 @@ def test_each_sync_is_another(peer: StartPeer) -> None:
 
 
 def test_one_sync_is_enough_while_all_goes_well(peer: StartPeer) -> None:
-    async def twice(agent: GuestAgent) -> Any:
+    async def twice(agent: QemuAgent) -> Any:
         return await online(agent), await online(agent)
 
     guest = peer(LinuxAgent([0]))
@@ -280,7 +281,7 @@ def test_one_sync_is_enough_while_all_goes_well(peer: StartPeer) -> None:
     assert guest.commands == [SYNC, "guest-get-vcpus", "guest-get-vcpus"]
 
 
-async def once_more(agent: GuestAgent) -> Any:
+async def once_more(agent: QemuAgent) -> Any:
     with pytest.raises(HotplugError) as caught:
         await agent.cpus()
     await asyncio.sleep(0.3)
@@ -318,7 +319,7 @@ def test_an_answer_that_only_comes_late_is_awaited(peer: StartPeer) -> None:
 def test_a_question_that_was_cancelled_leaves_the_next_in_step(peer: StartPeer) -> None:
     guest = peer(LinuxAgent([0, 1]).but("guest-get-vcpus", by_turns(late(0.3), as_ever)))
 
-    async def impatient(agent: GuestAgent) -> Any:
+    async def impatient(agent: QemuAgent) -> Any:
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(agent.cpus(), 0.1)
         return await online(agent)
@@ -331,7 +332,7 @@ def test_closing_lets_the_next_client_in(tmp_path: Path) -> None:
     with Peer(LinuxAgent([0]), path=tmp_path / "agent.sock") as guest:
 
         async def open_and_close() -> None:
-            agent = agent_at(guest.address, 5)
+            agent = commands_at(guest.address, 5)
             await agent.close()
             assert await online(agent) == [0]
             await agent.close()
@@ -374,7 +375,7 @@ def test_without_the_library_the_remedy_is_named() -> None:
         f"import sys; sys.modules['qemu.qmp'] = None; sys.path[:0] = {sys.path!r};"
         "from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent import socket_transport;"
         "from ansible_collections.kvm.hotplug.plugins.module_utils.errors import MissingLibrary\n"
-        "try: socket_transport.agent_at('/x', 1)\n"
+        "try: socket_transport.commands_at('/x', 1)\n"
         "except MissingLibrary as error: print(error.code, error.library)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.cpu_mapping import logical_ids
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.commands import GuestCpu
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.cpu_mapping import match_cpus
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import GuestCpu
 
 MOST = 16
 
@@ -25,7 +25,7 @@ def cpus(*numbers: int, offline: int | None = None) -> tuple[GuestCpu, ...]:
 
 def error_of(enabled: set[int], listed: tuple[GuestCpu, ...], slots: dict[int, int] | None) -> HotplugError:
     with pytest.raises(HotplugError) as caught:
-        logical_ids(MOST, enabled, listed, slots)
+        match_cpus(enabled, listed, slots)
     assert caught.value.code == "agent_error"
     return caught.value
 
@@ -45,16 +45,16 @@ def test_what_the_guest_tells_is_followed_whatever_its_numbers(
     guest: tuple[set[int], tuple[GuestCpu, ...], dict[int, int]],
 ) -> None:
     enabled, listed, slots = guest
-    found = logical_ids(MOST, enabled, listed, slots)
+    found = match_cpus(enabled, listed, slots)
     assert set(found) == set(slots.values()) <= enabled
-    assert all(slots[cpu.logical_id] == vcpu and cpu in listed for vcpu, cpu in found.items())
+    assert all(slots[cpu.number] == vcpu and cpu in listed for vcpu, cpu in found.items())
 
 
 @given(ids, ids)
 def test_without_a_word_only_full_sequences_are_taken_for_the_same(enabled: set[int], numbers: set[int]) -> None:
     listed = cpus(*numbers)
     if enabled == numbers == set(range(len(enabled))):
-        assert logical_ids(MOST, enabled, listed, None) == {cpu.logical_id: cpu for cpu in listed}
+        assert match_cpus(enabled, listed, None) == {cpu.number: cpu for cpu in listed}
     else:
         assert "guest-file-open" in error_of(enabled, listed, None).msg
 
@@ -66,14 +66,14 @@ def test_whatever_a_guest_tells_each_of_its_cpus_is_one_enabled_vcpu_or_it_is_an
     found: dict[int, GuestCpu] = {}
     code = "agent_error"
     try:
-        found = logical_ids(MOST, enabled, cpus(*numbers), slots)
+        found = match_cpus(enabled, cpus(*numbers), slots)
     except HotplugError as error:
         code = error.code
     assert code == "agent_error"
     assert set(found) <= enabled
-    logical = [cpu.logical_id for cpu in found.values()]
-    assert len(set(logical)) == len(logical)
-    assert set(logical) <= numbers
+    used = [cpu.number for cpu in found.values()]
+    assert len(set(used)) == len(used)
+    assert set(used) <= numbers
 
 
 def test_a_sparse_guest_that_does_not_say_needs_to_read_files() -> None:
@@ -85,26 +85,26 @@ def test_a_sparse_guest_that_does_not_say_needs_to_read_files() -> None:
 
 
 def test_a_vcpu_the_guest_has_not_seen_yet_is_left_out() -> None:
-    assert set(logical_ids(MOST, {0, 1, 5}, cpus(0, 1), {0: 0, 1: 1})) == {0, 1}
+    assert set(match_cpus({0, 1, 5}, cpus(0, 1), {0: 0, 1: 1})) == {0, 1}
 
 
 def test_cpus_that_could_be_there_are_left_out() -> None:
     listed = tuple(GuestCpu(number, number < 2, True) for number in range(4))
-    assert set(logical_ids(MOST, {0, 12}, listed, {0: 0, 1: 12})) == {0, 12}
+    assert set(match_cpus({0, 12}, listed, {0: 0, 1: 12})) == {0, 12}
 
 
 def test_a_cpu_that_is_offline_on_a_vcpu_that_is_gone_is_left_out() -> None:
-    assert set(logical_ids(MOST, {0}, cpus(0, 1, offline=1), {0: 0, 1: 5})) == {0}
+    assert set(match_cpus({0}, cpus(0, 1, offline=1), {0: 0, 1: 5})) == {0}
 
 
 @pytest.mark.parametrize(
     ("slots", "words"),
     [
         ({0: 0, 1: 0}, "both"),
-        ({0: 0, 1: 16}, "highest is 15"),
-        ({0: 0, 1: -1}, "highest is 15"),
-        ({0: 0, 1: 5}, "not enabled"),
-        ({0: 0}, "does not tell"),
+        ({0: 0, 1: 16}, "not plugged"),
+        ({0: 0, 1: -1}, "not plugged"),
+        ({0: 0, 1: 5}, "not plugged"),
+        ({0: 0}, "no vCPU id"),
     ],
 )
 def test_a_guest_that_contradicts_the_machine_is_not_trusted(slots: dict[int, int], words: str) -> None:

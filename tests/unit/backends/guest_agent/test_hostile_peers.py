@@ -18,7 +18,7 @@ from typing import Any, Callable
 
 import pytest
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.client import GuestAgent
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.client import QemuAgent
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import SetResult
 
@@ -34,7 +34,7 @@ EVIL = "\x1b[31m\x07red\n\x9b\u202e\ud800" + "x" * 1000
 
 
 def error_of(
-    address: str, question: Callable[[GuestAgent], Awaitable[Any]] = GuestAgent.cpus, timeout: float = 5.0
+    address: str, question: Callable[[QemuAgent], Awaitable[Any]] = QemuAgent.cpus, timeout: float = 5.0
 ) -> HotplugError:
     began = time.monotonic()
     with pytest.raises(HotplugError) as caught:
@@ -46,7 +46,7 @@ def error_of(
 
 
 def outcome(
-    address: str, question: Callable[[GuestAgent], Awaitable[Any]], timeout: float = 5.0
+    address: str, question: Callable[[QemuAgent], Awaitable[Any]], timeout: float = 5.0
 ) -> tuple[str | None, str]:
     """The code and the words of an error, whichever way it is told."""
     try:
@@ -56,11 +56,11 @@ def outcome(
     return (result.code, result.reason) if isinstance(result, SetResult) else (None, "")
 
 
-async def offline_one(agent: GuestAgent) -> Any:
-    return await agent.set_online({1: False, 0: True})
+async def offline_one(agent: QemuAgent) -> Any:
+    return await agent.set_cpus({1: False, 0: True})
 
 
-async def slots(agent: GuestAgent) -> Any:
+async def slots(agent: QemuAgent) -> Any:
     return await agent.slots([0, 1])
 
 
@@ -339,20 +339,20 @@ def test_a_file_of_nonsense_tells_nothing(peer: StartPeer, text: bytes) -> None:
 )
 @pytest.mark.parametrize(
     ("command", "question"),
-    [("guest-get-vcpus", GuestAgent.cpus), ("guest-set-vcpus", offline_one), ("guest-file-open", slots)],
-    ids=["cpus", "set_online", "slots"],
+    [("guest-get-vcpus", QemuAgent.cpus), ("guest-set-vcpus", offline_one), ("guest-file-open", slots)],
+    ids=["cpus", "set_cpus", "slots"],
 )
 def test_an_error_of_no_known_shape_harms_nobody(
-    peer: StartPeer, message: Any, command: str, question: Callable[[GuestAgent], Awaitable[Any]]
+    peer: StartPeer, message: Any, command: str, question: Callable[[QemuAgent], Awaitable[Any]]
 ) -> None:
     guest = peer(LinuxAgent([0, 1]).but(command, answering(message)))
     assert outcome(guest.address, question, timeout=1)[0] in ("agent_error", None)
 
 
-@pytest.mark.parametrize("question", [GuestAgent.cpus, offline_one, slots], ids=["cpus", "set_online", "slots"])
+@pytest.mark.parametrize("question", [QemuAgent.cpus, offline_one, slots], ids=["cpus", "set_cpus", "slots"])
 @pytest.mark.parametrize("kind", [EVIL, "GenericError", "CommandNotFound"], ids=["any", "generic", "unknown"])
 def test_the_words_of_a_refusal_are_safe_to_print(
-    peer: StartPeer, question: Callable[[GuestAgent], Awaitable[Any]], kind: str
+    peer: StartPeer, question: Callable[[QemuAgent], Awaitable[Any]], kind: str
 ) -> None:
     curse = answering(failure(EVIL, kind))
     guest = LinuxAgent([0, 1])

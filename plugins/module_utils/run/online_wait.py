@@ -1,0 +1,83 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The wait, after a plug, until the guest's own system runs on what was plugged."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import AGENT_ERROR, PLUG_UNACKNOWLEDGED
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, PENDING, Answer
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent, SetResult
+    from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Entry
+
+# A guest with an udev rule has new CPUs online within a tenth of a second.
+TICK_SECONDS = 0.2
+
+
+class OnlineWait:
+    """Waits until the guest sees each of the steps' vCPUs, and onlines those that its system has not onlined itself.
+
+    ``plugged`` are all vCPUs that are plugged now.
+    """
+
+    def __init__(self, agent: Agent, entries: Sequence[Entry], plugged: Collection[int]) -> None:
+        self._agent = agent
+        self._waiting = list(entries)
+        self._plugged = frozenset(plugged)
+
+    async def finish(self, timeout: float) -> None:
+        """Wait at most ``timeout`` seconds, and record in each entry what became of it.
+
+        Raises the ``HotplugError`` of the agent; the entries not settled by then stay as they are.
+        """
+        for entry in self._waiting:
+            entry.start()
+        deadline = time.monotonic() + timeout
+        while True:
+            await self._advance()
+            left = deadline - time.monotonic()
+            if not self._waiting or left <= 0:
+                break
+            await asyncio.sleep(min(TICK_SECONDS, left))
+        for entry in self._waiting:
+            detail = f"the guest's system does not show the vCPU within {timeout:g} s: see the guest's kernel log"
+            entry.end(Answer(PENDING, took_effect=entry.took_effect, detail=detail, code=PLUG_UNACKNOWLEDGED))
+
+    async def _advance(self) -> None:
+        """Settle the entries that are online, and have those onlined that are not."""
+        seen = (await self._agent.observe(self._plugged)).vcpus
+        offline: dict[int, bool] = {}
+        for entry in list(self._waiting):
+            members = entry.step.entity.vcpus
+            if not seen.keys() >= set(members):
+                continue
+            rest = [vcpu for vcpu in members if not seen[vcpu].online]
+            offline.update(dict.fromkeys(rest, True))
+            if not rest:
+                self._settle(entry, Answer(DONE, took_effect=entry.took_effect))
+        if offline:
+            self._judge(await self._agent.set_online(offline), frozenset(offline))
+
+    def _judge(self, result: SetResult, asked: frozenset[int]) -> None:
+        """Record which entries the request has onlined, and which it stopped at; the next view shows the others."""
+        for entry in list(self._waiting):
+            members = asked.intersection(entry.step.entity.vcpus)
+            if members.intersection(result.processed):
+                entry.took_effect = True
+            if result.stopped_at in members:
+                detail = f"it is plugged, but vCPU {result.stopped_at} is not online in the guest: {result.reason}"
+                self._settle(
+                    entry,
+                    Answer(FAILED, took_effect=entry.took_effect, detail=detail, code=result.code or AGENT_ERROR),
+                )
+
+    def _settle(self, entry: Entry, answer: Answer) -> None:
+        entry.end(answer)
+        self._waiting.remove(entry)
