@@ -139,6 +139,21 @@ def test_an_emulator_named_by_a_file_that_others_may_write_is_not_started(domain
     assert started.exists()
 
 
+def test_the_config_of_another_guest_is_refused_and_named(boot: Boot, domain_xml: Path) -> None:
+    guest = boot(**TWO_NODES, boot=False, paused=True)
+    vcpu = Vcpu(guest, domain_xml)
+    assert vcpu.info()["guest"]["name"] == "lab"
+    for named, other, what in (
+        ("<name>lab</name>", "<name>web2</name>", "its name is web2, that of the running guest is lab"),
+        ("machine='q35'", "machine='pc-i440fx-7.2'", "its machine type is pc-i440fx-7.2"),
+        ("arch='x86_64' machine='q35'", "arch='ppc64' machine='pseries'", "its architecture is ppc64"),
+    ):
+        xml = DOMAIN.replace(named, other)
+        domain_xml.write_text(xml, encoding="utf-8")
+        assert what in vcpu.refuses("config_invalid", count=4)["msg"]
+        assert domain_xml.read_text(encoding="utf-8") == xml
+
+
 def test_live_and_config_converge_on_the_same_vcpus_and_drift_is_mended(boot: Boot, domain_xml: Path) -> None:
     guest = boot(**TWO_NODES)
     vcpu = Vcpu(guest, domain_xml)

@@ -59,8 +59,11 @@ class Config(Protocol):
     machine, None for a guest that is shut off.
     """
 
-    async def observe(self) -> ConfigView:
-        """Return what the config is; changes nothing."""
+    async def observe(self, running: GuestFacts | None = None) -> ConfigView:
+        """Return what the config is; changes nothing.
+
+        ``running`` are the facts of the running guest: the config of another guest is refused (config_invalid).
+        """
 
     def check(self, enabled: frozenset[int], layout: Layout | None = None) -> None:
         """Refuse (config_invalid) to have exactly ``enabled`` in the config as last observed, if it could not boot."""

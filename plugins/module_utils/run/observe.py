@@ -121,7 +121,7 @@ async def _without_agent(ports: Ports, view: MachineView | None, need: Need, kno
         return _of_machine(view)
     if known is not None and known.config is not None:
         return _with_config(view, known.config)
-    config = await ports.config.observe()
+    config = await ports.config.observe(None if view is None else view.facts)
     ports.warn(config.warning)
     if view is not None and config.max_vcpus != view.layout.max_vcpus:
         reason = (

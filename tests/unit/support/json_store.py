@@ -39,7 +39,7 @@ class JsonFile:
         self._path = path
         self._observed: Stored | None = None
 
-    async def observe(self) -> ConfigView:
+    async def observe(self, running: GuestFacts | None = None) -> ConfigView:
         found = self._observed = self._read()
         return ConfigView(
             facts=GuestFacts(found.name, arch="x86_64", machine="q35"),

@@ -18,13 +18,15 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.st
     Definition,
     DeriveBoot,
     define,
+    facts_of,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import with_enabled
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.identity import difference
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, INTERNAL, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import ConfigView, WriteResult
 
 if TYPE_CHECKING:
-    from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestFacts, Layout
 
 
 class XmlFile:
@@ -50,9 +52,11 @@ class XmlFile:
         self._detail = detail
         self._forced = forced
         self._observed: Definition | None = None
+        self._running: GuestFacts | None = None
         self._backup_file: str | None = None
 
-    async def observe(self) -> ConfigView:
+    async def observe(self, running: GuestFacts | None = None) -> ConfigView:
+        self._running = running
         domain = await asyncio.to_thread(self._read)
         found = await define(domain, self._derive_boot)
         self._observed = found._replace(error=self._named(found.error) if found.error is not None else None)
@@ -113,9 +117,18 @@ class XmlFile:
 
     def _parsed(self, data: bytes) -> Domain:
         try:
-            return read_domain(data)
+            domain = read_domain(data)
         except HotplugError as error:
             raise self._named(error) from None
+        found = None if self._running is None else difference(self._running, facts_of(domain))
+        if found is not None:
+            raise HotplugError(
+                CONFIG_INVALID,
+                f"{self._path} is the config of another guest than the running one: its {found.what} is "
+                f"{found.config}, that of the running guest is {found.running}; name the file of this guest, or "
+                "correct what the file says",
+            )
+        return domain
 
     def _named(self, error: HotplugError) -> HotplugError:
         if error.code not in (CONFIG_INVALID, INTERNAL):

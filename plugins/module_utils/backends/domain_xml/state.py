@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Callable, NamedTuple, Protocol
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import leading
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_config
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, NOT_HOTPLUGGABLE, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    CONFIG_INVALID,
+    NOT_HOTPLUGGABLE,
+    HotplugError,
+    printable,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Blocker, ConfigState, GuestFacts
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import ConfigView, unknown_arguments
 
@@ -101,5 +106,7 @@ def config_state(domain: Domain) -> ConfigState:
 
 
 def facts_of(domain: Domain) -> GuestFacts:
-    """Return the facts of a guest that is shut off."""
-    return GuestFacts(name=domain.name, uuid=domain.uuid, state="shutoff", arch=domain.arch, machine=domain.machine)
+    """Return the facts of a guest that is shut off, made safe to print."""
+    facts = (domain.name, domain.uuid, domain.arch, domain.machine)
+    name, uuid, arch, machine = (None if fact is None else printable(fact) for fact in facts)
+    return GuestFacts(name=name, uuid=uuid, state="shutoff", arch=arch, machine=machine)

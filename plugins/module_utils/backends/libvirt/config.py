@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.state import DeriveBoot
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.reader import Reader
-    from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestFacts, Layout
 
 _AFFECT_CONFIG = 2
 
@@ -70,7 +70,7 @@ class LibvirtConfig:
         self._saved = saved
         self._observed: Definition | None = None
 
-    async def observe(self) -> ConfigView:
+    async def observe(self, running: GuestFacts | None = None) -> ConfigView:
         self._observed = await define(await self._read(), self._derive_boot)
         return self._observed.view(self._source, self._warning())
 

@@ -26,7 +26,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     GUEST_NOT_FOUND,
     HotplugError,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity, Layout
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity, GuestFacts, Layout
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import Config, WriteResult
 
 from ...support.domains import RFC_EXAMPLE, derive_boot
@@ -103,6 +103,38 @@ def test_the_layout_tells_nodes_and_cores(path: Path) -> None:
     assert "vCPU 2 would be enabled without the rest of 2-3" in refused(path, 0, 1, 2, layout=cores).msg
     write(path, 0, 1, layout=cores, detail="numa")
     assert "<vcpu id='1' state='enabled' cell='5'/>" in path.read_text(encoding="utf-8")
+
+
+class TestItIsOfTheRunningGuest:
+    RUNNING = GuestFacts(name="web1", uuid="050569ef-a13e-403f-ab3d-af2651473133", arch="x86_64", machine="pc-q35-10.0")
+    OTHER = (
+        "<domain><name>web2</name><uuid>11111111-a13e-403f-ab3d-af2651473133</uuid><vcpu current='2'>8</vcpu></domain>"
+    )
+
+    def test_the_file_of_another_guest_is_refused_with_what_differs(self, path: Path) -> None:
+        path.write_text(self.OTHER, encoding="utf-8")
+        with pytest.raises(HotplugError) as caught:
+            asyncio.run(XmlFile(str(path), 1, derive_boot).observe(self.RUNNING))
+        assert caught.value.code == CONFIG_INVALID
+        for named in (str(path), "UUID", "11111111-a13e", "050569ef-a13e"):
+            assert named in caught.value.msg
+
+    def test_it_is_not_written_either_if_it_became_another_guests_meanwhile(self, path: Path) -> None:
+        def become_another() -> None:
+            path.write_text(self.OTHER, encoding="utf-8")
+
+        async def converse() -> None:
+            file = XmlFile(str(path), 1, derive_boot)
+            await file.observe(self.RUNNING)
+            become_another()
+            await file.write(frozenset({0}))
+
+        with pytest.raises(HotplugError, match="another guest"):
+            asyncio.run(converse())
+        assert path.read_text(encoding="utf-8") == self.OTHER
+
+    def test_a_file_that_says_nothing_of_that_is_taken(self, path: Path) -> None:
+        assert asyncio.run(XmlFile(str(path), 1, derive_boot).observe(self.RUNNING)).state.enabled == {0, 1}
 
 
 class TestTheFileStaysWhatItWas:
