@@ -20,7 +20,8 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.p
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.qemu_args import qemu_args
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Cell, Domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import read_slots
-from lab import binaries, eyes
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
+from lab import LabError, binaries, eyes
 from lab.guest import PSERIES, Guest
 
 from .conftest import Boot, needs_ppc64
@@ -164,6 +165,16 @@ def test_the_distributions_qemu_has_the_same_slots(domain: Domain) -> None:
 @given(pseries_domains())
 def test_the_slots_of_pseries_are_foretold(domain: Domain) -> None:
     agrees(domain, binaries.newest("ppc64"))
+
+
+@pytest.mark.parametrize("qemu", binaries.qemus(), ids=str)
+def test_cells_that_do_not_count_from_0_are_refused_as_by_qemu(qemu: binaries.Qemu) -> None:
+    cells = (Cell(1, frozenset({0, 1}), NODE_KIB["x86_64"]), Cell(2, frozenset({2, 3}), NODE_KIB["x86_64"]))
+    domain = Domain(max_vcpus=4, enabled=frozenset([0]), arch="x86_64", machine="q35", cells=cells)
+    with pytest.raises(LabError, match="Node ID missing: 0"):
+        slots_of(domain, as_libvirt_starts_it(domain), qemu)
+    with pytest.raises(HotplugError, match="no cell 0"):
+        layout_of_domain(domain)
 
 
 @pytest.mark.parametrize("qemu", binaries.qemus(), ids=str)

@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.nodes import nodes_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import at, check_machine
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import (
     MOST_VCPUS,
     Slot,
@@ -77,10 +79,11 @@ def layout_of_domain(domain: Domain) -> ConfigLayout | None:
         return None
     if domain.max_vcpus > MOST_VCPUS:
         raise _invalid(domain, "vcpu", f"no machine has {domain.max_vcpus} vCPUs")
+    check_machine(domain)
     if family == FIXED:
         return fixed_layout(domain)
     topology = topology_of(domain)
-    nodes = _nodes_by_vcpu(domain)
+    nodes = nodes_of(domain)
     _check_levels(domain, family, topology)
     foretold = _FORETELL[family](domain, topology, nodes)
     driver = driver_of(domain)
@@ -88,9 +91,8 @@ def layout_of_domain(domain: Domain) -> ConfigLayout | None:
 
 
 def fixed_layout(domain: Domain) -> ConfigLayout:
-    """Return the layout of a machine without CPU hotplug; raises as ``layout_of_domain`` does."""
-    topology_of(domain)
-    nodes = _nodes_by_vcpu(domain)
+    """Return the layout of a machine without CPU hotplug."""
+    nodes = nodes_of(domain)
     slots = (Slot(Entity(vcpu, (vcpu,), nodes.get(vcpu)), "", {}) for vcpu in range(domain.max_vcpus))
     return ConfigLayout(tuple(slots), hotplug=False)
 
@@ -107,22 +109,10 @@ def machine_family(domain: Domain) -> str | None:
 
 
 def topology_of(domain: Domain) -> dict[str, int]:
-    """Return the number of each level; one socket per vCPU where the XML has none, as libvirt tells QEMU.
-
-    Raises ``HotplugError`` (config_invalid) where the levels do not multiply to the maximum.
-    """
+    """Return the number of each level; one socket per vCPU where the XML has none, as libvirt tells QEMU."""
     if not domain.topology:
         return {**dict.fromkeys(_LEVELS, 1), "sockets": domain.max_vcpus}
-    topology = {level: domain.topology.get(level, 1) for level in _LEVELS}
-    product = 1
-    for number in topology.values():
-        product *= number
-    if product != domain.max_vcpus:
-        written = " * ".join(f"{number} {level}" for level, number in topology.items() if level in domain.topology)
-        raise _invalid(
-            domain, "topology", f"the topology has {written} = {product} vCPUs, but the maximum is {domain.max_vcpus}"
-        )
-    return topology
+    return {level: domain.topology.get(level, 1) for level in _LEVELS}
 
 
 def driver_of(domain: Domain) -> str:
@@ -193,25 +183,6 @@ def _node(domain: Domain, nodes: Mapping[int, int], vcpu: int, socket: int) -> d
     return {"node-id": cells[socket % len(cells)]}
 
 
-def _nodes_by_vcpu(domain: Domain) -> dict[int, int]:
-    """Return the node of each vCPU, those that no cell lists being in node 0; empty where no cell lists any."""
-    nodes: dict[int, int] = {}
-    for cell in domain.cells:
-        listed = cell.cpus or frozenset()
-        twice = listed & nodes.keys()
-        if twice:
-            raise _invalid(domain, "numa", f"vCPUs {format_cpulist(twice)} are in more than one cell")
-        strange = [vcpu for vcpu in listed if vcpu >= domain.max_vcpus]
-        if strange:
-            raise _invalid(
-                domain,
-                "numa",
-                f"cell {cell.id} has vCPUs {format_cpulist(strange)}, but the maximum is {domain.max_vcpus}",
-            )
-        nodes.update(dict.fromkeys(listed, cell.id))
-    return {vcpu: nodes.get(vcpu, 0) for vcpu in range(domain.max_vcpus)} if nodes else {}
-
-
 def _check_levels(domain: Domain, family: str, topology: Mapping[str, int]) -> None:
     for level, number in topology.items():
         if number > 1 and level not in _LEVELS_OF[family]:
@@ -222,5 +193,4 @@ def _check_levels(domain: Domain, family: str, topology: Mapping[str, int]) -> N
 
 
 def _invalid(domain: Domain, element: str, why: str) -> HotplugError:
-    line = domain.lines.get(element)
-    return HotplugError(CONFIG_INVALID, why if line is None else f"line {line}: {why}")
+    return HotplugError(CONFIG_INVALID, f"{at(domain, element)}{why}")

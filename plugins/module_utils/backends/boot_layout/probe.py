@@ -29,6 +29,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.q
     numa_arguments,
     smp_argument,
 )
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_machine
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import invalid_reply, read_slots
@@ -80,6 +81,7 @@ async def probe(binary: str, domain: Domain, timeout: float) -> ConfigLayout:
     A machine without CPU hotplug is no error, but a layout that says so. Raises ``HotplugError``: backend_missing
     where ``binary`` is no QEMU that answers within ``timeout`` seconds, config_invalid where it refuses the domain.
     """
+    check_machine(domain)
     path = _executable(binary)
     arguments = probe_arguments(domain)
     key = _key(path, arguments)

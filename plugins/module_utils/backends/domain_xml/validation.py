@@ -31,12 +31,20 @@ def check_config(domain: Domain, layout: Layout | None, enabled: frozenset[int],
         raise HotplugError(CONFIG_INVALID, problem)
 
 
+def check_machine(domain: Domain) -> None:
+    """Refuse a topology or nodes that no guest could boot with, whichever of its vCPUs are enabled.
+
+    Raises config_invalid, with the first problem there is.
+    """
+    for problem in _of_machine(domain):
+        raise HotplugError(CONFIG_INVALID, problem)
+
+
 def _problems(before: Domain, after: Domain, entities: Sequence[Sequence[int]], forced: bool) -> Iterator[str]:
     yield from _of_the_set(after)
     yield from _of_entities(after, entities)
     yield from _of_order(after, entities)
-    yield from _of_topology(after)
-    yield from _of_cells(after)
+    yield from _of_machine(after)
     if not forced:
         yield from _of_memory(after, after.enabled - before.enabled)
 
@@ -47,18 +55,18 @@ def _of_the_set(after: Domain) -> Iterator[str]:
     elif 0 not in after.enabled:
         yield "vCPU 0 would be disabled, and every guest boots on it: leave it enabled"
     if 0 in after.hotpluggable & after.enabled:
-        yield f"{_at(after, 'vcpus')}vCPU 0 is hotpluggable, and every guest boots on it: give it hotpluggable='no'"
+        yield f"{at(after, 'vcpus')}vCPU 0 is hotpluggable, and every guest boots on it: give it hotpluggable='no'"
     lost = frozenset(range(after.max_vcpus)) - after.enabled - after.hotpluggable
     if lost:
         yield (
-            f"{_at(after, 'vcpus')}vCPU {format_cpulist(lost)} is disabled and not hotpluggable, so it could never "
+            f"{at(after, 'vcpus')}vCPU {format_cpulist(lost)} is disabled and not hotpluggable, so it could never "
             "be enabled: give it hotpluggable='yes'"
         )
     fixed = after.enabled - after.hotpluggable
     scattered = fixed - leading(fixed)
     if scattered:
         yield (
-            f"{_at(after, 'vcpus')}vCPU {format_cpulist(scattered)} is enabled and not hotpluggable, but QEMU boots "
+            f"{at(after, 'vcpus')}vCPU {format_cpulist(scattered)} is enabled and not hotpluggable, but QEMU boots "
             "on the first ids without a gap: give it hotpluggable='yes', or enable those before it likewise"
         )
 
@@ -74,18 +82,18 @@ def _of_entities(after: Domain, entities: Sequence[Sequence[int]]) -> Iterator[s
             )
         elif enabled and 0 < len(after.hotpluggable.intersection(entity)) < len(entity):
             yield (
-                f"{_at(after, 'vcpus')}vCPU {ids} can only be plugged together, but not all of them are "
+                f"{at(after, 'vcpus')}vCPU {ids} can only be plugged together, but not all of them are "
                 "hotpluggable: give all the same hotpluggable"
             )
         elif len({after.order.get(vcpu) for vcpu in entity}) > 1:
             yield (
-                f"{_at(after, 'vcpus')}vCPU {ids} can only be plugged together, but differ in order: "
+                f"{at(after, 'vcpus')}vCPU {ids} can only be plugged together, but differ in order: "
                 "give all the same order, or none"
             )
 
 
 def _of_order(after: Domain, entities: Sequence[Sequence[int]]) -> Iterator[str]:
-    where = _at(after, "vcpus")
+    where = at(after, "vcpus")
     ordered = after.order.keys() & after.enabled
     if ordered and ordered != after.enabled:
         missing = format_cpulist(after.enabled - ordered)
@@ -109,18 +117,23 @@ def _of_order(after: Domain, entities: Sequence[Sequence[int]]) -> Iterator[str]
             )
 
 
+def _of_machine(domain: Domain) -> Iterator[str]:
+    yield from _of_topology(domain)
+    yield from _of_cells(domain)
+
+
 def _of_topology(after: Domain) -> Iterator[str]:
     product = prod(after.topology.values())
     if after.topology and product != after.max_vcpus:
         factors = " x ".join(f"{number} {level}" for level, number in after.topology.items())
         yield (
-            f"{_at(after, 'topology')}<topology> makes {product} vCPUs ({factors}), but <vcpu> says "
+            f"{at(after, 'topology')}<topology> makes {product} vCPUs ({factors}), but <vcpu> says "
             f"{after.max_vcpus}: make them agree"
         )
 
 
 def _of_cells(after: Domain) -> Iterator[str]:
-    where = _at(after, "numa")
+    where = at(after, "numa")
     missing = frozenset(range(len(after.cells))) - {cell.id for cell in after.cells}
     if missing:
         yield f"{where}<numa> has no cell {format_cpulist(missing)}: number the cells from 0, without a gap"
@@ -144,10 +157,11 @@ def _of_memory(after: Domain, newly_enabled: frozenset[int]) -> Iterator[str]:
         vcpus = newly_enabled & (cell.cpus or frozenset())
         if vcpus and not cell.memory:
             yield (
-                f"{_at(after, 'numa')}vCPU {format_cpulist(vcpus)} would be enabled on node {cell.id}, which has no "
+                f"{at(after, 'numa')}vCPU {format_cpulist(vcpus)} would be enabled on node {cell.id}, which has no "
                 "memory: give the cell memory, name other vCPUs, or set force: true"
             )
 
 
-def _at(domain: Domain, element: str) -> str:
+def at(domain: Domain, element: str) -> str:
+    """Return how a message about an element of the XML begins, nothing where its line is not known."""
     return f"line {domain.lines[element]} of the domain XML: " if element in domain.lines else ""

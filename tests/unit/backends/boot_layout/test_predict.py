@@ -146,8 +146,8 @@ def test_the_driver_is_named_where_the_xml_tells_it(
 def test_a_topology_must_multiply_to_the_maximum() -> None:
     shape = {"sockets": 2, "cores": 3, "threads": 1}
     msg = complaint(domain(8, topology=shape, lines={"topology": 12}))
-    assert msg == "line 12: the topology has 2 sockets * 3 cores * 1 threads = 6 vCPUs, but the maximum is 8"
-    assert "= 6 vCPUs" in complaint(domain(8, "aarch64", "virt", topology=shape))
+    assert msg.startswith("line 12 of the domain XML: <topology> makes 6 vCPUs (2 sockets x 3 cores x 1 threads)")
+    assert "makes 6 vCPUs" in complaint(domain(8, "aarch64", "virt", topology=shape))
 
 
 @pytest.mark.parametrize(
@@ -165,11 +165,14 @@ def test_levels_that_qemu_refuses_are_refused(arch: str, machine: str, shape: di
 
 
 def test_nodes_that_qemu_refuses_are_refused() -> None:
-    assert "vCPUs 1-2 are in more than one cell" in complaint(domain(cells=cells({0, 1, 2}, {1, 2})))
-    assert "cell 1 has vCPUs 4-5" in complaint(domain(cells=cells({0}, {3, 4, 5})))
+    assert "vCPU 1-2 is in cell 1 and in 0" in complaint(domain(cells=cells({0, 1, 2}, {1, 2})))
+    assert "cell 1 has vCPU 4-5" in complaint(domain(cells=cells({0}, {3, 4, 5})))
+    without_0 = tuple(cell._replace(id=cell.id + 1) for cell in cells({0, 1}, {2, 3}))
+    assert "<numa> has no cell 0" in complaint(domain(cells=without_0))
+    assert "<numa> has no cell 0" in complaint(domain(4, "aarch64", "virt", cells=without_0))
     shape = {"sockets": 2, "cores": 1, "threads": 2}
     split = domain(4, "ppc64", "pseries", topology=shape, cells=cells({0, 1, 2}, {3}), lines={"numa": 7})
-    assert complaint(split) == "line 7: vCPUs 2-3 are one core, but they are in different cells"
+    assert complaint(split) == "line 7 of the domain XML: vCPUs 2-3 are one core, but they are in different cells"
     assert "no NUMA" in complaint(domain(4, "s390x", "s390-ccw-virtio", cells=cells({0})))
 
 
