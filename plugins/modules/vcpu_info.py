@@ -145,6 +145,12 @@ guests:
           description: The guest NUMA node, or null.
           type: int
           sample: 1
+        drawer:
+          description: The drawer, or null where the machine has none.
+          type: int
+        book:
+          description: The book, or null where the machine has none.
+          type: int
         socket:
           description: The socket, or null where the machine has none.
           type: int
@@ -153,6 +159,12 @@ guests:
           description: The die, or null where the machine has none.
           type: int
           sample: 0
+        cluster:
+          description: The cluster, or null where the machine has none.
+          type: int
+        module:
+          description: The module, or null where the machine has none.
+          type: int
         core:
           description: The core, or null where the machine has none.
           type: int

@@ -9,9 +9,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import LEVELS
+
 # Of a row; its box takes four columns more.
 WIDTH = 96
 THREADS_IN_A_CELL = 8
+
+_AROUND_A_CORE = LEVELS[: LEVELS.index("core")]
 
 _ENABLED = "●"
 _DISABLED = "○"
@@ -63,9 +67,9 @@ def _symbol(vcpu: Mapping[str, Any]) -> str:
 
 
 def _sockets(vcpus: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The rows of a node: one for each socket, more where its cores do not fit."""
+    """The rows of a node: one for each socket, die, cluster or module, more where its cores do not fit."""
     rows: list[str] = []
-    for place, members in itertools.groupby(vcpus, key=lambda vcpu: (vcpu["socket"], vcpu["die"])):
+    for place, members in itertools.groupby(vcpus, key=lambda vcpu: [vcpu[level] for level in _AROUND_A_CORE]):
         rows += _wrapped(_place(place), _cores(list(members)), "   ")
     return rows
 
@@ -81,8 +85,8 @@ def _wrapped(title: str, cells: Sequence[str], gap: str) -> list[str]:
     return rows
 
 
-def _place(place: tuple[Any, Any]) -> str:
-    return " ".join(f"{level} {number}" for level, number in zip(("socket", "die"), place) if number is not None)
+def _place(numbers: Sequence[int | None]) -> str:
+    return " ".join(f"{level} {number}" for level, number in zip(_AROUND_A_CORE, numbers) if number is not None)
 
 
 def _cores(vcpus: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import PARTIAL_ENTITY
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import DISABLED, ENABLED, Blocker, Entity, GuestState
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
+    DISABLED,
+    ENABLED,
+    LEVELS,
+    Blocker,
+    Entity,
+    GuestState,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.vcpus_xml import vcpus_xml
 
 if TYPE_CHECKING:
@@ -102,9 +109,7 @@ def _vcpu(state: GuestState, entity: Entity, vcpu: int) -> dict[str, Any]:
         "online": vcpu in state.online.enabled if state.online is not None and vcpu in state.online.known else None,
         "hotpluggable": _is_hotpluggable(state, entity),
         "node": entity.node,
-        "socket": entity.position.get("socket"),
-        "die": entity.position.get("die"),
-        "core": entity.position.get("core"),
+        **{level: entity.position.get(level) for level in LEVELS[:-1]},
         "thread": entity.thread_of(vcpu),
         "entity": format_cpulist(entity.vcpus),
         "alias": None if live is None else live.aliases.get(entity.vcpus[0]),

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
+    LEVELS,
     ConfigState,
+    Entity,
     GuestFacts,
     GuestState,
     Layout,
@@ -69,6 +71,25 @@ def test_a_guest_without_nodes_has_one_box_and_threads_stand_together() -> None:
         "└──────────────────────────────────────────────────────────────────────────────────┘",
         "● enabled  ○ disabled",
     )
+
+
+def test_cores_of_two_clusters_are_not_merged() -> None:
+    machine = Layout(
+        tuple(
+            Entity(vcpu, (vcpu,), None, {"socket": 0, "cluster": vcpu // 2, "core": vcpu % 2, "thread": 0})
+            for vcpu in range(4)
+        )
+    )
+    assert draw(report(machine, {0, 2})).splitlines()[2:4] == [
+        "│ socket 0 cluster 0   core 0: ● 0   core 1: ○ 1 │",
+        "│ socket 0 cluster 1   core 0: ● 2   core 1: ○ 3 │",
+    ]
+
+
+def test_every_level_of_a_machine_is_drawn() -> None:
+    levels = dict.fromkeys(LEVELS[:-1], 1)
+    lines = draw(report(Layout((Entity(0, (0,), None, levels),)), {0})).splitlines()
+    assert lines[2] == "│ drawer 1 book 1 socket 1 die 1 cluster 1 module 1   core 1: ● 0 │"
 
 
 def test_where_live_and_config_differ_each_vcpu_says_until_when() -> None:

@@ -16,8 +16,10 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugE
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     Blocker,
     ConfigState,
+    Entity,
     GuestFacts,
     GuestState,
+    Layout,
     LiveState,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import failure_report, guest_report, info_report
@@ -156,6 +158,13 @@ def test_sparse_and_drift_are_told_of_what_is_known(
     assert (report["sparse"]["live"], report["sparse"]["config"]) == sparse
     assert report["drift"] == {"config": drift, "libvirt": None}
     assert (report["migration"]["feature"] == "sparse-vcpus") is any(sparse)
+
+
+def test_each_vcpu_has_its_place_on_every_level() -> None:
+    place = {"drawer": 0, "book": 1, "socket": 2, "die": 3, "cluster": 4, "module": 5, "core": 6, "thread": 7}
+    state = GuestState(GuestFacts(), Layout((Entity(0, (0,), None, place),)), live=LiveState(frozenset({0})))
+    (vcpu,) = guest_report(Observation(state))["vcpus"]
+    assert {level: vcpu[level] for level in place} == place
 
 
 def test_nodes_list_what_they_have_in_each_state() -> None:
