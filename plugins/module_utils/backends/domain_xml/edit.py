@@ -77,7 +77,7 @@ class _Edit:
         nodes: Mapping[int, int],
     ) -> None:
         self._markup = markup
-        self._vcpu = places.vcpu[0]
+        self._vcpu = places.vcpu[0] if places.vcpu else None
         self._vcpus = places.vcpus[0] if places.vcpus else None
         self._children = {int(child.values["id"]): child for child in places.children}
         self._domain = domain
@@ -90,25 +90,26 @@ class _Edit:
         }
 
     def splices(self) -> Iterator[Splice]:
-        yield from self._current()
+        if self._vcpu is not None:
+            yield from self._current(self._vcpu)
         if self._goal.dialect is None or (self._goal == self._domain and self._detail is None):
             return
         if self._children:
             for vcpu, child in self._children.items():
                 yield from self._changes(vcpu, child)
             yield from self._additions()
-        elif self._vcpus is None:
-            yield self._new_element()
-        else:
-            yield self._filled_element(self._vcpus)
+        elif self._vcpu is not None and self._vcpus is None:
+            yield self._new_element(self._vcpu)
+        elif self._vcpu is not None and self._vcpus is not None:
+            yield self._filled_element(self._vcpus, self._vcpu)
 
-    def _current(self) -> Iterator[Splice]:
+    def _current(self, vcpu: Tag) -> Iterator[Splice]:
         count = len(self._goal.enabled)
-        said = self._vcpu.values.get("current")
+        said = vcpu.values.get("current")
         if said is None and count == self._goal.max_vcpus:
             return
         if said is None or int(said) != count:
-            yield self._set(self._vcpu, "current", count)
+            yield self._set(vcpu, "current", count)
 
     def _changes(self, vcpu: int, child: Tag) -> Iterator[Splice]:
         for name, value in self._attributes(vcpu, self._shown_by(child)):
@@ -163,23 +164,23 @@ class _Edit:
                 sibling = self._children[there[0]]
                 yield sibling.start, sibling.start, self._element(vcpu, shown, sibling) + self._indent(sibling)
 
-    def _new_element(self) -> Splice:
-        place = self._after(self._vcpu)
-        indent = self._indent(self._vcpu)
-        return place, place, f"{indent}<vcpus>{self._elements(indent)}{indent}</vcpus>"
+    def _new_element(self, vcpu: Tag) -> Splice:
+        place = self._after(vcpu)
+        indent = self._indent(vcpu)
+        return place, place, f"{indent}<vcpus>{self._elements(indent, vcpu)}{indent}</vcpus>"
 
-    def _filled_element(self, vcpus: Tag) -> Splice:
+    def _filled_element(self, vcpus: Tag, vcpu: Tag) -> Splice:
         indent = self._indent(vcpus)
-        elements = self._elements(indent)
+        elements = self._elements(indent, vcpu)
         if vcpus.is_empty:
             return vcpus.last, vcpus.end, f">{elements}{indent}</vcpus>"
         is_bare = self._markup.startswith(b"</", vcpus.inside)
         return vcpus.inside, vcpus.inside, elements + (indent if is_bare else "")
 
-    def _elements(self, indent: str) -> str:
+    def _elements(self, indent: str, sibling: Tag) -> str:
         """All vCPUs, one step further in than ``indent``, which is the first step of all."""
         deeper = indent + indent.lstrip("\r\n")
-        return "".join(deeper + self._element(vcpu, (), self._vcpu) for vcpu in range(self._goal.max_vcpus))
+        return "".join(deeper + self._element(vcpu, (), sibling) for vcpu in range(self._goal.max_vcpus))
 
     def _element(self, vcpu: int, shown: Sequence[str], sibling: Tag) -> str:
         quote = self._quote(sibling)

@@ -78,12 +78,7 @@ def _parse(text: str) -> _Element:
 
 def _read(root: _Element) -> Domain:
     vcpu = _only(root, "vcpu")
-    if vcpu is None:
-        raise _wrong(root, "there is no <vcpu>: add it, with the most vCPUs the guest can have")
-    max_vcpus = _number(vcpu, vcpu.text, "the number in <vcpu>", 1, HIGHEST_ID + 1)
-    current = max_vcpus
-    if "current" in vcpu.attrib:
-        current = _number(vcpu, vcpu.get("current"), "current", 1, max_vcpus)
+    max_vcpus, current = _numbers_of_vcpus(vcpu)
     vcpus = _only(root, "vcpus")
     children = [] if vcpus is None else _children(vcpus, max_vcpus)
     dialect = _dialect(children)
@@ -119,6 +114,16 @@ def _read(root: _Element) -> Domain:
         lines={name: _line(element) for name, element in known.items() if element is not None},
         agent=_has_agent(root),
     )
+
+
+def _numbers_of_vcpus(vcpu: _Element | None) -> tuple[int, int]:
+    """Return the maximum, and how many are enabled where no <vcpus> says which; without <vcpu> a guest has one."""
+    if vcpu is None:
+        return 1, 1
+    max_vcpus = _number(vcpu, vcpu.text, "the number in <vcpu>", 1, HIGHEST_ID + 1)
+    if "current" not in vcpu.attrib:
+        return max_vcpus, max_vcpus
+    return max_vcpus, _number(vcpu, vcpu.get("current"), "current", 1, max_vcpus)
 
 
 def _has_agent(root: _Element) -> bool:
@@ -219,11 +224,11 @@ def _memory(element: _Element, text: str | None, what: str) -> int:
     return -(-_number(element, text, what, 0, _MOST_MEMORY // factor) * factor // 1024)
 
 
-def _pins(root: _Element, vcpu: _Element, max_vcpus: int) -> dict[int, str]:
+def _pins(root: _Element, vcpu: _Element | None, max_vcpus: int) -> dict[int, str]:
     """Read which host CPUs each vCPU may use: its own <vcpupin>, else the cpuset of all, unless numad chooses that."""
     pins: dict[int, str] = {}
-    cpuset = vcpu.get("cpuset")
-    if cpuset is not None and vcpu.get("placement") != "auto":
+    cpuset = None if vcpu is None else vcpu.get("cpuset")
+    if vcpu is not None and cpuset is not None and vcpu.get("placement") != "auto":
         pins = dict.fromkeys(range(max_vcpus), format_cpulist(_list(vcpu, cpuset, "cpuset")))
     own: set[int] = set()
     for pin in _tunings(root, "vcpupin"):

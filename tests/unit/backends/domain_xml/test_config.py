@@ -137,6 +137,16 @@ class TestItIsOfTheRunningGuest:
         assert asyncio.run(XmlFile(str(path), 1, derive_boot).observe(self.RUNNING)).state.enabled == {0, 1}
 
 
+def test_a_domain_without_vcpu_keeps_its_one_vcpu(path: Path) -> None:
+    path.write_text("<domain>\n</domain>\n", encoding="utf-8")
+    assert observe(path) == {0}
+    assert not write(path, 0).changed
+    assert "the domain XML has 0-0 only" in refused(path, 0, 1).msg
+    path.write_text("<domain><vcpus><vcpu id='0' enabled='no' hotpluggable='no'/></vcpus></domain>", encoding="utf-8")
+    assert write(path, 0).changed
+    assert observe(path) == {0}
+
+
 class TestTheFileStaysWhatItWas:
     def test_its_mode_is_kept(self, path: Path) -> None:
         path.chmod(0o4640)

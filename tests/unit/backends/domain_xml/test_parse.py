@@ -206,6 +206,14 @@ def test_a_missing_lxml_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (caught.value.code, caught.value.library) == ("backend_missing", "lxml")
 
 
+def test_a_domain_without_vcpu_has_one_as_for_libvirt() -> None:
+    domain = read("<cputune><vcpupin vcpu='0' cpuset='3'/></cputune>")
+    assert domain.max_vcpus == 1
+    assert domain.enabled == {0}
+    assert domain.hotpluggable == set()
+    assert domain.pins == {0: "3"}
+
+
 def test_an_error_is_a_hotplug_error() -> None:
-    with pytest.raises(HotplugError, match="there is no <vcpu>"):
-        read("")
+    with pytest.raises(HotplugError, match="the number in <vcpu> is missing"):
+        read("<vcpu/>")
