@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -50,13 +51,18 @@ def choose_spread(units: Sequence[Unit], count: int) -> frozenset[int]:
     Raises ``HotplugError`` like ``choose``.
     """
     _check_reachable(units, count, "the guest")
-    queues: dict[int | None, list[Unit]] = {}
-    taken: dict[int | None, list[Unit]] = {}
+    queues: dict[int | None, deque[Unit]] = {}
+    filled: dict[int | None, int] = {}
+    chosen: list[int] = []
     for unit in sorted((unit for unit in units if not unit.barred), key=lambda unit: unit.rank):
-        taken.setdefault(unit.node, [])
-        (taken[unit.node] if unit.pinned else queues.setdefault(unit.node, [])).append(unit)
-    left = count - sum(len(unit.vcpus) for chosen in taken.values() for unit in chosen)
+        filled.setdefault(unit.node, 0)
+        if unit.pinned:
+            filled[unit.node] += len(unit.vcpus)
+            chosen.extend(unit.vcpus)
+        else:
+            queues.setdefault(unit.node, deque()).append(unit)
     while True:
+        left = count - len(chosen)
         open_nodes = [node for node, queue in queues.items() if queue and len(queue[0].vcpus) <= left]
         if not open_nodes:
             break
@@ -64,15 +70,15 @@ def choose_spread(units: Sequence[Unit], count: int) -> frozenset[int]:
         node = min(
             open_nodes,
             key=lambda node: (
-                sum(len(unit.vcpus) for unit in taken[node]),
+                filled[node],
                 -queues[node][0].weight,
                 -1 if node is None else node,
             ),
         )
-        unit = queues[node].pop(0)
-        taken[node].append(unit)
-        left -= len(unit.vcpus)
-    return frozenset(vcpu for chosen in taken.values() for unit in chosen for vcpu in unit.vcpus)
+        unit = queues[node].popleft()
+        filled[node] += len(unit.vcpus)
+        chosen.extend(unit.vcpus)
+    return frozenset(chosen)
 
 
 def _check_reachable(units: Sequence[Unit], count: int, where: str) -> None:

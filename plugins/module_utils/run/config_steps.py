@@ -13,7 +13,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import PLUG, UNP
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer
 
 if TYPE_CHECKING:
-    from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Entry, Journal
+    from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Entry
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.live_steps import LiveSteps
 
 
@@ -22,7 +22,8 @@ async def write_config(run: LiveSteps, planned: Sequence[Entry]) -> None:
     config, state, journal = run.ports.config, run.state, run.journal
     if config is None or state.config is None:
         raise RuntimeError("config steps were planned for a guest without a config state")
-    entries = [entry for entry in planned if _live_agrees(entry, journal)]
+    not_done = {entry.step.entity.index for entry in journal.of(PLUG, UNPLUG) if entry.status != DONE}
+    entries = [entry for entry in planned if entry.step.entity.index not in not_done]
     if not entries:
         return
     enabled = set(state.config.enabled)
@@ -50,12 +51,3 @@ async def write_config(run: LiveSteps, planned: Sequence[Entry]) -> None:
 
 def _unknown_if_lost(error: HotplugError) -> bool | None:
     return None if error.code == CONNECTION_LOST else False
-
-
-def _live_agrees(config_entry: Entry, journal: Journal) -> bool:
-    """Whether the live step of the same entity, if there was one, was done."""
-    return all(
-        entry.status == DONE
-        for entry in journal.of(PLUG, UNPLUG)
-        if entry.step.entity.index == config_entry.step.entity.index
-    )

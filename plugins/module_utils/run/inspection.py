@@ -23,7 +23,8 @@ class Inspection:
     """What was seen of one guest of many: an observation, or the error."""
 
     ref: GuestRef
-    seen: Observation | None = None
+    # asyncio formats what its main task returns, which takes long for thousands of vCPUs.
+    seen: Observation | None = field(default=None, repr=False)
     warnings: list[str] = field(default_factory=list)
     error: HotplugError | None = None
 

@@ -26,6 +26,9 @@ _OUTPUT_ONLY = DETAILS["full"]
 
 _COMMENT_ON_LINE = re.compile(rb"[ \t]*<!--[^\r\n]*?-->")
 
+# What is repeated for each vCPU: no style needs more, and a file could otherwise have it repeated beyond all memory.
+_MOST_BLANKS = 200
+
 Splice = tuple[int, int, str]
 
 
@@ -83,6 +86,7 @@ class _Edit:
         self._domain = domain
         self._goal = goal
         self._detail = detail
+        self._first_quote: str | None = None
         self._truth: dict[str, Mapping[int, object]] = {
             "cell": nodes,
             "pin": goal.pins,
@@ -189,7 +193,9 @@ class _Edit:
         return f"<vcpu{attributes}{self._closing(sibling)}"
 
     def _closing(self, sibling: Tag) -> str:
-        return self._markup[sibling.last : sibling.inside].decode() if sibling.is_empty else "/>"
+        if not sibling.is_empty or sibling.inside - sibling.last > _MOST_BLANKS:
+            return "/>"
+        return self._markup[sibling.last : sibling.inside].decode()
 
     def _set(self, tag: Tag, name: str, value: object) -> Splice:
         place = tag.places.get(name)
@@ -207,16 +213,20 @@ class _Edit:
         """The quotation mark that the file uses in this element, else in its first attribute."""
         for place in tag.places.values():
             return self._markup[place.value_end : place.end].decode()
-        found = re.search(rb"=\s*([\"'])", self._markup[: tag.start].split(b"<domain", 1)[-1])
-        return found.group(1).decode() if found else "'"
+        if self._first_quote is None:
+            found = re.search(rb"=\s*([\"'])", self._markup[: tag.start].split(b"<domain", 1)[-1])
+            self._first_quote = found.group(1).decode() if found else "'"
+        return self._first_quote
 
     def _indent(self, tag: Tag) -> str:
         """The line end and the white space in front of a tag, if it is the first on its line."""
-        line = max(self._markup.rfind(end, 0, tag.start) for end in (b"\n", b"\r"))
-        before = self._markup[line : tag.start]
-        if line < 0 or before.strip(b"\r\n \t"):
+        start = tag.start
+        while start and tag.start - start <= _MOST_BLANKS and self._markup[start - 1] in b" \t":
+            start -= 1
+        if not start or self._markup[start - 1] not in b"\r\n":
             return ""
-        return ("\r" if self._markup[line - 1 : line + 1] == b"\r\n" else "") + before.decode()
+        line_end = b"\r\n" if self._markup.endswith(b"\r\n", 0, start) else self._markup[start - 1 : start]
+        return (line_end + self._markup[start : tag.start]).decode()
 
     def _after(self, tag: Tag) -> int:
         """The place after an element, and after a comment on the same line, which is about that element."""

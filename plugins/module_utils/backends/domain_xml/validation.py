@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
     from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
 
+_MOST_CELLS = 128
+
 
 def check_config(domain: Domain, layout: Layout | None, enabled: frozenset[int], forced: bool = False) -> None:
     """Refuse to have exactly ``enabled`` in ``domain`` if the guest could not boot with what would be written.
@@ -134,6 +136,8 @@ def _of_topology(after: Domain) -> Iterator[str]:
 
 def _of_cells(after: Domain) -> Iterator[str]:
     where = at(after, "numa")
+    if len(after.cells) > _MOST_CELLS:
+        yield f"{where}<numa> has {len(after.cells)} cells, but QEMU takes {_MOST_CELLS}: leave the others out"
     missing = frozenset(range(len(after.cells))) - {cell.id for cell in after.cells}
     if missing:
         yield f"{where}<numa> has no cell {format_cpulist(missing)}: number the cells from 0, without a gap"

@@ -16,6 +16,9 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import LEVELS, E
 # What reading a reply of another shape than QEMU's raises.
 _SHAPELESS = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
 
+# How QEMU names the number of each level.
+_PROPS = {level: f"{level}-id" for level in LEVELS}
+
 # What QEMU accepts as a device id.
 _PERIPHERAL = re.compile(r"/machine/peripheral/([A-Za-z][A-Za-z0-9._-]*)")
 
@@ -101,7 +104,7 @@ def _list_of_dicts(reply: object) -> list[dict[str, Any]]:
 
 
 def _topology_key(props: Mapping[str, Any]) -> tuple[int, ...]:
-    return tuple(_number(props.get(f"{level}-id", -1)) for level in LEVELS)
+    return tuple(_number(props.get(prop, -1)) for prop in _PROPS.values())
 
 
 def _number(value: object) -> int:
@@ -134,5 +137,5 @@ def _entity(index: int, first: int, size: int, props: Mapping[str, Any]) -> Enti
         index=index,
         vcpus=tuple(range(first, first + size)),
         node=_number(props["node-id"]) if "node-id" in props else None,
-        position={level: _number(props[f"{level}-id"]) for level in LEVELS if f"{level}-id" in props},
+        position={level: _number(props[prop]) for level, prop in _PROPS.items() if prop in props},
     )

@@ -167,6 +167,7 @@ def test_levels_that_qemu_refuses_are_refused(arch: str, machine: str, shape: di
 def test_nodes_that_qemu_refuses_are_refused() -> None:
     assert "vCPU 1-2 is in cell 1 and in 0" in complaint(domain(cells=cells({0, 1, 2}, {1, 2})))
     assert "cell 1 has vCPU 4-5" in complaint(domain(cells=cells({0}, {3, 4, 5})))
+    assert "has 129 cells" in complaint(domain(4, cells=cells(*[None] * 129)))
     without_0 = tuple(cell._replace(id=cell.id + 1) for cell in cells({0, 1}, {2, 3}))
     assert "<numa> has no cell 0" in complaint(domain(cells=without_0))
     assert "<numa> has no cell 0" in complaint(domain(4, "aarch64", "virt", cells=without_0))

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import difflib
+import resource
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -271,3 +273,29 @@ def test_the_largest_machines_take_a_moment_only() -> None:
     text = "<domain>\n  <vcpu current='1'>16384</vcpu>\n</domain>"
     sparse = edited(text, range(0, 16384, 2))
     assert read_domain(edited(sparse, range(16384)).encode()).hotpluggable == frozenset(range(1, 16384))
+
+
+@pytest.mark.parametrize(
+    ("text", "enabled"),
+    [
+        (f"<domain><!--{'x' * 2_000_000}--><vcpu>16384</vcpu></domain>", {0, *range(1, 16384, 2)}),
+        (
+            f"<domain><!--{'x' * 2_000_000}--><vcpu>16384</vcpu><vcpus><vcpu id='0' enabled='yes'/></vcpus></domain>",
+            set(range(16384)),
+        ),
+        (
+            f"<domain><vcpu>16384</vcpu><vcpus>\n{' ' * 3_000_000}<vcpu id='0' state='enabled'/></vcpus></domain>",
+            set(range(16384)),
+        ),
+        (
+            f"<domain><vcpu>16384</vcpu><vcpus><vcpu id='0' state='enabled'{' ' * 3_000_000}/></vcpus></domain>",
+            set(range(16384)),
+        ),
+    ],
+    ids=["new", "added", "indented", "closed late"],
+)
+def test_an_edit_takes_bounded_time_and_memory_whatever_is_beside_it(text: str, enabled: set[int]) -> None:
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    edit_domain(text.encode(), read_domain(text.encode()), frozenset(enabled))
+    assert time.process_time() - started < 15
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 256 * 1024

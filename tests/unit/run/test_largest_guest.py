@@ -1,0 +1,66 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A file of two lines can have a maximum of thousands of vCPUs: the time for a run grows with that, not its square."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import DirectSource
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.config import XmlFile
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import convergence_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish, NodeWish, VcpuWish, Wish
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence, converge
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import Inspection
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import inspect
+
+from ..support.domains import derive_boot
+
+MAXIMUM = 16384
+SECONDS = 25.0
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> DirectSource:
+    path = tmp_path / "largest.xml"
+    path.write_text(
+        f"<domain><memory unit='GiB'>2</memory><vcpu current='2'>{MAXIMUM}</vcpu>"
+        "<os><type arch='x86_64' machine='q35'>hvm</type></os>"
+        f"<cpu><numa><cell id='0' cpus='0-{MAXIMUM // 2 - 1}' memory='1' unit='GiB'/>"
+        f"<cell id='1' cpus='{MAXIMUM // 2}-{MAXIMUM - 1}' memory='1' unit='GiB'/></numa></cpu></domain>",
+        encoding="utf-8",
+    )
+    return DirectSource(config=XmlFile(str(path), 10.0, derive_boot))
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        CountWish(10000, spread=True),
+        CountWish(10000, spread=False),
+        NodeWish({1: 8000}),
+        VcpuWish(frozenset(range(0, MAXIMUM, 2)), frozenset()),
+    ],
+    ids=["spread", "packed", "nodes", "vcpus"],
+)
+def test_a_wish_for_thousands_of_vcpus_takes_a_moment(source: DirectSource, wish: Wish) -> None:
+    result = Convergence()
+    started = time.process_time()
+    asyncio.run(converge(source, Request(wish), result))
+    report = convergence_report(result)
+    assert time.process_time() - started < SECONDS
+    assert result.error is None
+    assert len(report["steps"]) > 7000
+
+
+def test_what_was_seen_is_not_formatted_on_the_way(source: DirectSource) -> None:
+    """Asyncio formats what its main task returns, and that would be each of the vCPUs."""
+    seen = asyncio.run(inspect(source))[0]
+    assert len(repr(Inspection("largest", seen))) < 200
