@@ -42,13 +42,14 @@ class ConfigView(NamedTuple):
 class WriteResult(NamedTuple):
     """The outcome of a write: ``enabled`` are the config's vCPUs now, others' changes in between included.
 
-    ``failure`` is why only a part of it was written, None when all was.
+    ``failure`` is why only a part of it was written, None when all was; ``warning`` is for the user.
     """
 
     changed: bool
     enabled: frozenset[int]
     backup_file: str | None = None
     failure: HotplugError | None = None
+    warning: str = ""
 
 
 class Config(Protocol):

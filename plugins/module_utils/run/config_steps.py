@@ -41,6 +41,7 @@ async def write_config(run: LiveSteps, planned: Sequence[Entry]) -> None:
             entry.end(Answer(FAILED, took_effect=_unknown_if_lost(error), detail=error.msg, code=error.code))
         return
     journal.backup_file = written.backup_file
+    run.ports.warn(written.warning)
     for entry in entries:
         is_enabled = not written.enabled.isdisjoint(entry.step.entity.vcpus)
         if written.failure is None or is_enabled is entry.step.kind.adds:

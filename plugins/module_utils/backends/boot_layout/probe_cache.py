@@ -30,17 +30,20 @@ def key_of(binary: str, arguments: Sequence[str]) -> str:
 def recall(key: str) -> list[Any]:
     """Return the answer that was kept under ``key``, as the only member of a list, or an empty one."""
     try:
-        handle = os.open(_file(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        # A folder, a FIFO or a device there is left unread.
+        handle = os.open(_file(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return []
-    with os.fdopen(handle, "rb") as file:
+    try:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode) or not _is_ours(found) or found.st_size > LONGEST_ANSWER:
             return []
-        try:
+        with open(handle, "rb", closefd=False) as file:
             kept = json.loads(file.read(LONGEST_ANSWER))
-        except (OSError, ValueError, RecursionError):
-            return []
+    except (OSError, ValueError, RecursionError):
+        return []
+    finally:
+        os.close(handle)
     return [kept["answer"]] if isinstance(kept, dict) and kept.get("key") == key and "answer" in kept else []
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml import atomic_file
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml import atomic_file, locked_file
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import RFC, Domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.edit import edit_domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.encoding import SIZE_LIMIT
@@ -78,10 +78,10 @@ class XmlFile:
         return f"xml_detail changes nothing in {self._path}: its <vcpus> is not in the RFC's dialect, or it has none"
 
     def _read(self) -> Domain:
-        return self._parsed(atomic_file.read(self._path, SIZE_LIMIT))
+        return self._parsed(locked_file.read(self._path, SIZE_LIMIT))
 
     def _write(self, enabled: frozenset[int], layout: Layout | None) -> WriteResult:
-        with atomic_file.locked(self._path, SIZE_LIMIT, self._timeout) as held:
+        with locked_file.locked(self._path, SIZE_LIMIT, self._timeout) as held:
             domain = self._parsed(held.data)
             # Only the difference is ours: another run may have changed other vCPUs since we looked.
             observed = self._observed or Definition(domain, None)
@@ -93,11 +93,21 @@ class XmlFile:
                 goal, data = self._edited(held.data, now, wanted, layout)
             except HotplugError as error:
                 raise self._named(error) from None
+            warning = ""
             if data != held.data:
                 backup_file = atomic_file.replace(held, data, self._backup and self._backup_file is None)
                 self._backup_file = self._backup_file or backup_file
+                warning = self._warning_of_links(held.status.st_nlink)
             self._observed = now._replace(domain=goal)
-            return WriteResult(data != held.data, goal.enabled, self._backup_file)
+            return WriteResult(data != held.data, goal.enabled, self._backup_file, warning=warning)
+
+    def _warning_of_links(self, names: int) -> str:
+        if names == 1:
+            return ""
+        return (
+            f"{self._path} was one of {names} names of a file (hard links): it is a file of its own now, and the "
+            "others keep the config as it was; use symbolic links, which are followed"
+        )
 
     def _check(self, definition: Definition, enabled: frozenset[int], layout: Layout | None) -> None:
         try:

@@ -12,13 +12,14 @@ import fcntl
 import os
 import re
 import stat
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml import atomic_file
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml import atomic_file, locked_file
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.config import XmlFile
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     CONFIG_INVALID,
@@ -71,6 +72,20 @@ def locked(path: Path) -> Iterator[None]:
     with open(path, encoding="utf-8") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def set_access_list(path: Path, kind: str) -> None:
+    """Let another user read and write, as ``setfacl -m`` does; ``kind`` is access or default."""
+    everyone = 0xFFFFFFFF
+    entries = ((0x01, 6, everyone), (0x02, 6, 1234), (0x04, 4, everyone), (0x10, 4, everyone), (0x20, 0, everyone))
+    try:
+        os.setxattr(
+            path,
+            f"system.posix_acl_{kind}",
+            struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries),
+        )
+    except OSError:
+        pytest.skip("this file system has no access control lists")
 
 
 def listing(path: Path) -> list[str]:
@@ -167,6 +182,44 @@ class TestTheFileStaysWhatItWas:
         write(path, 0)
         assert os.getxattr(path, "user.owner") == b"web team"
 
+    def test_its_access_list_is_kept(self, path: Path) -> None:
+        set_access_list(path, "access")
+        kept = os.getxattr(path, "system.posix_acl_access")
+        copy = write(path, 0, backup=True).backup_file
+        for file in (path, Path(str(copy))):
+            assert os.getxattr(file, "system.posix_acl_access") == kept
+            assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+    def test_the_folders_default_access_list_does_not_open_it_to_others(self, path: Path) -> None:
+        path.chmod(0o640)
+        set_access_list(path.parent, "default")
+        copy = write(path, 0, backup=True).backup_file
+        for file in (path, Path(str(copy))):
+            assert "system.posix_acl_access" not in os.listxattr(file)
+            assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+    def test_a_file_whose_access_list_cannot_be_kept_is_left_alone(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        set_access_list(path, "access")
+
+        def denied(*_arguments: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "setxattr", denied)
+        error = refused(path, 0)
+        assert error.code == CONFIG_INVALID
+        assert "the access control list" in error.msg
+        assert listing(path) == ["web.xml"]
+
+    def test_hard_links_are_broken_with_a_warning(self, path: Path) -> None:
+        other = path.with_name("other.xml")
+        os.link(path, other)
+        assert write(path, 0, 1).warning == ""
+        assert "one of 2 names" in write(path, 0, 4).warning
+        assert other.read_text(encoding="utf-8") == TWO_OF_EIGHT
+        assert write(path, 0, 5).warning == ""
+
     def test_links_to_it_are_followed_and_stay(self, path: Path, tmp_path: Path) -> None:
         (tmp_path / "etc").mkdir()
         link, second = tmp_path / "etc" / "web.xml", tmp_path / "etc" / "second.xml"
@@ -199,6 +252,14 @@ class TestBackup:
         assert first.backup_file == second.backup_file
         assert Path(str(first.backup_file)).read_text(encoding="utf-8") == TWO_OF_EIGHT
         assert len(listing(path)) == 2
+
+    def test_a_name_too_long_for_one_is_named_as_the_reason_and_nothing_is_left(self, tmp_path: Path) -> None:
+        path = tmp_path / ("w" * 240 + ".xml")
+        path.write_text(TWO_OF_EIGHT, encoding="utf-8")
+        error = refused(path, 0, backup=True)
+        assert error.code == CONFIG_INVALID
+        assert "the name of its backup would be too long" in error.msg
+        assert listing(path) == [path.name]
 
     def test_two_runs_make_two(self, path: Path) -> None:
         copies = {write(path, 0, backup=True).backup_file, write(path, 0, 1, backup=True).backup_file}
@@ -252,13 +313,27 @@ class TestOtherRuns:
         assert asyncio.run(converse()).enabled == {0, 1, 2, 3, 4}
 
     def test_an_editor_that_does_not_lock_is_not_overwritten(self, path: Path) -> None:
-        with atomic_file.locked(str(path), 1000, 1) as held:
+        with locked_file.locked(str(path), 1000, 1) as held:
             path.write_text("edited by hand", encoding="utf-8")
             with pytest.raises(HotplugError) as caught:
                 atomic_file.replace(held, b"mine", backup=True)
         assert caught.value.code == CONFIG_LOCKED
         assert path.read_text(encoding="utf-8") == "edited by hand"
         assert listing(path) == ["web.xml"]
+
+    def test_a_folder_that_is_swapped_meanwhile_leads_nowhere_else(self, tmp_path: Path) -> None:
+        folder, moved, elsewhere = tmp_path / "guests", tmp_path / "moved", tmp_path / "elsewhere"
+        for made in (folder, elsewhere):
+            made.mkdir()
+            (made / "web.xml").write_text(TWO_OF_EIGHT, encoding="utf-8")
+        with locked_file.locked(str(folder / "web.xml"), 1000, 1) as held:
+            folder.rename(moved)
+            folder.symlink_to(elsewhere)
+            copy = atomic_file.replace(held, b"mine", backup=True)
+        assert (moved / "web.xml").read_text(encoding="utf-8") == "mine"
+        assert (moved / os.path.basename(str(copy))).read_text(encoding="utf-8") == TWO_OF_EIGHT
+        assert (elsewhere / "web.xml").read_text(encoding="utf-8") == TWO_OF_EIGHT
+        assert os.listdir(elsewhere) == ["web.xml"]
 
     def test_what_a_killed_run_left_is_removed_and_what_is_not_ours_is_not(self, path: Path) -> None:
         stale = path.with_name(".web.xml.kvm-hotplug-abc123.tmp")
@@ -336,7 +411,7 @@ class TestRefused:
         assert listing(path) == ["web.xml"]
 
     def test_a_place_that_cannot_be_written(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def full(*_arguments: object) -> None:
+        def full(*_arguments: object, **_options: object) -> None:
             raise OSError(28, "No space left on device")
 
         for function in ("fsync", "replace"):

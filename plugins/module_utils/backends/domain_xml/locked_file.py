@@ -1,0 +1,163 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A file that several runs may change: opened beside its folder, so that no path is followed twice, read and locked."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    CONFIG_INVALID,
+    CONFIG_LOCKED,
+    GUEST_NOT_FOUND,
+    HotplugError,
+    printable,
+)
+
+_POLL = 0.02
+# A FIFO would otherwise keep us waiting for a process that writes to it.
+_READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
+
+
+class Held(NamedTuple):
+    """A file that is locked, as it was when it was read.
+
+    ``folder`` and ``descriptor`` are open as long as it is held; ``path`` is for messages.
+    """
+
+    path: str
+    folder: int
+    name: str
+    descriptor: int
+    data: bytes
+    status: os.stat_result
+
+    def is_in_place(self) -> bool:
+        """Whether its name still stands for it."""
+        try:
+            there = os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
+        except OSError:
+            return False
+        return (there.st_dev, there.st_ino) == (self.status.st_dev, self.status.st_ino)
+
+    def is_unchanged(self) -> bool:
+        """Whether it has been left alone since it was read."""
+        now = os.fstat(self.descriptor)
+        return (now.st_mtime_ns, now.st_size) == (self.status.st_mtime_ns, self.status.st_size)
+
+
+def read(path: str, limit: int) -> bytes:
+    """Return the file's bytes, at most one more than ``limit``."""
+    with _opening(path), _closing(os.open(path, _READING)) as descriptor:
+        _refuse_other_kinds(path, descriptor)
+        return _read(descriptor, limit)
+
+
+@contextlib.contextmanager
+def locked(path: str, limit: int, timeout: float) -> Iterator[Held]:
+    """Keep other runs from changing the file while the block lasts, and give what it holds.
+
+    The lock is on the file itself, so nothing is left lying beside it. Replacing a file makes another of it: a run
+    that waited for the old one opens the new one.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        with contextlib.ExitStack() as opened:
+            with _opening(path):
+                # Others see the target replaced, never the link.
+                folder_path, name = os.path.split(os.path.realpath(path))
+                folder = opened.enter_context(_closing(os.open(folder_path, _FOLDER)))
+                descriptor = opened.enter_context(_closing(os.open(name, _READING | os.O_NOFOLLOW, dir_fd=folder)))
+                _refuse_other_kinds(path, descriptor)
+            target = os.path.join(folder_path, name)
+            _lock(target, descriptor, deadline, timeout)
+            held = Held(target, folder, name, descriptor, b"", os.fstat(descriptor))
+            if held.is_in_place():
+                with _opening(path):
+                    held = held._replace(data=_read(descriptor, limit))
+                yield held
+                return
+
+
+@contextlib.contextmanager
+def _opening(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise HotplugError(
+            GUEST_NOT_FOUND, f"there is no file {path}: name the file that holds the guest's domain XML"
+        ) from None
+    except OSError as error:
+        raise HotplugError(
+            CONFIG_INVALID, f"{path} cannot be read ({error.strerror}): run the task as a user who may read it"
+        ) from None
+
+
+@contextlib.contextmanager
+def _closing(descriptor: int) -> Iterator[int]:
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_other_kinds(path: str, descriptor: int) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise HotplugError(CONFIG_INVALID, f"{path} is not a regular file: name the file that holds the domain XML")
+
+
+def _read(descriptor: int, limit: int) -> bytes:
+    parts: list[bytes] = []
+    length = 0
+    while length <= limit:
+        part = os.read(descriptor, min(1 << 20, limit + 1 - length))
+        if not part:
+            break
+        parts.append(part)
+        length += len(part)
+    return b"".join(parts)
+
+
+def _lock(path: str, descriptor: int, deadline: float, timeout: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise HotplugError(
+                    CONFIG_LOCKED,
+                    f"{path} is still locked by {_holder(descriptor)} after {timeout:g} seconds: wait for it to end, "
+                    "or raise timeout",
+                ) from None
+            time.sleep(_POLL)
+        except OSError as error:
+            raise HotplugError(
+                CONFIG_LOCKED, f"{path} cannot be locked ({error.strerror}): keep it on a file system with locks"
+            ) from None
+
+
+def _holder(descriptor: int) -> str:
+    """Name the process that holds the lock, if it is known."""
+    status = os.fstat(descriptor)
+    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/locks").read_text(encoding="ascii", errors="replace").splitlines():
+            found = re.match(r"\d+: FLOCK +\S+ +\S+ +(\d+) (\S+) ", line)
+            if found and found.group(2) == place and found.group(1) != "0":
+                pid = found.group(1)
+                with contextlib.suppress(OSError):
+                    name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace")
+                    return f"process {pid} ({printable(name, 40)})"
+                return f"process {pid}"
+    return "another process"
