@@ -31,11 +31,15 @@ _DECLARATION = re.compile(r"""<\?xml\s[^>]*?\bencoding\s*=\s*["']([^"'>]{0,60})[
 
 
 class XmlText(NamedTuple):
-    """A file's text, and what turns it into the file's bytes again."""
+    """A file's text, and what turns it into the file's bytes again.
+
+    ``declared`` is what the file calls its encoding, where its first bytes do not show it.
+    """
 
     text: str
     codec: str
     bom: bytes
+    declared: str | None = None
 
     def encode(self, text: str) -> bytes:
         """Return ``text`` as bytes of a file in the same encoding."""
@@ -57,7 +61,7 @@ def decode(data: bytes) -> XmlText:
         raise invalid(None, f"it is longer than {SIZE_LIMIT} bytes, which no guest needs: is it the right file?")
     if not data.strip(b" \t\r\n"):
         raise invalid(1, "it is empty: write the guest's <domain> element there")
-    bom, codec = _encoding(data)
+    bom, codec, declared = _encoding(data)
     body = data[len(bom) :]
     try:
         text = body.decode(codec)
@@ -66,13 +70,16 @@ def decode(data: bytes) -> XmlText:
         raise invalid(
             line, f"it has bytes that are not {codec}: save it in the encoding it declares, or in UTF-8"
         ) from None
-    decoded = XmlText(text, codec, bom)
+    if text.startswith("\N{BYTE ORDER MARK}"):
+        raise invalid(1, "it has a second byte order mark, which no parser takes: remove it")
+    decoded = XmlText(text, codec, bom, declared)
     if decoded.encode(text) != data:
         raise invalid(None, f"its {codec} text cannot be written back unchanged: save it in UTF-8")
     return decoded
 
 
-def _encoding(data: bytes) -> tuple[bytes, str]:
+def _encoding(data: bytes) -> tuple[bytes, str, str | None]:
+    """Return the byte order mark, Python's name of the encoding, and the declared one where only that says it."""
     if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, b"\0\0\0<", b"<\0\0\0")):
         raise invalid(1, "it is in UTF-32, which no XML parser has to read: save it in UTF-8")
     bom = next((mark for mark in _BOMS if data.startswith(mark)), b"")
@@ -80,7 +87,9 @@ def _encoding(data: bytes) -> tuple[bytes, str]:
     head = data[len(bom) : len(bom) + 400].decode(found if found in _UTF16 else "latin-1", "replace")
     match = _DECLARATION.match(head)
     if match is None:
-        return bom, found or "utf-8"
+        if found in _UTF16 and not bom:
+            raise invalid(1, "it is in UTF-16 without a byte order mark: save it in UTF-8")
+        return bom, found or "utf-8", None
     declared = _known(match.group(1))
     if declared is None:
         raise invalid(
@@ -92,7 +101,7 @@ def _encoding(data: bytes) -> tuple[bytes, str]:
             1,
             f"it declares the encoding {printable(match.group(1), 60)}, but is not in it: save it in UTF-8",
         )
-    return bom, found or declared
+    return bom, found or declared, None if found else match.group(1)
 
 
 def _known(name: str) -> str | None:

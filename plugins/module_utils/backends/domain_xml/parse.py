@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import LIBVIRT, RFC, Cell, Domain
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.encoding import decode, invalid
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.encoding import XmlText, decode, invalid
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.scan import refuse_hostile
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import by_default
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import HIGHEST_ID, format_cpulist, parse_cpulist
@@ -41,9 +41,9 @@ def read_domain(data: bytes) -> Domain:
 
     Raises config_invalid when they cannot be used, ``MissingLibrary`` without lxml.
     """
-    text = decode(data).text
-    refuse_hostile(text.encode())
-    root = _parse(text)
+    source = decode(data)
+    refuse_hostile(source.text.encode())
+    root = _parse(source)
     if root.tag != "domain":
         raise _wrong(root, "the outermost element is not <domain>: name the file that holds the guest's <domain>")
     kind = root.get("type", "kvm")
@@ -54,11 +54,18 @@ def read_domain(data: bytes) -> Domain:
     return _read(root)
 
 
-def _parse(text: str) -> _Element:
+def _parse(source: XmlText) -> _Element:
     try:
         from lxml import etree
     except ImportError:
         raise MissingLibrary("lxml", "https://pypi.org/project/lxml/") from None
+    try:
+        # What it is called matters to every reader of the file, not what Python makes of that.
+        etree.XMLParser(encoding=source.declared)
+    except LookupError:
+        raise invalid(
+            1, f"its encoding {printable(source.declared, 60)!r} is not supported: save it in UTF-8 and declare that"
+        ) from None
     parser = etree.XMLParser(
         encoding="utf-8",
         resolve_entities=False,
@@ -69,7 +76,7 @@ def _parse(text: str) -> _Element:
         remove_pis=True,
     )
     # The declaration has been followed already; here it could only contradict the encoding.
-    undeclared = _DECLARATION.sub(lambda match: re.sub(r"[^\r\n]", " ", match.group()), text)
+    undeclared = _DECLARATION.sub(lambda match: re.sub(r"[^\r\n]", " ", match.group()), source.text)
     try:
         return etree.fromstring(undeclared.encode(), parser)
     except etree.XMLSyntaxError as error:

@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import codecs
 import resource
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lxml import etree
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.encoding import SIZE_LIMIT
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
@@ -193,6 +195,22 @@ def test_what_cannot_be_meant_is_refused_with_its_line_and_what_to_do(inside: st
 @pytest.mark.parametrize("root", ["<network/>", "<domain xmlns='urn:x'/>", "<Domain/>", "<d:domain xmlns:d='urn:d'/>"])
 def test_another_kind_of_file_is_refused(root: str) -> None:
     assert "the outermost element is not <domain>" in refused(root.encode())
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("<domain/>".encode("utf-16-le"), "UTF-16 without a byte order mark"),
+        ("<domain/>".encode("utf-16-be"), "UTF-16 without a byte order mark"),
+        (codecs.BOM_UTF8 * 2 + b"<domain/>", "a second byte order mark"),
+        (codecs.BOM_UTF16_BE * 2 + "<domain/>".encode("utf-16-be"), "a second byte order mark"),
+        (b"<?xml version='1.0' encoding='UTF_8'?><domain/>", "its encoding 'UTF_8' is not supported"),
+    ],
+)
+def test_what_lxml_cannot_decode_is_refused(data: bytes, words: str) -> None:
+    with pytest.raises(etree.XMLSyntaxError):
+        etree.fromstring(data)
+    assert words in refused(data)
 
 
 def test_a_strangers_words_cannot_break_the_line() -> None:
