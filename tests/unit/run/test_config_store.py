@@ -7,18 +7,21 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Callable
 
 import pytest
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import DirectSource
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.config import XmlFile
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import info_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import convergence_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import inspect
 
 from ..support.asking import code, converge, opener, run, steps, wish
+from ..support.domains import derive_boot
 from ..support.imitation import Imitation
 from ..support.json_store import JsonFile
 from ..support.peer import Peer
@@ -66,6 +69,17 @@ def test_what_the_store_refuses_is_refused_before_the_guest_is_changed(path: Pat
     assert code(refused) == "config_invalid"
     assert machine.changes == []
     assert enabled_in(path) == [1]
+
+
+def test_what_the_store_warns_of_when_it_is_written_reaches_the_user(tmp_path: Path) -> None:
+    xml = tmp_path / "guest.xml"
+    xml.write_text(
+        "<domain><vcpu current='1'>2</vcpu><os><type arch='x86_64' machine='q35'>hvm</type></os></domain>",
+        encoding="utf-8",
+    )
+    os.link(xml, tmp_path / "other.xml")
+    done = converge(DirectSource(config=XmlFile(str(xml), 5.0, derive_boot)), Request(wish("1")))
+    assert [warning for warning in done.warnings if "hard links" in warning]
 
 
 def test_the_arguments_of_the_next_boot_are_the_stores(path: Path) -> None:

@@ -15,12 +15,13 @@ import pytest
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import DirectSource
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.config import XmlFile
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import convergence_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import GuestRef
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish, NodeWish, VcpuWish, Wish
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence, converge
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import Inspection
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import inspect
 
+from ..support.asking import converge
 from ..support.domains import derive_boot
 
 MAXIMUM = 16384
@@ -51,9 +52,8 @@ def source(tmp_path: Path) -> DirectSource:
     ids=["spread", "packed", "nodes", "vcpus"],
 )
 def test_a_wish_for_thousands_of_vcpus_takes_a_moment(source: DirectSource, wish: Wish) -> None:
-    result = Convergence()
     started = time.process_time()
-    asyncio.run(converge(source, Request(wish), result))
+    result = converge(source, Request(wish))
     report = convergence_report(result)
     assert time.process_time() - started < SECONDS
     assert result.error is None
@@ -63,4 +63,4 @@ def test_a_wish_for_thousands_of_vcpus_takes_a_moment(source: DirectSource, wish
 def test_what_was_seen_is_not_formatted_on_the_way(source: DirectSource) -> None:
     """Asyncio formats what its main task returns, and that would be each of the vCPUs."""
     seen = asyncio.run(inspect(source))[0]
-    assert len(repr(Inspection("largest", seen))) < 200
+    assert len(repr(Inspection(GuestRef(name="largest"), seen))) < 200
