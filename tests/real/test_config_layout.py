@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
 import tempfile
 from typing import Any
 
@@ -181,6 +184,27 @@ def test_cells_that_do_not_count_from_0_are_refused_as_by_qemu(qemu: binaries.Qe
 def test_the_drivers_of_named_models_are_foretold(qemu: binaries.Qemu) -> None:
     for model in ("Skylake-Client-IBRS", "EPYC-v2", "max"):
         agrees(Domain(max_vcpus=2, enabled=frozenset([0]), arch="x86_64", machine="q35", cpu_model=model), qemu)
+
+
+@pytest.mark.parametrize("arch", ["x86_64", "i386"])
+def test_an_i686_guest_boots_sparse_on_either_binary(arch: str) -> None:
+    for qemu in binaries.qemus(arch):
+        domain = Domain(
+            max_vcpus=4, enabled=frozenset([0, 2]), arch="i686", machine="pc", emulator=os.fspath(qemu.path)
+        )
+        arguments = qemu_args(domain, foretold(domain), domain.enabled)
+        command = [*qemu.command, "-machine", "pc", "-S", "-display", "none", "-nodefaults", "-monitor", "stdio"]
+        done = subprocess.run(
+            [*command, *arguments],
+            input="info hotpluggable-cpus\nquit\n",
+            env=qemu.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert re.findall(r'qom_path: "(\S+)"', done.stdout)[0] == "/machine/peripheral/vcpu2"
+        assert done.stdout.count("qom_path") == 2
 
 
 @examples(60)

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import connections, source_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.discover import guests_named
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule, failing, warn
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import failure_report, info_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import check_concurrency
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import guest_ref, names_one
@@ -22,7 +23,7 @@ def run_vcpu_info(module: GuestModule) -> None:
     """Do what ``kvm.hotplug.vcpu_info`` is asked for."""
     with failing(module):
         inspections = asyncio.run(inspect_named(module.params))
-        guests = [info_report(inspection.seen) for inspection in inspections if inspection.seen is not None]
+        guests = list(_reports(inspections))
     for inspection in inspections:
         warn(module, inspection.warnings)
     failures = [(inspection, inspection.error) for inspection in inspections if inspection.error is not None]
@@ -35,6 +36,16 @@ def run_vcpu_info(module: GuestModule) -> None:
         guests=guests,
         failed_guests=[failure_report(inspection) for inspection, _error in failures],
     )
+
+
+def _reports(inspections: Sequence[Inspection]) -> Iterator[dict[str, Any]]:
+    """Report each guest; a config that QEMU cannot start with is the error of its guest."""
+    for inspection in inspections:
+        if inspection.seen is not None:
+            try:
+                yield info_report(inspection.seen)
+            except HotplugError as error:
+                inspection.error = error
 
 
 async def inspect_named(params: Mapping[str, Any]) -> list[Inspection]:

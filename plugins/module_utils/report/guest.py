@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import PARTIAL_ENTITY
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import PARTIAL_ENTITY, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     DISABLED,
     ENABLED,
@@ -82,7 +82,11 @@ def _destination_args(seen: Observation) -> list[str]:
     """Return the machine's, or where it does not know them (the memory of NUMA nodes) those that config has."""
     if seen.destination_args or seen.config is None or seen.state.live is None:
         return list(seen.destination_args)
-    return list(seen.config.boot_arguments(seen.state.live.enabled))
+    try:
+        return list(seen.config.boot_arguments(seen.state.live.enabled))
+    except HotplugError:
+        # The next boot is of another machine, on which these vCPUs cannot be had.
+        return []
 
 
 def _live(state: GuestState) -> frozenset[int] | None:

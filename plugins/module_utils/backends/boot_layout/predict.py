@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.nodes import nodes_of
@@ -39,6 +39,8 @@ _MACHINES = {
     S390X: re.compile(r"s390-ccw-virtio(?:-.+)?"),
     FIXED: re.compile(r"microvm|isapc"),
 }
+# QEMU starts these only with as many vCPUs as they can have at most.
+_MACHINES_WITHOUT_HOTPLUG = re.compile(r"pseries-2\.[1-6]")
 _LEVELS = ("sockets", "dies", "clusters", "cores", "threads")
 # QEMU refuses more than one of any other level.
 _LEVELS_OF = {
@@ -46,6 +48,10 @@ _LEVELS_OF = {
     PSERIES: ("sockets", "cores", "threads"),
     S390X: ("sockets", "cores"),
 }
+
+# Of a binary that runs other guests than its name says: i686 on the one for x86_64, or on Debian's and Red Hat's.
+_X86_BINARY = re.compile(r"qemu-system-(i386|x86_64)(?:-.*)?|(?:qemu-)?kvm")
+_DEFAULT_X86_MODELS = {"i386": "qemu32", "x86_64": "qemu64"}
 
 # What may stand in an argument of QEMU without being taken for more than one.
 WORD = re.compile(r"[A-Za-z0-9_.+-]+")
@@ -56,17 +62,38 @@ _POWER_MODEL = re.compile(r"[a-z0-9+]+_v[0-9.]+")
 class ConfigLayout(NamedTuple):
     """The slots of the machine that boots next, none of them filled.
 
-    A slot's ``driver`` is empty where nobody but QEMU can tell it. Without ``hotplug``, slots have neither
-    driver nor props, and the guest can only have the first so many of its vCPUs.
+    A slot's ``driver`` is empty where only QEMU knows it. Without ``hotplug``, slots have neither driver nor props, and
+    the guest can only have the first so many of its vCPUs, or where it ``needs_all``, all of them.
     """
 
     slots: tuple[Slot, ...]
     hotplug: bool = True
+    needs_all: bool = False
 
     @property
     def layout(self) -> Layout:
         """What the planner needs to know of the slots."""
         return layout_of(self.slots)
+
+    def check(self, enabled: Collection[int]) -> None:
+        """Refuse (config_invalid) vCPUs that a machine without CPU hotplug does not start with."""
+        if self.hotplug:
+            return
+        present = frozenset(enabled)
+        missing = frozenset(vcpu for slot in self.slots for vcpu in slot.entity.vcpus) - present
+        if missing and self.needs_all:
+            raise HotplugError(
+                CONFIG_INVALID,
+                f"vCPU {format_cpulist(missing)} would be disabled, but this machine has no CPU hotplug, and QEMU "
+                "starts it only with all of its vCPUs: lower the maximum, or use a newer machine type",
+            )
+        scattered = [vcpu for vcpu in present if missing and vcpu > min(missing)]
+        if scattered:
+            raise HotplugError(
+                CONFIG_INVALID,
+                f"vCPU {format_cpulist(scattered)} would be enabled and one below it not, but this machine has no CPU "
+                "hotplug: it can only start with the first so many; ask for a count",
+            )
 
 
 def layout_of_domain(domain: Domain) -> ConfigLayout | None:
@@ -80,7 +107,7 @@ def layout_of_domain(domain: Domain) -> ConfigLayout | None:
     if domain.max_vcpus > MOST_VCPUS:
         raise _invalid(domain, "vcpu", f"no machine has {domain.max_vcpus} vCPUs")
     check_machine(domain)
-    if family == FIXED:
+    if family == FIXED or _MACHINES_WITHOUT_HOTPLUG.fullmatch(domain.machine or ""):
         return fixed_layout(domain)
     topology = topology_of(domain)
     nodes = nodes_of(domain)
@@ -94,7 +121,8 @@ def fixed_layout(domain: Domain) -> ConfigLayout:
     """Return the layout of a machine without CPU hotplug."""
     nodes = nodes_of(domain)
     slots = (Slot(Entity(vcpu, (vcpu,), nodes.get(vcpu)), "", {}) for vcpu in range(domain.max_vcpus))
-    return ConfigLayout(tuple(slots), hotplug=False)
+    needs_all = _MACHINES_WITHOUT_HOTPLUG.fullmatch(domain.machine or "") is not None
+    return ConfigLayout(tuple(slots), hotplug=False, needs_all=needs_all)
 
 
 def machine_family(domain: Domain) -> str | None:
@@ -128,15 +156,23 @@ def driver_of(domain: Domain) -> str:
     elif domain.cpu_mode == "maximum":
         model = "max"
     if family == X86:
-        target = "i386" if domain.arch == "i686" else "x86_64"
+        target = _x86_target(domain)
         if model is None and domain.cpu_mode is None:
-            model = "qemu64" if target == "x86_64" else "qemu32"
+            model = _DEFAULT_X86_MODELS[target]
         return f"{model}-{target}-cpu" if model else ""
     if family == S390X:
         return f"{model}-s390x-cpu" if model else ""
     if family == PSERIES and model and (passed_through or _POWER_MODEL.fullmatch(model)):
         return f"{model}-spapr-cpu-core"
     return ""
+
+
+def _x86_target(domain: Domain) -> str:
+    """Return what QEMU's binary was built for, which its drivers are named after; by default that of the guest."""
+    binary = _X86_BINARY.fullmatch((domain.emulator or "").rpartition("/")[2])
+    if binary is None:
+        return "i386" if domain.arch == "i686" else "x86_64"
+    return binary.group(1) or "x86_64"
 
 
 def _x86(domain: Domain, topology: Mapping[str, int], nodes: Mapping[int, int]) -> list[dict[str, Any]]:

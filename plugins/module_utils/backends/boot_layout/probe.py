@@ -19,6 +19,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout i
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import (
     PSERIES,
     WORD,
+    X86,
     ConfigLayout,
     driver_of,
     fixed_layout,
@@ -128,8 +129,9 @@ def _read(domain: Domain, reply: object) -> ConfigLayout:
     slots = [slot._replace(qom_path=None) for slot in read_slots(reply)]
     if sum(len(slot.entity.vcpus) for slot in slots) != domain.max_vcpus:
         raise invalid_reply(_QUESTION, reply)
-    # With KVM, what has no model may get another default than here.
-    told = _model(domain) is not None or (machine_family(domain) is None and domain.cpu_mode is None)
+    # With KVM, the default model of pseries and s390x may be another than here.
+    has_default = domain.cpu_mode is None and machine_family(domain) in (X86, None)
+    told = _model(domain) is not None or has_default
     if not told:
         slots = [slot._replace(driver=driver_of(domain)) for slot in slots]
     return ConfigLayout(tuple(slots))

@@ -38,12 +38,7 @@ def qemu_args(domain: Domain, config: ConfigLayout, enabled: Collection[int]) ->
         raise HotplugError(CONFIG_INVALID, "vCPU 0 is disabled in config, but a guest boots on it: enable it")
     booted = present.index(False) if False in present else len(present)
     plugged = [slot for slot, there in zip(config.slots[booted:], present[booted:]) if there]
-    if plugged and not config.hotplug:
-        raise HotplugError(
-            CONFIG_INVALID,
-            f"vCPUs {format_cpulist(vcpu for slot in plugged for vcpu in slot.entity.vcpus)} are enabled in config and "
-            "some below them are not, but this machine has no CPU hotplug: it can only start with the first so many",
-        )
+    config.check(enabled)
     if not all(slot.driver for slot in plugged):
         return ()
     threads = sum(len(slot.entity.vcpus) for slot in config.slots[:booted])

@@ -30,10 +30,9 @@ class BootLayout(NamedTuple):
         """Its entities."""
         return self.laid_out.layout
 
-    @property
-    def hotplug(self) -> bool:
-        """Whether it has CPU hotplug."""
-        return self.laid_out.hotplug
+    def check(self, enabled: Collection[int]) -> None:
+        """Refuse vCPUs that it does not start with; see ``ConfigLayout``."""
+        self.laid_out.check(enabled)
 
     def arguments(self, enabled: Collection[int]) -> tuple[str, ...]:
         """Return the arguments of QEMU that start it with these vCPUs; see ``qemu_args``."""
@@ -55,6 +54,8 @@ async def lay_out(
     Raises ``HotplugError``: config_invalid for a domain no QEMU would start, or that only QEMU could lay out when it
     must not be asked; backend_missing without a QEMU to ask.
     """
+    if emulator is not None:
+        domain = domain._replace(emulator=emulator)
     if policy != "always":
         foretold = layout_of_domain(domain)
         if foretold is not None:

@@ -8,11 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Collection
 from typing import TYPE_CHECKING, Callable, NamedTuple, Protocol
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import leading
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_config
-from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
-    CONFIG_INVALID,
     NOT_HOTPLUGGABLE,
     HotplugError,
     printable,
@@ -34,9 +31,8 @@ class NextBoot(Protocol):
     def layout(self) -> Layout:
         """Its entities."""
 
-    @property
-    def hotplug(self) -> bool:
-        """Whether it has CPU hotplug; without, it can only have the first so many of its vCPUs."""
+    def check(self, enabled: Collection[int]) -> None:
+        """Refuse (config_invalid) vCPUs that it does not start with."""
 
     def arguments(self, enabled: Collection[int]) -> tuple[str, ...]:
         """Return QEMU's arguments for these vCPUs, none where they are unknown; raises config_invalid."""
@@ -76,13 +72,8 @@ class Definition(NamedTuple):
         ``HotplugError`` (config_invalid).
         """
         check_config(self.domain, self.layout(layout), enabled, forced)
-        scattered = enabled - leading(enabled)
-        if scattered and self.next_boot is not None and not self.next_boot.hotplug:
-            raise HotplugError(
-                CONFIG_INVALID,
-                f"vCPU {format_cpulist(scattered)} would be enabled and one below it not, but this machine has no CPU "
-                "hotplug: it can only boot with the first so many; ask for a count",
-            )
+        if self.next_boot is not None:
+            self.next_boot.check(enabled)
 
 
 async def define(domain: Domain, derive_boot: DeriveBoot) -> Definition:

@@ -122,6 +122,7 @@ def test_every_name_of_pc_and_q35_is_known(machine: str | None) -> None:
         ("x86_64", "q35", None, "EPYC", "EPYC-x86_64-cpu"),
         ("x86_64", "q35", None, None, "qemu64-x86_64-cpu"),
         ("i686", "pc", None, None, "qemu32-i386-cpu"),
+        ("i686", "pc", "custom", "pentium3", "pentium3-i386-cpu"),
         ("x86_64", "q35", "host-passthrough", None, "host-x86_64-cpu"),
         ("x86_64", "q35", "maximum", None, "max-x86_64-cpu"),
         ("x86_64", "q35", "host-model", "Skylake", ""),
@@ -141,6 +142,48 @@ def test_the_driver_is_named_where_the_xml_tells_it(
     arch: str, machine: str, mode: str | None, model: str | None, driver: str
 ) -> None:
     assert driver_of(domain(2, arch, machine, cpu_mode=mode, cpu_model=model)) == driver
+
+
+@pytest.mark.parametrize(
+    ("arch", "emulator", "default", "pentium"),
+    [
+        ("i686", "/usr/bin/qemu-system-x86_64", "qemu64-x86_64-cpu", "pentium3-x86_64-cpu"),
+        ("i686", "/usr/bin/qemu-system-i386", "qemu32-i386-cpu", "pentium3-i386-cpu"),
+        ("i686", "/usr/bin/kvm", "qemu64-x86_64-cpu", "pentium3-x86_64-cpu"),
+        ("i686", "/usr/libexec/qemu-kvm", "qemu64-x86_64-cpu", "pentium3-x86_64-cpu"),
+        ("i686", "qemu-system-x86_64-secluded", "qemu64-x86_64-cpu", "pentium3-x86_64-cpu"),
+        ("i686", "/opt/wrapper", "qemu32-i386-cpu", "pentium3-i386-cpu"),
+        ("x86_64", "/opt/wrapper", "qemu64-x86_64-cpu", "pentium3-x86_64-cpu"),
+        ("x86_64", None, "qemu64-x86_64-cpu", "pentium3-x86_64-cpu"),
+    ],
+)
+def test_drivers_are_named_after_what_the_binary_was_built_for(
+    arch: str, emulator: str | None, default: str, pentium: str
+) -> None:
+    of = domain(2, arch, "pc", emulator=emulator)
+    assert driver_of(of) == default
+    assert driver_of(of._replace(cpu_model="pentium3")) == pentium
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_the_oldest_pseries_start_only_with_all_their_vcpus(number: int) -> None:
+    layout = foretold(domain(4, "ppc64", f"pseries-2.{number}"))
+    assert layout.hotplug is False
+    layout.check({0, 1, 2, 3})
+    with pytest.raises(HotplugError, match=r"vCPU 2-3 would be disabled, .* only with all of its vCPUs"):
+        layout.check({0, 1})
+
+
+@pytest.mark.parametrize("machine", ["pseries-2.7", "pseries-2.10", "pseries-2.12-sxxm", "pseries-3.0"])
+def test_later_pseries_have_hotplug(machine: str) -> None:
+    assert foretold(domain(4, "ppc64", machine)).hotplug
+
+
+def test_without_hotplug_the_first_so_many_can_be_had() -> None:
+    layout = foretold(domain(4, "aarch64", "virt"))
+    layout.check({0, 1})
+    with pytest.raises(HotplugError, match="vCPU 3 would be enabled and one below it not"):
+        layout.check({0, 3})
 
 
 def test_a_topology_must_multiply_to_the_maximum() -> None:
