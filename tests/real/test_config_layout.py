@@ -22,10 +22,12 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.p
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.qemu_args import qemu_args
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Cell, Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import read_slots
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from lab import LabError, binaries, eyes
 from lab.guest import PSERIES, Guest
+from lab.libvirtd import Libvirt
 
 from .conftest import Boot, needs_ppc64
 from .tasks import Vcpu, wait_online
@@ -220,6 +222,89 @@ def test_the_arguments_start_pseries_with_just_the_cores_wished_for(domain: Doma
     cores = [entity.vcpus for entity in foretold(domain).layout.entities]
     wished = {0} | data.draw(st.sets(st.integers(0, len(cores) - 1)))
     starts(domain, {vcpu for core in wished for vcpu in cores[core]}, binaries.newest("ppc64"))
+
+
+ALL_OF_NUMA = """\
+<domain type='qemu'>
+  <name>numa</name>
+  <maxMemory slots='4' unit='MiB'>2048</maxMemory>
+  <memory unit='MiB'>512</memory>
+  <vcpu current='1'>4</vcpu>
+  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+  <cpu>
+    <topology sockets='2' cores='2' threads='1'/>
+    <numa>
+      <cell id='0' cpus='0-3' memory='256' unit='MiB'>
+        <distances><sibling id='0' value='10'/><sibling id='1' value='21'/></distances>
+        <cache level='1' associativity='direct' policy='writeback'>
+          <size value='10' unit='KiB'/><line value='8' unit='B'/>
+        </cache>
+      </cell>
+      <cell id='1' memory='256' unit='MiB'/>
+      <cell id='2' memory='0'/>
+      <interconnects>
+        <latency initiator='0' target='0' type='access' value='5'/>
+        <latency initiator='0' target='0' cache='1' type='read' value='3'/>
+        <bandwidth initiator='0' target='0' type='access' value='204800' unit='KiB'/>
+        <bandwidth initiator='0' target='1' type='write' value='200' unit='MiB'/>
+      </interconnects>
+    </numa>
+  </cpu>
+</domain>
+"""
+
+
+def arguments_of_numa(arguments: list[str]) -> list[str]:
+    """Distances, interconnects, caches and initiators, as libvirt and we write them alike."""
+    words = " ".join(arguments)
+    return re.findall(r"-numa (?:dist|hmat-lb|hmat-cache),\S+|nodeid=\d+|initiator=\d+(?=,memdev| |$)|slots=\d+", words)
+
+
+@pytest.mark.parametrize("backports", [False, True], ids=["distribution", "backports"])
+def test_nodes_are_written_as_libvirt_writes_them(backports: bool) -> None:
+    domain = read_domain(ALL_OF_NUMA.encode())
+    own = list(qemu_args(domain, foretold(domain), domain.enabled))
+    with Libvirt(backports) as libvirt:
+        file = libvirt.folder / "numa.xml"
+        emulator = f"<devices><emulator>{binaries.distribution().path}</emulator></devices></domain>"
+        file.write_text(ALL_OF_NUMA.replace("</domain>", emulator))
+        file.chmod(0o644)
+        native = libvirt.virsh(f"domxml-to-native qemu-argv {file}").split()
+    # For a node without memory, libvirt makes a memory object of no size.
+    without_object = [word.replace("initiator=0,memdev=ram-node2", "initiator=0") for word in native]
+    assert arguments_of_numa(own)
+    assert sorted(arguments_of_numa(own)) == sorted(arguments_of_numa(without_object))
+    assert any("hmat=on" in word for word in native)
+    assert "hmat=on" in own
+
+
+@pytest.mark.parametrize("qemu", binaries.qemus(), ids=str)
+def test_qemu_starts_with_distances_a_memory_table_and_room_for_memory(qemu: binaries.Qemu) -> None:
+    domain = read_domain(ALL_OF_NUMA.encode())
+    arguments = list(qemu_args(domain, foretold(domain), {0, 2}))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Guest(folder, smp="1", qemu=qemu, boot=False, paused=True, memory=512, extra=arguments) as guest,
+    ):
+        assert eyes.enabled_ids(guest.eyes) == [0, 2]
+        assert guest.eyes.execute("qom-get", path="/machine", property="hmat") is True
+        memory = guest.eyes.execute("qom-get", path="/machine", property="memory")
+        assert memory == {"size": 512 << 20, "slots": 4, "max-size": 2048 << 20}
+
+
+@pytest.mark.parametrize("qemu", binaries.qemus(), ids=str)
+def test_room_for_memory_puts_all_vcpus_on_a_node(qemu: binaries.Qemu) -> None:
+    domain = Domain(
+        max_vcpus=4,
+        enabled=frozenset({0}),
+        arch="x86_64",
+        machine="q35",
+        memory=256 * 1024,
+        memory_slots=2,
+        max_memory=1024 * 1024,
+    )
+    starts(domain, {0, 2}, qemu)
+    assert foretold(domain).layout.nodes.keys() == {0}
 
 
 def test_a_guest_boots_sparse_and_is_then_plugged_further(boot: Boot) -> None:

@@ -120,7 +120,8 @@ def layout_of_domain(domain: Domain) -> ConfigLayout | None:
 def fixed_layout(domain: Domain) -> ConfigLayout:
     """Return the layout of a machine without CPU hotplug."""
     nodes = nodes_of(domain)
-    slots = (Slot(Entity(vcpu, (vcpu,), nodes.get(vcpu)), "", {}) for vcpu in range(domain.max_vcpus))
+    alone = 0 if domain.memory_slots and not domain.cells else None
+    slots = (Slot(Entity(vcpu, (vcpu,), nodes.get(vcpu, alone)), "", {}) for vcpu in range(domain.max_vcpus))
     needs_all = _MACHINES_WITHOUT_HOTPLUG.fullmatch(domain.machine or "") is not None
     return ConfigLayout(tuple(slots), hotplug=False, needs_all=needs_all)
 
@@ -212,7 +213,8 @@ _FORETELL = {X86: _x86, PSERIES: _pseries, S390X: _s390x}
 def _node(domain: Domain, nodes: Mapping[int, int], vcpu: int, socket: int) -> dict[str, int]:
     """Return the prop that says in which node a vCPU is: QEMU deals sockets out where no cell lists vCPUs."""
     if not domain.cells:
-        return {}
+        # Memory that can be plugged needs a node to be plugged into.
+        return {"node-id": 0} if domain.memory_slots else {}
     if nodes:
         return {"node-id": nodes[vcpu]}
     cells = sorted(cell.id for cell in domain.cells)

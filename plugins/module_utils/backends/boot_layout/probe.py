@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout import probe_cache
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.memory_args import numa_arguments
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import (
     PSERIES,
     WORD,
@@ -26,10 +27,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.p
     machine_family,
     topology_of,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.qemu_args import (
-    numa_arguments,
-    smp_argument,
-)
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.qemu_args import smp_argument
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_machine
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError

@@ -5,27 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import (
-    PSERIES,
-    ConfigLayout,
-    machine_family,
-    topology_of,
-)
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.memory_args import memory_arguments
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import ConfigLayout, topology_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import arguments
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import LEVELS
 
 if TYPE_CHECKING:
-    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Cell, Domain
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot
-
-_KIB_PER_MIB = 1024
-# QEMU takes a node's memory on pseries in whole blocks; libvirt rounds up likewise.
-_PSERIES_BLOCK_MIB = 256
 
 
 def qemu_args(domain: Domain, config: ConfigLayout, enabled: Collection[int]) -> tuple[str, ...]:
@@ -42,9 +33,7 @@ def qemu_args(domain: Domain, config: ConfigLayout, enabled: Collection[int]) ->
     if not all(slot.driver for slot in plugged):
         return ()
     threads = sum(len(slot.entity.vcpus) for slot in config.slots[:booted])
-    args = ["-smp", smp_argument(domain, threads)]
-    if domain.cells:
-        args += numa_arguments(domain, {cell.id: _mebibytes(domain, cell) for cell in domain.cells}, config.slots)
+    args = ["-smp", smp_argument(domain, threads), *memory_arguments(domain, config.slots)]
     for slot in plugged:
         args += ["-device", arguments.device_argument(slot)]
     return tuple(args)
@@ -53,46 +42,6 @@ def qemu_args(domain: Domain, config: ConfigLayout, enabled: Collection[int]) ->
 def smp_argument(domain: Domain, booted: int) -> str:
     """The value of ``-smp`` for a guest that starts with its first ``booted`` vCPUs."""
     return arguments.smp_argument(booted, {**topology_of(domain), "maxcpus": domain.max_vcpus})
-
-
-def numa_arguments(domain: Domain, mebibytes: Mapping[int, int], slots: Sequence[Slot] = ()) -> list[str]:
-    """Return the arguments for a domain's cells, with so much memory each, and what is in them.
-
-    vCPUs go by the props of ``slots``, or where there are no props by their ids.
-    """
-    by_props = any(slot.props for slot in slots)
-    args = ["-m", f"{sum(mebibytes.values())}M"]
-    for cell in domain.cells:
-        if mebibytes[cell.id]:
-            args += ["-object", f"memory-backend-ram,id=ram-node{cell.id},size={mebibytes[cell.id]}M"]
-    for cell in domain.cells:
-        node = f"node,nodeid={cell.id}"
-        if cell.cpus and not by_props:
-            node += "".join(f",cpus={ids}" for ids in format_cpulist(cell.cpus).split(","))
-        args += ["-numa", f"{node},memdev=ram-node{cell.id}" if mebibytes[cell.id] else node]
-    if by_props:
-        for place in _places(slots):
-            args += ["-numa", f"cpu,{place}"]
-    return args
-
-
-def _places(slots: Iterable[Slot]) -> list[str]:
-    """Where everything is: a socket at a time, or its slots one by one where they are in different nodes."""
-    sockets: dict[object, list[Slot]] = {}
-    for slot in slots:
-        sockets.setdefault(slot.props.get("socket-id", ("alone", slot.entity.index)), []).append(slot)
-    places = []
-    for members in sockets.values():
-        together = len(members) > 1 and len({slot.entity.node for slot in members}) == 1
-        for slot in members[:1] if together else members:
-            keys = ["socket-id"] if together else [f"{level}-id" for level in LEVELS if f"{level}-id" in slot.props]
-            places.append(",".join([f"node-id={slot.entity.node}", *(f"{key}={slot.props[key]}" for key in keys)]))
-    return places
-
-
-def _mebibytes(domain: Domain, cell: Cell) -> int:
-    block = _KIB_PER_MIB * (_PSERIES_BLOCK_MIB if machine_family(domain) == PSERIES else 1)
-    return -(-cell.memory // block) * block // _KIB_PER_MIB
 
 
 def _is_enabled(slot: Slot, enabled: Collection[int]) -> bool:

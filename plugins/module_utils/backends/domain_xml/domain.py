@@ -14,21 +14,55 @@ RFC = "rfc"
 LIBVIRT = "libvirt"
 
 
+LOCAL_DISTANCE = 10
+
+
+class Cache(NamedTuple):
+    """A cache in front of a node's memory: ``size`` in KiB, ``line`` in bytes, all else as libvirt writes it."""
+
+    level: int
+    size: int
+    line: int
+    associativity: str
+    policy: str
+
+
 class Cell(NamedTuple):
-    """A guest NUMA node; ``cpus`` is None where the XML leaves them to QEMU, ``memory`` is in KiB."""
+    """A guest NUMA node; ``cpus`` is None where the XML leaves them to QEMU, ``memory`` is in KiB.
+
+    ``distances`` are those to other cells that the XML gives, by their ids.
+    """
 
     id: int
     cpus: frozenset[int] | None
     memory: int
+    distances: Mapping[int, int] = EMPTY
+    caches: tuple[Cache, ...] = ()
+
+
+class Interconnect(NamedTuple):
+    """How fast a node reaches the memory of another, or its ``cache`` of a level above 0.
+
+    ``kind`` is latency, with a ``value`` in nanoseconds, or bandwidth, in KiB a second; ``access`` is access, read or
+    write.
+    """
+
+    kind: str
+    initiator: int
+    target: int
+    cache: int
+    access: str
+    value: int
 
 
 class Domain(NamedTuple):
     """A domain's config state.
 
-    ``topology`` has sockets, dies, clusters, cores and threads, or is empty where the XML has none.
-    ``dialect`` is that of its ``<vcpus>`` element, or None without one. ``lines`` are those of the elements a
-    message may name: ``vcpu``, ``vcpus``, ``topology``, ``numa``. Everything by vCPU is keyed by its id. ``agent``
-    is whether the guest's agent has its channel open, which the XML of a running domain tells.
+    ``topology`` has sockets, dies, clusters, cores and threads, or is empty where the XML has none. ``memory`` is what
+    the guest boots with, ``max_memory`` what it can have with its ``memory_slots`` filled, in KiB and 0 if not said.
+    ``dialect`` is that of its ``<vcpus>`` element, or None without one. ``lines`` are those of the elements a message
+    may name: ``vcpu``, ``vcpus``, ``topology``, ``numa``, ``maxMemory``. Everything by vCPU is keyed by its id.
+    ``agent`` is whether the guest's agent has its channel open, which the XML of a running domain tells.
     """
 
     max_vcpus: int
@@ -42,7 +76,10 @@ class Domain(NamedTuple):
     cpu_model: str | None = None
     topology: Mapping[str, int] = EMPTY
     cells: tuple[Cell, ...] = ()
+    interconnects: tuple[Interconnect, ...] = ()
     memory: int = 0
+    memory_slots: int = 0
+    max_memory: int = 0
     dialect: str | None = None
     hotpluggable: frozenset[int] = frozenset()
     order: Mapping[int, int] = EMPTY

@@ -7,14 +7,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import LIBVIRT, RFC, Cell, Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import LIBVIRT, RFC, Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.elements import (
+    below,
+    id_list,
+    line_of,
+    memory_of,
+    number,
+    only,
+    text_of,
+    wrong,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.encoding import XmlText, decode, invalid
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.numa import cells_of, interconnects_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.scan import refuse_hostile
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import by_default
-from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import HIGHEST_ID, format_cpulist, parse_cpulist
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, MissingLibrary, printable
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import HIGHEST_ID, format_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import MissingLibrary, printable
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -24,15 +35,6 @@ _TOPOLOGY = ("sockets", "dies", "clusters", "cores", "threads")
 _STATES = {RFC: ("state", "enabled", "disabled"), LIBVIRT: ("enabled", "yes", "no")}
 _OWN = {RFC: {"state", "cell", "pin", "scheduler"}, LIBVIRT: {"enabled", "hotpluggable", "order"}}
 _SCHEDULERS = ("batch", "idle", "fifo", "rr")
-_UNITS: dict[str, int] = {
-    "b": 1,
-    "byte": 1,
-    "bytes": 1,
-    **{f"{prefix}b": 1000**power for power, prefix in enumerate("kmgtpe", 1)},
-    **{f"{prefix}ib": 1024**power for power, prefix in enumerate("kmgtpe", 1)},
-    **{prefix: 1024**power for power, prefix in enumerate("kmgtpe", 1)},
-}
-_MOST_MEMORY = 2**63
 _DECLARATION = re.compile(r"^<\?xml\s[^>]*\?>")
 
 
@@ -45,10 +47,10 @@ def read_domain(data: bytes) -> Domain:
     refuse_hostile(source.text.encode())
     root = _parse(source)
     if root.tag != "domain":
-        raise _wrong(root, "the outermost element is not <domain>: name the file that holds the guest's <domain>")
+        raise wrong(root, "the outermost element is not <domain>: name the file that holds the guest's <domain>")
     kind = root.get("type", "kvm")
     if kind not in _KINDS:
-        raise _wrong(
+        raise wrong(
             root, f"its type is {printable(kind, 40)!r}, and only guests of QEMU can be managed: type qemu or kvm"
         )
     return _read(root)
@@ -84,41 +86,44 @@ def _parse(source: XmlText) -> _Element:
 
 
 def _read(root: _Element) -> Domain:
-    vcpu = _only(root, "vcpu")
+    vcpu = only(root, "vcpu")
     max_vcpus, current = _numbers_of_vcpus(vcpu)
-    vcpus = _only(root, "vcpus")
+    vcpus = only(root, "vcpus")
     children = [] if vcpus is None else _children(vcpus, max_vcpus)
     dialect = _dialect(children)
     if dialect is None:
         enabled = frozenset(range(current))
     else:
         enabled = frozenset(vcpu_id for vcpu_id, child in children if _state(child, dialect))
-    os_type = _below(root, "os", "type")
-    cpu = _only(root, "cpu")
-    model = _below(root, "cpu", "model")
-    topology = _below(root, "cpu", "topology")
-    numa = _below(root, "cpu", "numa")
-    memory = _only(root, "memory")
-    known = {"vcpu": vcpu, "vcpus": vcpus, "topology": topology, "numa": numa}
+    os_type = below(root, "os", "type")
+    cpu = only(root, "cpu")
+    model = below(root, "cpu", "model")
+    topology = below(root, "cpu", "topology")
+    numa = below(root, "cpu", "numa")
+    memory, slots, max_memory = _memory(root)
+    known = {"vcpu": vcpu, "vcpus": vcpus, "topology": topology, "numa": numa, "maxMemory": only(root, "maxMemory")}
     return Domain(
         max_vcpus=max_vcpus,
         enabled=enabled,
-        name=_text(_only(root, "name")),
-        uuid=_text(_only(root, "uuid")),
+        name=text_of(only(root, "name")),
+        uuid=text_of(only(root, "uuid")),
         arch=None if os_type is None else os_type.get("arch"),
         machine=None if os_type is None else os_type.get("machine"),
-        emulator=_text(_below(root, "devices", "emulator")),
+        emulator=text_of(below(root, "devices", "emulator")),
         cpu_mode=None if cpu is None else cpu.get("mode"),
-        cpu_model=_text(model),
+        cpu_model=text_of(model),
         topology={} if topology is None else _topology(topology),
-        cells=() if numa is None else tuple(_cells(numa)),
-        memory=0 if memory is None else _memory(memory, memory.text, "the number in <memory>"),
+        cells=() if numa is None else tuple(cells_of(numa)),
+        interconnects=() if numa is None else tuple(interconnects_of(numa)),
+        memory=memory,
+        memory_slots=slots,
+        max_memory=max_memory,
         dialect=dialect,
         hotpluggable=_hotpluggable(children, dialect, max_vcpus, enabled),
         order=dict(_orders(children)),
         pins=_pins(root, vcpu, max_vcpus),
         schedulers=_schedulers(root, max_vcpus),
-        lines={name: _line(element) for name, element in known.items() if element is not None},
+        lines={name: line_of(element) for name, element in known.items() if element is not None},
         agent=_has_agent(root),
     )
 
@@ -127,10 +132,10 @@ def _numbers_of_vcpus(vcpu: _Element | None) -> tuple[int, int]:
     """Return the maximum, and how many are enabled where no <vcpus> says which; without <vcpu> a guest has one."""
     if vcpu is None:
         return 1, 1
-    max_vcpus = _number(vcpu, vcpu.text, "the number in <vcpu>", 1, HIGHEST_ID + 1)
+    max_vcpus = number(vcpu, vcpu.text, "the number in <vcpu>", 1, HIGHEST_ID + 1)
     if "current" not in vcpu.attrib:
         return max_vcpus, max_vcpus
-    return max_vcpus, _number(vcpu, vcpu.get("current"), "current", 1, max_vcpus)
+    return max_vcpus, number(vcpu, vcpu.get("current"), "current", 1, max_vcpus)
 
 
 def _has_agent(root: _Element) -> bool:
@@ -145,9 +150,9 @@ def _children(vcpus: _Element, max_vcpus: int) -> list[tuple[int, _Element]]:
     for child in vcpus:
         if child.tag != "vcpu":
             continue
-        vcpu_id = _number(child, child.get("id"), "id", 0, max_vcpus - 1)
+        vcpu_id = number(child, child.get("id"), "id", 0, max_vcpus - 1)
         if vcpu_id in found:
-            raise _wrong(child, f"vCPU {vcpu_id} is there a second time, after line {_line(found[vcpu_id])}: keep one")
+            raise wrong(child, f"vCPU {vcpu_id} is there a second time, after line {line_of(found[vcpu_id])}: keep one")
         found[vcpu_id] = child
     return list(found.items())
 
@@ -157,13 +162,13 @@ def _dialect(children: list[tuple[int, _Element]]) -> str | None:
     for _vcpu_id, child in children:
         spoken = [name for name, own in _OWN.items() if own.intersection(str(key) for key in child.attrib)]
         if len(spoken) > 1 or (dialect and spoken and spoken != [dialect]):
-            raise _wrong(
+            raise wrong(
                 child,
                 "<vcpus> mixes the RFC's attributes (state, cell, pin, scheduler) with libvirt's (enabled, "
                 "hotpluggable, order): keep to one of them in all of <vcpus>",
             )
         if not spoken or _STATES[spoken[0]][0] not in child.attrib:
-            raise _wrong(child, "it does not say whether the vCPU is enabled: add enabled='yes' or enabled='no'")
+            raise wrong(child, "it does not say whether the vCPU is enabled: add enabled='yes' or enabled='no'")
         dialect = spoken[0]
     return dialect
 
@@ -176,7 +181,7 @@ def _state(child: _Element, dialect: str) -> bool:
 def _either(element: _Element, name: str, yes: str, no: str) -> bool:
     said = element.get(name)
     if said not in (yes, no):
-        raise _wrong(element, f"{name} is {printable(said, 40)!r}: write {yes} or {no}")
+        raise wrong(element, f"{name} is {printable(said, 40)!r}: write {yes} or {no}")
     return said == yes
 
 
@@ -197,7 +202,7 @@ def _hotpluggable(
 def _orders(children: list[tuple[int, _Element]]) -> Iterator[tuple[int, int]]:
     for vcpu_id, child in children:
         # To libvirt, 0 is the same as no order.
-        order = _number(child, child.get("order", "0"), "order", 0, HIGHEST_ID + 1)
+        order = number(child, child.get("order", "0"), "order", 0, HIGHEST_ID + 1)
         if order:
             yield vcpu_id, order
 
@@ -206,29 +211,21 @@ def _topology(topology: _Element) -> dict[str, int]:
     """Read the levels; those that libvirt lets be left out have one part."""
     optional = {"dies": "1", "clusters": "1"}
     return {
-        name: _number(topology, topology.get(name, optional.get(name)), name, 1, HIGHEST_ID + 1) for name in _TOPOLOGY
+        name: number(topology, topology.get(name, optional.get(name)), name, 1, HIGHEST_ID + 1) for name in _TOPOLOGY
     }
 
 
-def _cells(numa: _Element) -> Iterator[Cell]:
-    seen: set[int] = set()
-    for index, cell in enumerate(child for child in numa if child.tag == "cell"):
-        cell_id = _number(cell, cell.get("id", str(index)), "id", 0, HIGHEST_ID)
-        if cell_id in seen:
-            raise _wrong(cell, f"cell {cell_id} is there a second time: give each <cell> its own id")
-        seen.add(cell_id)
-        cpus = cell.get("cpus")
-        memory = _memory(cell, cell.get("memory"), "memory")
-        yield Cell(cell_id, None if cpus is None else _list(cell, cpus, "cpus"), memory)
-
-
-def _memory(element: _Element, text: str | None, what: str) -> int:
-    """Read an amount of memory as KiB, rounded up as libvirt rounds it."""
-    unit = str(element.get("unit", "KiB"))
-    factor = _UNITS.get(unit.lower())
-    if factor is None:
-        raise _wrong(element, f"the unit of memory {printable(unit, 40)!r} is not known: write b, KiB, MiB, GiB or TiB")
-    return -(-_number(element, text, what, 0, _MOST_MEMORY // factor) * factor // 1024)
+def _memory(root: _Element) -> tuple[int, int, int]:
+    """Read what the guest boots with, the slots for more, and the most it can have; amounts in KiB, 0 if not said."""
+    memory, most = only(root, "memory"), only(root, "maxMemory")
+    total = 0 if memory is None else memory_of(memory, memory.text, "the number in <memory>")
+    # The devices' memory is a part of the total that takes slots.
+    for size in root.iterfind("devices/memory/target/size"):
+        total -= memory_of(size, size.text, "the size of a memory device")
+    if most is None:
+        return max(total, 0), 0, 0
+    slots = number(most, most.get("slots"), "slots", 1, HIGHEST_ID)
+    return max(total, 0), slots, memory_of(most, most.text, "the number in <maxMemory>")
 
 
 def _pins(root: _Element, vcpu: _Element | None, max_vcpus: int) -> dict[int, str]:
@@ -236,14 +233,14 @@ def _pins(root: _Element, vcpu: _Element | None, max_vcpus: int) -> dict[int, st
     pins: dict[int, str] = {}
     cpuset = None if vcpu is None else vcpu.get("cpuset")
     if vcpu is not None and cpuset is not None and vcpu.get("placement") != "auto":
-        pins = dict.fromkeys(range(max_vcpus), format_cpulist(_list(vcpu, cpuset, "cpuset")))
+        pins = dict.fromkeys(range(max_vcpus), format_cpulist(id_list(vcpu, cpuset, "cpuset")))
     own: set[int] = set()
     for pin in _tunings(root, "vcpupin"):
-        vcpu_id = _number(pin, pin.get("vcpu"), "vcpu", 0, HIGHEST_ID)
+        vcpu_id = number(pin, pin.get("vcpu"), "vcpu", 0, HIGHEST_ID)
         if vcpu_id in own:
-            raise _wrong(pin, f"vCPU {vcpu_id} is pinned a second time: keep one <vcpupin> for it")
+            raise wrong(pin, f"vCPU {vcpu_id} is pinned a second time: keep one <vcpupin> for it")
         own.add(vcpu_id)
-        cpus = format_cpulist(_list(pin, pin.get("cpuset"), "cpuset"))
+        cpus = format_cpulist(id_list(pin, pin.get("cpuset"), "cpuset"))
         # libvirt ignores those of vCPUs that the domain does not have.
         if vcpu_id < max_vcpus:
             pins[vcpu_id] = cpus
@@ -255,64 +252,19 @@ def _schedulers(root: _Element, max_vcpus: int) -> dict[int, str]:
     for tuning in _tunings(root, "vcpusched"):
         scheduler = tuning.get("scheduler")
         if scheduler not in _SCHEDULERS:
-            raise _wrong(
+            raise wrong(
                 tuning, f"the scheduler {printable(scheduler, 40)!r} is not known: write {', '.join(_SCHEDULERS)}"
             )
         if scheduler in ("fifo", "rr"):
-            scheduler = f"{scheduler}:{_number(tuning, tuning.get('priority'), 'priority', 0, 99)}"
-        vcpus = _list(tuning, tuning.get("vcpus"), "vcpus")
+            scheduler = f"{scheduler}:{number(tuning, tuning.get('priority'), 'priority', 0, 99)}"
+        vcpus = id_list(tuning, tuning.get("vcpus"), "vcpus")
         twice = vcpus & schedulers.keys()
         if twice:
-            raise _wrong(tuning, f"vCPU {format_cpulist(twice)} has a <vcpusched> already: keep one for each vCPU")
+            raise wrong(tuning, f"vCPU {format_cpulist(twice)} has a <vcpusched> already: keep one for each vCPU")
         schedulers.update(dict.fromkeys((vcpu for vcpu in sorted(vcpus) if vcpu < max_vcpus), scheduler))
     return schedulers
 
 
 def _tunings(root: _Element, tag: str) -> Iterator[_Element]:
-    cputune = _only(root, "cputune")
+    cputune = only(root, "cputune")
     return iter(()) if cputune is None else (child for child in cputune if child.tag == tag)
-
-
-def _only(parent: _Element, tag: str) -> _Element | None:
-    """Return the child with this name and no namespace; a second one could mean anything."""
-    found = [child for child in parent if child.tag == tag]
-    if len(found) > 1:
-        raise _wrong(found[1], f"there is a second <{tag}>, after line {_line(found[0])}: keep one")
-    return found[0] if found else None
-
-
-def _below(root: _Element, parent: str, tag: str) -> _Element | None:
-    found = _only(root, parent)
-    return None if found is None else _only(found, tag)
-
-
-def _text(element: _Element | None) -> str | None:
-    return None if element is None or element.text is None else element.text.strip() or None
-
-
-def _number(element: _Element, text: str | None, what: str, lowest: int, highest: int) -> int:
-    if text is None or not text.strip():
-        raise _wrong(element, f"{what} is missing: write a number from {lowest} to {highest}")
-    digits = text.strip()
-    # Turning digits into a number takes time that grows with their square.
-    if not re.fullmatch(r"[0-9]{1,20}", digits) or not lowest <= int(digits) <= highest:
-        raise _wrong(element, f"{what} is {printable(digits, 40)!r}: write a number from {lowest} to {highest}")
-    return int(digits)
-
-
-def _list(element: _Element, text: str | None, what: str) -> frozenset[int]:
-    if text is None:
-        raise _wrong(element, f"{what} is missing: write a list such as 0-3,6")
-    try:
-        return parse_cpulist(text)
-    except ValueError as error:
-        raise _wrong(element, f"{what}: {printable(error)}") from None
-
-
-def _line(element: _Element) -> int:
-    return cast("int | None", element.sourceline) or 1
-
-
-def _wrong(element: _Element, problem: str) -> HotplugError:
-    tag = printable(element.tag, 40)
-    return invalid(_line(element), f"in <{tag}>, {problem}")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
 
 _MOST_CELLS = 128
+_KIB_PER_MIB = 1024
 
 
 def check_config(domain: Domain, layout: Layout | None, enabled: frozenset[int], forced: bool = False) -> None:
@@ -122,6 +123,8 @@ def _of_order(after: Domain, entities: Sequence[Sequence[int]]) -> Iterator[str]
 def _of_machine(domain: Domain) -> Iterator[str]:
     yield from _of_topology(domain)
     yield from _of_cells(domain)
+    yield from _of_distances(domain)
+    yield from _of_max_memory(domain)
 
 
 def _of_topology(after: Domain) -> Iterator[str]:
@@ -154,6 +157,27 @@ def _of_cells(after: Domain) -> Iterator[str]:
             others = format_cpulist(cell_of[vcpu] for vcpu in twice)
             yield f"{where}vCPU {format_cpulist(twice)} is in cell {cell.id} and in {others}: leave it in one of them"
         cell_of.update(dict.fromkeys(cell.cpus or (), cell.id))
+
+
+def _of_distances(domain: Domain) -> Iterator[str]:
+    where = at(domain, "numa")
+    cells = {cell.id for cell in domain.cells}
+    named = {other for cell in domain.cells for other in cell.distances}
+    named |= {cell for link in domain.interconnects for cell in (link.initiator, link.target)}
+    if named - cells:
+        yield f"{where}<numa> has no cell {format_cpulist(named - cells)}, but names it: name one there is"
+    for link in domain.interconnects:
+        if link.kind == "bandwidth" and link.value % _KIB_PER_MIB:
+            yield f"{where}a bandwidth is {link.value} KiB, but QEMU takes whole MiB only: round it"
+
+
+def _of_max_memory(domain: Domain) -> Iterator[str]:
+    memory = sum(cell.memory for cell in domain.cells) or domain.memory
+    if domain.memory_slots and domain.max_memory <= memory:
+        yield (
+            f"{at(domain, 'maxMemory')}<maxMemory> is {domain.max_memory} KiB, but the guest boots with {memory}: "
+            "raise it, or remove it"
+        )
 
 
 def _of_memory(after: Domain, newly_enabled: frozenset[int]) -> Iterator[str]:
