@@ -124,6 +124,7 @@ class Blocker(NamedTuple):
 class LiveState(NamedTuple):
     """The running QEMU. Blockers are keyed by entity index, everything else by vCPU id.
 
+    ``unsafe_plugs`` are the entities whose plug may end the guest; those that are enabled would be, once unplugged.
     ``recorded`` is what libvirt's record has enabled, None for a guest it does not run and where the record cannot be
     compared with QEMU. ``order``, ``pins`` and ``schedulers`` are there where it ``tells_placement``.
     """
@@ -134,6 +135,7 @@ class LiveState(NamedTuple):
     ejecting: frozenset[int] = frozenset()
     cannot_enable: Mapping[int, Blocker] = EMPTY
     cannot_disable: Mapping[int, Blocker] = EMPTY
+    unsafe_plugs: Mapping[int, Blocker] = EMPTY
     aliases: Mapping[int, str] = EMPTY
     thread_ids: Mapping[int, int] = EMPTY
     recorded: frozenset[int] | None = None
@@ -141,6 +143,11 @@ class LiveState(NamedTuple):
     pins: Mapping[int, str] = EMPTY
     schedulers: Mapping[int, str] = EMPTY
     tells_placement: bool = False
+
+    @property
+    def without_unsafe_plugs(self) -> LiveState:
+        """The same state, where what may end the guest cannot be enabled."""
+        return self._replace(cannot_enable={**self.unsafe_plugs, **self.cannot_enable}) if self.unsafe_plugs else self
 
 
 class ConfigState(NamedTuple):

@@ -181,7 +181,14 @@ options:
       full: Its node, C(pin) and C(scheduler).
   force:
     description:
-      - Whether vCPUs may be enabled in the config state on nodes without memory.
+      - Whether to do what is refused otherwise because it may harm the guest.
+      - In the running guest, plug vCPUs even where that may end it. Under KVM on x86, QEMU plugs a vCPU that was
+        unplugged by reusing the KVM vCPU it had. Where the host's KVM does not take back one that has run, QEMU exits.
+        Over O(qmp_socket) this is found out, and without O(force) such a vCPU cannot be enabled
+        (RV(error_code=not_hotpluggable)); where it cannot be found out, a vCPU that the guest booted with cannot.
+      - O(count) prefers vCPUs without that risk. An unplug that could not be undone so is reported as a warning.
+      - O(on_failure=rollback) never plugs such a vCPU again, even with O(force).
+      - In the config state, enable vCPUs on nodes without memory.
     type: bool
     default: false
 extends_documentation_fragment:

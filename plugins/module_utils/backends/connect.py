@@ -93,7 +93,9 @@ def source_of(params: Mapping[str, Any], kept: Connections) -> Source:
     open_machine = None if params["qmp_socket"] is None else _opener(params["qmp_socket"], timeout)
     make_agent = None if params["agent_socket"] is None else _agent_maker(params["agent_socket"], timeout)
     if params["domain_xml"] is None:
-        _refuse(params, ("backup", "xml_detail", "force", "probe", "emulator"), "goes with domain_xml")
+        _refuse(params, ("backup", "xml_detail", "probe", "emulator"), "goes with domain_xml")
+        if open_machine is None:
+            _refuse(params, ("force",), "goes with name, qmp_socket or domain_xml")
         return DirectSource(open_machine, make_agent=make_agent)
     return DirectSource(open_machine, _xml_file(params, timeout), make_agent)
 

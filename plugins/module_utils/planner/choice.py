@@ -7,28 +7,42 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import COUNT_UNREACHABLE, HotplugError
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import Blocker
 
 
 class Unit(NamedTuple):
     """What is chosen as a whole: an entity, or all entities of a core.
 
-    ``pinned`` units cannot be disabled, ``barred`` ones cannot be enabled; ``weight`` says how much
-    is already as an enabled unit would be, and grows with the reasons to keep it enabled.
+    ``pinned`` units cannot be disabled, those ``barred_by`` a blocker cannot be enabled. ``priority`` is 1 for a unit
+    that could not be enabled again once it is disabled, -1 for one that may end the guest when it is enabled, else 0.
+    ``weight`` says how much is already as an enabled unit would be, and grows with the reasons to keep it enabled.
     """
 
     vcpus: tuple[int, ...]
     node: int | None
     pinned: bool = False
-    barred: bool = False
+    barred_by: Blocker | None = None
+    priority: int = 0
     weight: int = 0
 
     @property
-    def rank(self) -> tuple[bool, int, int]:
-        return (not self.pinned, -self.weight, self.vcpus[0])
+    def barred(self) -> bool:
+        return self.barred_by is not None
+
+    @property
+    def preference(self) -> tuple[int, int]:
+        """The lower, the sooner it is enabled and the later it is disabled."""
+        return (-self.priority, -self.weight)
+
+    @property
+    def rank(self) -> tuple[bool, int, int, int]:
+        return (not self.pinned, *self.preference, self.vcpus[0])
 
 
 def choose(units: Sequence[Unit], count: int, where: str) -> frozenset[int]:
@@ -71,7 +85,7 @@ def choose_spread(units: Sequence[Unit], count: int) -> frozenset[int]:
             open_nodes,
             key=lambda node: (
                 filled[node],
-                -queues[node][0].weight,
+                queues[node][0].preference,
                 -1 if node is None else node,
             ),
         )
@@ -93,7 +107,7 @@ def _check_reachable(units: Sequence[Unit], count: int, where: str) -> None:
     if count > highest:
         raise HotplugError(
             COUNT_UNREACHABLE,
-            f"{where} cannot have {count} vCPUs: {highest} is the most; ask for fewer, or start the guest with more",
+            f"{where} cannot have {count} vCPUs: {highest} is the most; ask for fewer, {_remedy(units, count)}",
         )
     reachable = _reachable(units)
     if count not in reachable:
@@ -103,6 +117,16 @@ def _check_reachable(units: Sequence[Unit], count: int, where: str) -> None:
             f"{where} cannot have exactly {count} vCPUs, for they come {_sizes(units)} at a time: "
             f"ask for {near[0]} or {near[1]}",
         )
+
+
+def _remedy(units: Sequence[Unit], count: int) -> str:
+    """What else there is to do about a count that is too high: where all together would do, what bars some."""
+    barred = [unit for unit in units if unit.barred_by is not None]
+    if count > sum(len(unit.vcpus) for unit in units) or not barred or barred[0].barred_by is None:
+        return "or start the guest with more"
+    blocker = barred[0].barred_by
+    alike = format_cpulist(vcpu for unit in barred if unit.barred_by == blocker for vcpu in unit.vcpus)
+    return f"for vCPU {alike} cannot be enabled: {blocker.reason}; {blocker.remedy}"
 
 
 def _reachable(units: Iterable[Unit]) -> frozenset[int]:

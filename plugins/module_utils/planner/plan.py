@@ -96,10 +96,13 @@ def scopes_of(scope: str, state: GuestState) -> tuple[str, ...]:
 def make_plan(request: Request, state: GuestState) -> Plan:
     """Return the plan that makes ``state`` satisfy ``request``; no step where it does already.
 
+    Only a request with ``force`` is planned by plugging what may end the guest.
     Raises ``HotplugError`` when the request cannot be satisfied, ``StillEjecting`` when it cannot be yet.
     """
     if request.by_agent:
         return _plan_of_guest(request.wish, state, request.whole_cores)
+    if state.live is not None and not request.force:
+        state = state._replace(live=state.live.without_unsafe_plugs)
     reached = resolve(request.wish, state, scopes_of(request.scope, state), request.whole_cores)
     steps: list[Step] = []
     if LIVE in reached and state.live is not None:

@@ -23,6 +23,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     Entity,
     GuestState,
     Layout,
+    LiveState,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.choice import Unit, choose, choose_spread
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish, NodeWish, VcpuWish, Wish
@@ -126,29 +127,41 @@ def _enabled(state: GuestState, scope: str) -> frozenset[int]:
 def _unit(group: tuple[Entity, ...], state: GuestState, scopes: Sequence[str]) -> Unit:
     """Judge a group by every scope the choice is for: pinned or barred in one is pinned or barred in all."""
     ids = frozenset(_vcpus(group))
-    pinned = barred = False
+    pinned = False
+    barred_by: Blocker | None = None
     weight = 0
     for scope in scopes:
         found = state.scope(scope)
         if found is None:
             continue
-        pinned = pinned or _blocked(found.cannot_disable, group, found.enabled, True)
-        barred = barred or _blocked(found.cannot_enable, group, found.enabled, False)
+        pinned = pinned or _blocker(found.cannot_disable, group, found.enabled, True) is not None
+        barred_by = barred_by or _blocker(found.cannot_enable, group, found.enabled, False)
         # What live has counts double: moving it disturbs a running guest.
         weight += len(found.enabled & ids) * (2 if scope == LIVE else 1)
-    if LIVE in scopes and state.live is not None and state.live.ejecting & ids:
-        # On its way out: the first to be given up, the last to be asked back.
-        weight = -1
-    return Unit(vcpus=_vcpus(group), node=group[0].node, pinned=pinned, barred=barred and not pinned, weight=weight)
+    priority = 0
+    if LIVE in scopes and state.live is not None:
+        if state.live.ejecting & ids:
+            # On its way out: the first to be given up, the last to be asked back.
+            weight = -1
+        else:
+            priority = _priority(group, state.live)
+    return Unit(_vcpus(group), group[0].node, pinned, None if pinned else barred_by, priority, weight)
 
 
-def _blocked(
+def _priority(group: tuple[Entity, ...], live: LiveState) -> int:
+    unsafe = [live.enabled.issuperset(entity.vcpus) for entity in group if entity.index in live.unsafe_plugs]
+    if not unsafe:
+        return 0
+    return 1 if all(unsafe) else -1
+
+
+def _blocker(
     blockers: Mapping[int, Blocker], group: tuple[Entity, ...], enabled: frozenset[int], when_enabled: bool
-) -> bool:
-    """Whether a member is in its present state for good; other blockers concern the whole guest, not the choice."""
-    return any(
-        entity.index in blockers
-        and blockers[entity.index].code == NOT_HOTPLUGGABLE
-        and bool(enabled.intersection(entity.vcpus)) is when_enabled
-        for entity in group
-    )
+) -> Blocker | None:
+    """Why a member is in its present state for good; other blockers concern the whole guest, not the choice."""
+    for entity in group:
+        blocker = blockers.get(entity.index)
+        holds = bool(enabled.intersection(entity.vcpus)) is when_enabled
+        if holds and blocker is not None and blocker.code == NOT_HOTPLUGGABLE:
+            return blocker
+    return None

@@ -17,6 +17,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     Blocker,
     Entity,
     GuestState,
+    LiveState,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.vcpus_xml import vcpus_xml
 
@@ -128,11 +129,10 @@ def _is_hotpluggable(state: GuestState, entity: Entity) -> bool:
     """Whether the machine lets this vCPU come and go, whatever stands in the way at this moment."""
     if state.live is None:
         return state.config is None or state.config.hotpluggable.issuperset(entity.vcpus)
-    for blockers in (state.live.cannot_enable, state.live.cannot_disable):
-        blocker = blockers.get(entity.index)
-        if blocker is not None and blocker.structural:
-            return False
-    return True
+    is_enabled = not state.live.enabled.isdisjoint(entity.vcpus)
+    live = state.live if is_enabled else state.live.without_unsafe_plugs
+    blockers = (live.cannot_enable.get(entity.index), live.cannot_disable.get(entity.index))
+    return not any(blocker is not None and blocker.structural for blocker in blockers)
 
 
 def _nodes(state: GuestState) -> list[dict[str, Any]]:
@@ -175,6 +175,8 @@ def _obstacle(state: GuestState, entity: Entity, vcpu: Mapping[str, Any], enabli
     scope, found = ("live", state.live) if state.live is not None else ("config", state.config)
     if found is None or vcpu[scope] == (ENABLED if enabling else DISABLED):
         return None
+    if isinstance(found, LiveState):
+        found = found.without_unsafe_plugs
     blocker = (found.cannot_enable if enabling else found.cannot_disable).get(entity.index)
     if blocker is None and len(entity.vcpus) > 1:
         blocker = Blocker(

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     AGENT_UNAVAILABLE,
     CONNECTION_LOST,
@@ -20,8 +21,10 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     CONFIG,
+    LIVE,
     PLUG,
     GuestState,
+    LiveState,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.guards import check_guards
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import Plan, StillEjecting, make_plan
@@ -134,6 +137,8 @@ class Run:
         before = self.result.before
         if before is None:
             raise RuntimeError("a plan was made without an observation")
+        if before.state.live is not None:
+            _warn_of_risks(before.state.live, plan, self.result.warnings)
         if any(step.kind == PLUG for step in plan.steps) and self._request.onlines_plugged:
             _warn_of_what_cannot_be_verified(self._request, before.state, self.result.warnings)
         self.result.journal = Journal(plan.steps)
@@ -176,6 +181,19 @@ async def _plan(ports: Ports, request: Request, need: Need, seen: Observation) -
         await ports.machine.settle(leaving.entities, request.timeout)
         seen = await observe(ports, need)
         return make_plan(request, seen.state), seen
+
+
+def _warn_of_risks(live: LiveState, plan: Plan, warnings: list[str]) -> None:
+    """Name what cannot be undone before the guest's next boot, and what was forced."""
+    for step in plan.steps:
+        blocker = live.unsafe_plugs.get(step.entity.index) if step.target == LIVE else None
+        if blocker is None:
+            continue
+        vcpus = format_cpulist(step.entity.vcpus)
+        if step.kind.adds:
+            warnings.append(f"vCPU {vcpus} is plugged because of force, which may end the guest: {blocker.reason}")
+        else:
+            warnings.append(f"vCPU {vcpus} may not come back before QEMU is started anew: {blocker.reason}")
 
 
 def _warn_of_what_cannot_be_verified(request: Request, state: GuestState, warnings: list[str]) -> None:

@@ -18,7 +18,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     UNPLUG,
     GuestState,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, Answer, Machine
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer, Machine
 from ansible_collections.kvm.hotplug.plugins.module_utils.run import agent_steps
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import UNDONE, Entry, Journal
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.online_wait import OnlineWait
@@ -153,6 +153,10 @@ class LiveSteps:
         entity = entry.step.entity
         if entry.step.kind.adds:
             return await self._machine.unplug(entity, self._request.timeout)
+        risk = self.state.live.unsafe_plugs.get(entity.index) if self.state.live is not None else None
+        if risk is not None:
+            # A rollback never risks the guest, whatever the task was forced to do.
+            return Answer(FAILED, detail=f"to plug it again may end the guest: {risk.reason}", code=risk.code)
         return (await self._machine.plug([entity]))[entity.index]
 
     async def _undo_in_guest(self, entry: Entry) -> bool:

@@ -40,7 +40,7 @@ def test_a_file_alone_is_a_config_without_machine() -> None:
 
 @pytest.mark.parametrize(
     "option",
-    [{"backup": True}, {"xml_detail": "full"}, {"force": True}, {"emulator": "/q"}, {"probe": "never"}],
+    [{"backup": True}, {"xml_detail": "full"}, {"emulator": "/q"}, {"probe": "never"}],
     ids=str,
 )
 def test_an_option_of_config_without_config_is_refused(option: dict[str, Any]) -> None:
@@ -48,3 +48,10 @@ def test_an_option_of_config_without_config_is_refused(option: dict[str, Any]) -
         source_of({**OPTIONS, **option}, Connections())
     assert caught.value.code == "conflicting_request"
     assert next(iter(option)) in caught.value.msg
+
+
+def test_force_goes_with_a_running_machine_or_a_config_and_not_with_an_agent_alone() -> None:
+    assert source_of({**OPTIONS, "force": True}, Connections())
+    with pytest.raises(HotplugError) as caught:
+        source_of({**OPTIONS, "qmp_socket": None, "agent_socket": "/run/a", "force": True}, Connections())
+    assert (caught.value.code, "force" in caught.value.msg) == ("conflicting_request", True)

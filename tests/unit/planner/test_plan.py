@@ -179,3 +179,35 @@ def test_scopes(scope: str, live: set[int] | None, config: set[int] | None, targ
 def test_a_scope_the_guest_has_not_is_an_error() -> None:
     assert refusal(enable(1), guest(X86, None, {0}), "live").code == "guest_not_running"
     assert refusal(enable(1), guest(X86, {0}), "config").code == "conflicting_request"
+
+
+def test_what_may_end_the_guest_is_refused_unless_forced() -> None:
+    state = guest(X86, {0}, unsafe=(1,))
+    assert (refusal(enable(1), state).code, "set force" in refusal(enable(1), state).msg) == ("not_hotpluggable", True)
+    assert [step.entity.index for step in plan_of(enable(1), state, force=True).steps] == [1]
+    assert steps(disable(1), state) == []
+
+
+def test_a_count_enables_what_is_safe_and_names_what_is_not() -> None:
+    state = guest(X86, {0}, unsafe=(1,))
+    assert steps(CountWish(3), state) == ["plug live 2", "plug live 3"]
+    error = refusal(CountWish(8), state)
+    assert (error.code, "vCPU 1 cannot be enabled: its plug may end the guest" in error.msg) == (
+        "count_unreachable",
+        True,
+    )
+    assert refusal(CountWish(9), state).msg.endswith("or start the guest with more")
+
+
+def test_a_count_keeps_a_vcpu_that_could_not_come_back_though_the_config_has_another() -> None:
+    state = guest(X86, {0, 1, 4}, {0, 4}, unsafe=(1,))
+    assert steps(CountWish(2), state) == ["unplug live 4", "enable config 1", "disable config 4"]
+
+
+def test_a_spread_count_keeps_on_each_node_what_could_not_come_back() -> None:
+    state = guest(X86, {0, 1, 2, 4, 5, 6}, unsafe=(2, 6))
+    assert steps(CountWish(4, spread=True), state) == ["unplug live 5", "unplug live 1"]
+
+
+def test_config_alone_does_not_mind_what_may_end_the_running_guest() -> None:
+    assert steps(enable(1), guest(X86, {0}, {0}, unsafe=(1,)), "config") == ["enable config 1"]

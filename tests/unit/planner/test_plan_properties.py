@@ -26,6 +26,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     DISABLED,
     ENABLED,
     LIVE,
+    PLUG,
     UNPLUG,
     GuestState,
 )
@@ -37,12 +38,13 @@ from ..support.planning import plan_of
 
 
 class Case(NamedTuple):
-    """A guest, a wish it can satisfy, whether that meant whole cores, and the plan for it."""
+    """A guest, a wish it can satisfy, whether that meant whole cores and was forced, and the plan for it."""
 
     state: GuestState
     wish: Wish
     whole_cores: bool
     plan: Plan
+    force: bool = False
 
     @property
     def reached(self) -> GuestState:
@@ -52,12 +54,13 @@ class Case(NamedTuple):
 @st.composite
 def solved(draw: st.DrawFn, *kinds: str) -> Case:
     """Any guest and any wish of these kinds that it can satisfy."""
-    state = draw(states())
-    whole_cores = draw(st.booleans())
+    state = draw(states(unsafe=True))
+    whole_cores, force = draw(st.booleans()), draw(st.booleans())
     for _attempt in range(10):
         wish = draw(wishes(state.layout, kinds or ("vcpus", "nodes", "count")))
         try:
-            return Case(state, wish, whole_cores, plan_of(wish, state, whole_cores=whole_cores))
+            plan = plan_of(wish, state, whole_cores=whole_cores, force=force)
+            return Case(state, wish, whole_cores, plan, force)
         except HotplugError:
             continue
     assume(False)
@@ -106,7 +109,7 @@ def test_carrying_out_the_plan_reaches_the_wish(case: Case) -> None:
 
 @given(solved())
 def test_a_second_plan_is_empty(case: Case) -> None:
-    assert plan_of(case.wish, case.reached, whole_cores=case.whole_cores).steps == ()
+    assert plan_of(case.wish, case.reached, whole_cores=case.whole_cores, force=case.force).steps == ()
 
 
 @given(solved())
@@ -140,6 +143,31 @@ def test_no_step_touches_a_vcpu_that_was_not_named(case: Case) -> None:
 def test_no_step_touches_what_the_machine_holds_on_to(case: Case) -> None:
     held = set() if case.state.live is None else set(case.state.live.cannot_disable)
     assert not held & {step.entity.index for step in case.plan.steps if step.kind == UNPLUG}
+
+
+@given(solved())
+def test_no_step_plugs_what_may_end_the_guest_unless_forced(case: Case) -> None:
+    unsafe = set() if case.state.live is None else set(case.state.live.unsafe_plugs)
+    plugged = {step.entity.index for step in case.plan.steps if step.kind == PLUG}
+    assert case.force or not unsafe & plugged
+
+
+@given(states(scopes=("live",), ejecting=False, unsafe=True), st.integers(1, 200), st.booleans())
+def test_a_count_keeps_what_could_not_come_back_and_risks_the_guest_last(
+    state: GuestState, count: int, force: bool
+) -> None:
+    try:
+        plan = plan_of(CountWish(count), state, force=force)
+    except HotplugError:
+        assume(False)
+    assert state.live is not None
+    plugged, unplugged = ({step.entity.index for step in plan.steps if step.kind == kind} for kind in (PLUG, UNPLUG))
+    safe = {entity.index for entity in state.layout.entities} - state.live.unsafe_plugs.keys()
+    if unplugged - safe:
+        kept = {index for index in safe if plan.reached[LIVE].issuperset(state.layout.entities[index].vcpus)}
+        assert kept <= state.live.cannot_disable.keys()
+    if plugged - safe:
+        assert plan.reached[LIVE].issuperset(vcpu for index in safe for vcpu in state.layout.entities[index].vcpus)
 
 
 @given(solved())

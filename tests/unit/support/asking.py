@@ -40,21 +40,31 @@ def wish(enabled: str = "", disabled: str = "", exclusive: bool = False) -> Vcpu
     )
 
 
-def opener(address: str, timeout: float = 10.0) -> OpenMachine:
-    """Return what connects to the monitor at ``address``."""
+def opener(address: str, timeout: float = 10.0, takes_back: bool | None = None) -> OpenMachine:
+    """Return what connects to the monitor at ``address``; ``takes_back`` is what is known of its host's KVM."""
+
+    async def ask_host() -> bool | None:
+        return takes_back
 
     async def open_machine() -> Machine:
-        machine = QmpMachine(address, timeout)
+        machine = QmpMachine(address, timeout, ask_host)
         await machine.connect()
         return machine
 
     return open_machine
 
 
-def bring(address: str, wanted: Wish, timeout: float = 10.0, patience: float = 10.0, **how: Any) -> Convergence:
+def bring(
+    address: str,
+    wanted: Wish,
+    timeout: float = 10.0,
+    patience: float = 10.0,
+    takes_back: bool | None = None,
+    **how: Any,
+) -> Convergence:
     """Bring the guest at ``address`` to what is wanted; the monitor may take ``patience`` seconds over an answer."""
     request = Request(wanted, timeout=timeout, **how)
-    return converge(DirectSource(opener(address, patience)), request)
+    return converge(DirectSource(opener(address, patience, takes_back)), request)
 
 
 def converge(source: Source, request: Request) -> Convergence:
@@ -69,9 +79,9 @@ async def no_host(name: str) -> Host:
     raise AssertionError(name)
 
 
-def look(address: str, patience: float = 10.0) -> Observation:
+def look(address: str, patience: float = 10.0, takes_back: bool | None = None) -> Observation:
     """Look at the guest at ``address``."""
-    return run(lambda: inspect(DirectSource(opener(address, patience))))[0]
+    return run(lambda: inspect(DirectSource(opener(address, patience, takes_back))))[0]
 
 
 def run(work: Callable[[], Awaitable[Result]]) -> Result:

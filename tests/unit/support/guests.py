@@ -25,6 +25,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import Plan
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish, NodeWish, VcpuWish, Wish
 
+UNSAFE = Blocker(NOT_HOTPLUGGABLE, "its plug may end the guest", "set force")
 BOOT_VCPU = Blocker(NOT_HOTPLUGGABLE, "the guest booted on it", "leave it enabled")
 NO_HOTPLUG = Blocker(HOTPLUG_UNSUPPORTED, "the machine cannot", "take another machine")
 
@@ -53,8 +54,12 @@ def guest(
     config: set[int] | None = None,
     pinned: tuple[int, ...] = (0,),
     ejecting: tuple[int, ...] = (),
+    unsafe: tuple[int, ...] = (),
 ) -> GuestState:
-    """Return a guest with these vCPU ids enabled; ``pinned`` are the entities that cannot be disabled live."""
+    """Return a guest with these vCPU ids enabled.
+
+    ``pinned`` are the entities that cannot be disabled live, ``unsafe`` those whose plug may end the guest.
+    """
     return GuestState(
         GuestFacts(state="shutoff" if live is None else "running"),
         machine,
@@ -64,6 +69,7 @@ def guest(
             enabled=frozenset(live),
             ejecting=frozenset(vcpu for index in ejecting for vcpu in machine.entities[index].vcpus),
             cannot_disable=dict.fromkeys(pinned, BOOT_VCPU),
+            unsafe_plugs=dict.fromkeys(unsafe, UNSAFE),
         ),
         config=None if config is None else ConfigState(frozenset(config)),
     )
@@ -106,8 +112,16 @@ def layouts(draw: st.DrawFn) -> Layout:
 
 
 @st.composite
-def states(draw: st.DrawFn, scopes: tuple[str, ...] = ("live", "config", "both"), ejecting: bool = True) -> GuestState:
-    """Any guest: live, config or both, whole entities enabled, some pinned, some on their way out."""
+def states(
+    draw: st.DrawFn,
+    scopes: tuple[str, ...] = ("live", "config", "both"),
+    ejecting: bool = True,
+    unsafe: bool = False,
+) -> GuestState:
+    """Any guest: live, config or both, whole entities enabled, some pinned, some on their way out.
+
+    With ``unsafe``, the plug of some may end the guest.
+    """
     machine = draw(layouts())
     indices = [entity.index for entity in machine.entities]
 
@@ -118,13 +132,15 @@ def states(draw: st.DrawFn, scopes: tuple[str, ...] = ("live", "config", "both")
     has = draw(st.sampled_from(scopes))
     live = None if has == "config" else some_vcpus()
     config = None if has == "live" else some_vcpus()
-    pinned, leaving = {0}, set()
+    pinned, leaving, risky = {0}, set(), set()
     if live is not None:
         enabled = [entity.index for entity in machine.entities if live.issuperset(entity.vcpus)]
         pinned |= draw(st.sets(st.sampled_from(enabled), max_size=2))
         if ejecting:
             leaving = draw(st.sets(st.sampled_from(enabled), max_size=2)) - pinned
-    return guest(machine, live, config, tuple(pinned), tuple(leaving))
+        if unsafe:
+            risky = draw(st.sets(st.sampled_from(indices))) - pinned
+    return guest(machine, live, config, tuple(pinned), tuple(leaving), tuple(risky))
 
 
 @st.composite

@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.arguments import alias_for
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.handshake import Handshake
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError, parse_address
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot, invalid_reply, read_slots
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp import notes, reuse
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.monitor import Monitor
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.view import QUESTIONS, QmpView
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.view import EXITS, QUESTIONS, QmpView
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     INTERNAL,
     NOT_HOTPLUGGABLE,
@@ -28,16 +30,26 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity
 
 
-class QmpMachine:
-    """The machine behind one QMP socket; ``timeout`` limits each of QEMU's own answers, in seconds."""
+AskHost = Callable[[], Awaitable[Optional[bool]]]
 
-    def __init__(self, address: str, timeout: float) -> None:
+
+class QmpMachine:
+    """The machine behind one QMP socket; ``timeout`` limits each of QEMU's own answers, in seconds.
+
+    ``takes_back`` returns whether KVM on the machine's host takes back a vCPU that has run, None where it cannot be
+    found out.
+    """
+
+    def __init__(self, address: str, timeout: float, takes_back: AskHost | None = None) -> None:
         self._monitor = Monitor(address, timeout)
         self._ost = acpi.OstTracker()
         self._replies: dict[str, Any] = {}
         self._slots: dict[int, Slot] = {}
         self._handshake = Handshake(self, self._ost)
         self._ejecting: frozenset[int] = frozenset()
+        self._ask_host = takes_back or _asker(address)
+        self._takes_back: bool | None = None
+        self._notes: frozenset[notes.Note] = frozenset()
 
     async def connect(self) -> None:
         """Raises ``HotplugError``: monitor_unreachable or monitor_busy."""
@@ -53,14 +65,32 @@ class QmpMachine:
             if isinstance(answer, HotplugError):
                 raise answer
         self._replies = dict(zip(QUESTIONS, answers))
-        view = QmpView(self._replies)
+        view = await self._with_history(QmpView(self._replies))
         self._know(view.slots)
+        self._notes = view.notes
         self._handshake.booting = not view.ready
         self._ejecting = view.ejecting
         return view.machine_view()
 
     def latest(self) -> MachineView:
-        return QmpView(self._replies).machine_view()
+        return QmpView(self._replies, self._takes_back).machine_view()
+
+    async def _with_history(self, view: QmpView) -> QmpView:
+        """Find out which vCPUs have run, and what the host's KVM does with these, where that matters."""
+        if not view.reuses_vcpus:
+            return view
+        self._replies["exits"] = await self._exits()
+        if not view.history.matters(view.slots):
+            return view
+        self._takes_back = await self._ask_host()
+        return QmpView(self._replies, self._takes_back)
+
+    async def _exits(self) -> Any:
+        try:
+            return await self._monitor.execute(EXITS[0], **EXITS[1])
+        except CommandError:
+            # An older kernel does not count them.
+            return None
 
     async def plug(self, entities: Sequence[Entity]) -> dict[int, Answer]:
         slots = [self._slots[entity.index] for entity in entities]
@@ -68,11 +98,15 @@ class QmpMachine:
         for slot in slots:
             self._ost.forget(slot.entity.index)
         adds = [("device_add", {"driver": slot.driver, "id": alias_for(slot, taken), **slot.props}) for slot in slots]
+        # Before the vCPU is there, for it may run at once.
+        outdated = [note for note in self._notes if note.slot in {slot.entity.index for slot in slots}]
         # The verification goes out with the commands: QEMU answers in order, and a running guest makes each
         # further question wait.
         *replies, slots_reply, cpus_reply = await self._monitor.execute_all(
-            [*adds, QUESTIONS["slots"], QUESTIONS["cpus"]]
+            [*map(notes.remove, outdated), *adds, QUESTIONS["slots"], QUESTIONS["cpus"]]
         )
+        replies = replies[len(outdated) :]
+        self._notes = self._notes.difference(outdated)
         for lost in (slots_reply, cpus_reply):
             if isinstance(lost, HotplugError):
                 return {slot.entity.index: _unverified(reply, lost) for slot, reply in zip(slots, replies)}
@@ -84,7 +118,19 @@ class QmpMachine:
         return await self._handshake.await_insertion(entities, timeout)
 
     async def unplug(self, entity: Entity, timeout: float) -> Answer:
-        return await self._handshake.unplug(entity, timeout, asked_before=entity.index in self._ejecting)
+        never_ran = self._takes_back is False and await self._has_never_run(entity)
+        answer = await self._handshake.unplug(entity, timeout, asked_before=entity.index in self._ejecting)
+        if never_ran and answer.took_effect:
+            await self._leave(notes.Note(notes.NEVER_RAN, entity.index))
+        return answer
+
+    async def _has_never_run(self, entity: Entity) -> bool:
+        exits = reuse.read_exits(list(self._slots.values()), await self._exits())
+        return exits.get(entity.index) == 0
+
+    async def _leave(self, note: notes.Note) -> None:
+        await self._monitor.execute_all([notes.add(note)])
+        self._notes |= {note}
 
     async def settle(self, entities: Sequence[Entity], timeout: float) -> None:
         await self._handshake.settle(entities, timeout)
@@ -147,6 +193,19 @@ class QmpMachine:
         if isinstance(reply, HotplugError):
             return Answer(FAILED, detail=reply.msg, code=reply.code)
         return Answer(FAILED, detail="QEMU took it, but the slot is empty again", code=INTERNAL)
+
+
+def _asker(address: str) -> AskHost:
+    """What asks the host of a monitor's QEMU, which is this one where the monitor is a UNIX socket."""
+
+    async def takes_back() -> bool | None:
+        if not isinstance(parse_address(address), str):
+            return None
+        from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.host_kvm import takes_back_vcpus
+
+        return await asyncio.get_running_loop().run_in_executor(None, takes_back_vcpus)
+
+    return takes_back
 
 
 def _unverified(reply: Any, lost: HotplugError) -> Answer:

@@ -21,6 +21,8 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots im
     read_slots,
     thread_ids,
 )
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp import reuse
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.notes import NEVER_RAN, read_notes
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HOTPLUG_UNSUPPORTED, printable
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Blocker, GuestFacts, LiveState
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import MachineView
@@ -39,7 +41,12 @@ QUESTIONS: Mapping[str, Command] = {
     "smp": ("qom-get", {"path": "/machine", "property": "smp"}),
     "migration": ("query-migrate", {}),
     "ospm": ("query-acpi-ospm-status", {}),
+    "kvm": ("query-kvm", {}),
+    "notes": ("query-chardev", {}),
 }
+
+# Only under KVM: which vCPUs have run.
+EXITS: Command = ("query-stats", {"target": "vcpu", "providers": [{"provider": "kvm", "names": ["exits"]}]})
 
 # Whatever else a guest may be, it is not running but could be again.
 _RUN_STATES = {"running": "running", "shutdown": "shutoff", "guest-panicked": "crashed", "internal-error": "crashed"}
@@ -62,13 +69,16 @@ _MIGRATING = (
 
 
 class QmpView:
-    """A QEMU at one moment, read from its replies to ``QUESTIONS``.
+    """A QEMU at one moment, read from its replies to ``QUESTIONS``, and to ``EXITS`` where it was asked.
 
-    Raises ``HotplugError`` (monitor_unreachable) when a reply is not what QEMU would say.
+    ``takes_back`` is whether its host's KVM takes back a vCPU that has run, None where that is not known. Raises
+    ``HotplugError`` (monitor_unreachable) when a reply is not what QEMU would say.
     """
 
-    def __init__(self, replies: Mapping[str, Any]) -> None:
+    def __init__(self, replies: Mapping[str, Any], takes_back: bool | None = None) -> None:
         self._replies = replies
+        self._takes_back = takes_back
+        self.notes = read_notes(replies["notes"])
         self._unsupported = _unsupported(replies["slots"])
         self.slots: tuple[Slot, ...] = (
             read_slots(replies["slots"]) if self._unsupported is None else self._slots_without_hotplug()
@@ -80,7 +90,7 @@ class QmpView:
             arch=self._word("target", "arch"),
             machine=self._machine(),
         )
-        words = acpi.read_ospm_status(replies["ospm"])
+        self._words = words = acpi.read_ospm_status(replies["ospm"])
         self.acknowledges = self.facts.arch in acpi.ARCHITECTURES
         self.ready = bool(words) or not self.acknowledges
         self.ejecting = frozenset(
@@ -103,10 +113,29 @@ class QmpView:
                 ),
                 cannot_enable=self._cannot_enable(),
                 cannot_disable=self._cannot_disable(),
+                unsafe_plugs=reuse.unsafe_plugs(self.slots, self.history) if self.reuses_vcpus else {},
                 aliases={slot.entity.vcpus[0]: slot.alias for slot in enabled if slot.alias is not None},
                 thread_ids=thread_ids(self.slots, self._replies["cpus"]),
             ),
             destination_args=self._destination_args(),
+        )
+
+    @property
+    def reuses_vcpus(self) -> bool:
+        """Whether a slot is plugged again with the vCPU that KVM has kept of it, whose CPUID has to be as it was."""
+        kvm = self._replies["kvm"]
+        enabled = isinstance(kvm, dict) and kvm.get("enabled") is True
+        return enabled and self.facts.arch in reuse.ARCHITECTURES and self._unsupported is None
+
+    @property
+    def history(self) -> reuse.KvmHistory:
+        """What is known of vCPUs that have run; only where it ``reuses_vcpus``."""
+        return reuse.KvmHistory(
+            booted=self._smp().get("cpus", 0),
+            exits=reuse.read_exits(self.slots, self._replies.get("exits")),
+            left=reuse.read_left(self.slots, self._words),
+            never_ran=frozenset(note.slot for note in self.notes if note.kind == NEVER_RAN),
+            takes_back=self._takes_back,
         )
 
     @property

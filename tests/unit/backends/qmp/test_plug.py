@@ -184,6 +184,8 @@ def test_looking_asks_all_questions_at_once_and_changes_nothing(peer: StartPeer)
         "query-name",
         "query-uuid",
         "query-migrate",
+        "query-kvm",
+        "query-chardev",
         "qom-get",
     }
 

@@ -23,12 +23,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Obs
 
 from ...support.imitation import PSERIES, Q35, Hardware
 from ...support.replay import usually
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
-)
+from ...support.strategies import json_values
 
 
 def slot(vcpus: int = 1, path: str | None = None, **props: int) -> dict[str, Any]:

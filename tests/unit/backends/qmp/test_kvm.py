@@ -1,0 +1,217 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Guests under KVM: where the host does not take back a vCPU that has run, no run plugs one unless it is forced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Callable
+
+import pytest
+from hypothesis import given
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import host_kvm
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import read_slots
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.notes import Note, read_notes
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.reuse import read_exits
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import info_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish
+
+from ...support.asking import bring, code, enabled, entries, look, steps, wish
+from ...support.imitation import REFUSES_FOR_GOOD, Imitation
+from ...support.peer import Line, Message, Peer
+from ...support.strategies import json_values
+
+StartPeer = Callable[..., Peer]
+
+KVM: Message = {"return": {"enabled": True, "present": True}}
+
+
+class KvmGuest(Imitation):
+    """A guest under KVM that QEMU started with vCPUs 0 and 1; of its vCPUs, those in ``idle`` have never run."""
+
+    def __init__(self, plugged: tuple[int, ...] = (0, 1), idle: tuple[int, ...] = (), **options: Any) -> None:
+        answers = {"query-kvm": KVM, **options.pop("answers", {})}
+        super().__init__(plugged=plugged, answers=answers, **options)
+        self._idle = idle
+
+    async def answer(self, line: Line, command: Message) -> None:
+        if command["execute"] == "query-stats" and "query-stats" not in self._answers:
+            await line.reply(command, {"return": [self._stats(slot) for slot in self.paths]})
+        else:
+            await super().answer(line, command)
+
+    def _stats(self, slot: int) -> Mapping[str, Any]:
+        exits = {"name": "exits", "value": 0 if slot in self._idle else 4711}
+        return {"provider": "kvm", "qom-path": self.paths[slot], "stats": [exits]}
+
+    def ejected(self, *slots: int) -> KvmGuest:
+        """Let these slots be empty because their vCPUs were unplugged."""
+        for slot in slots:
+            self.paths.pop(slot, None)
+            self._words[slot] = (3, 0)
+        return self
+
+
+@pytest.mark.parametrize("takes_back", [False, None])
+def test_a_former_boot_vcpu_is_not_plugged_again(peer: StartPeer, takes_back: bool | None) -> None:
+    qemu = peer(KvmGuest().ejected(1))
+    result = bring(qemu.address, wish(enabled="1"), takes_back=takes_back)
+    assert (code(result), qemu.changes, result.changed) == ("not_hotpluggable", [], False)
+    assert result.error is not None
+    assert "the guest booted with it" in result.error.msg
+    assert "force: true" in result.error.msg
+
+
+def test_a_former_boot_vcpu_is_plugged_where_the_host_takes_it_back(peer: StartPeer) -> None:
+    result = bring(peer(KvmGuest().ejected(1)).address, wish(enabled="1"), takes_back=True)
+    assert (code(result), steps(result), result.warnings[:-1]) == (None, ["plug 1: done"], [])
+
+
+def test_a_former_boot_vcpu_is_plugged_by_force_with_a_warning(peer: StartPeer) -> None:
+    result = bring(peer(KvmGuest().ejected(1)).address, wish(enabled="1"), takes_back=False, force=True)
+    assert (code(result), steps(result)) == (None, ["plug 1: done"])
+    assert "may end the guest" in result.warnings[0]
+
+
+def test_tcg_takes_every_vcpu_back(peer: StartPeer) -> None:
+    qemu = peer(Imitation(plugged=(0,)))
+    result = bring(qemu.address, wish(enabled="1"), takes_back=False)
+    assert (code(result), steps(result)) == (None, ["plug 1: done"])
+    assert "query-stats" not in qemu.commands
+
+
+def test_a_count_enables_safe_slots_first_and_the_second_run_changes_nothing(peer: StartPeer) -> None:
+    guest = KvmGuest().ejected(1)
+    qemu = peer(guest)
+    first = bring(qemu.address, CountWish(3), takes_back=False)
+    assert (steps(first), enabled(first.after)) == (["plug 2: done", "plug 3: done"], "0,2-3")
+    assert steps(bring(qemu.address, CountWish(3), takes_back=False)) == []
+
+
+def test_a_count_that_needs_an_unsafe_slot_names_it_and_the_reason(peer: StartPeer) -> None:
+    qemu = peer(KvmGuest().ejected(1))
+    result = bring(qemu.address, CountWish(8), takes_back=False)
+    assert (code(result), qemu.changes) == ("count_unreachable", [])
+    assert result.error is not None
+    assert "7 is the most" in result.error.msg
+    assert "vCPU 1 cannot be enabled: the guest booted with it" in result.error.msg
+    assert (
+        steps(bring(qemu.address, CountWish(8), takes_back=False, force=True, check_mode=True))[0] == "plug 1: planned"
+    )
+
+
+def test_a_count_gives_up_plugged_vcpus_before_boot_vcpus(peer: StartPeer) -> None:
+    smp = {"return": {"cpus": 4, "maxcpus": 8}}
+    guest = KvmGuest(plugged=(0, 2, 3, 4), idle=(4,))
+    # vCPU 1 was given up, so that by their ids alone 4 would be the one to keep.
+    guest.ejected(1)._words[4] = (1, 0)
+    qemu = peer(guest.but("qom-get", _smp(smp)))
+    result = bring(qemu.address, CountWish(3), takes_back=False)
+    assert (steps(result), enabled(result.after)) == (["unplug 4: done"], "0,2-3")
+
+
+@given(json_values)
+def test_any_statistics_are_read(reply: object) -> None:
+    slots = read_slots([{"type": "cpu", "vcpus-count": 1, "props": {"core-id": 0}, "qom-path": "/cpu"}])
+    assert set(read_exits(slots, reply)) <= {0}
+    assert set(read_exits(slots, [{"qom-path": "/cpu", "stats": reply}])) <= {0}
+    assert set(read_exits(slots, [{"qom-path": "/cpu", "stats": [{"name": "exits", "value": reply}]}])) <= {0}
+
+
+def test_only_names_of_our_own_shape_are_notes() -> None:
+    labels = ["kvm-hotplug.never-ran.3.0", "kvm-hotplug.never-ran.3", "kvm-hotplug.x.3.0\n", "serial0", 7, None]
+    assert read_notes([{"label": label} for label in labels] + [7, None]) == {Note("never-ran", 3)}
+    assert read_notes(None) == frozenset()
+
+
+def test_without_kvm_on_this_host_nothing_is_known_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_such_device(*_arguments: object) -> int:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("os.open", no_such_device)
+    host_kvm.takes_back_vcpus.cache_clear()
+    assert host_kvm.takes_back_vcpus() is None
+    host_kvm.takes_back_vcpus.cache_clear()
+
+
+def test_the_unplug_of_a_vcpu_that_has_run_warns_that_it_may_not_come_back(peer: StartPeer) -> None:
+    for check_mode in (True, False):
+        result = bring(peer(KvmGuest()).address, wish(disabled="1"), takes_back=False, check_mode=check_mode)
+        assert (code(result), result.warnings) == (None, [_warning(1, "the guest booted with it")])
+    ran = bring(peer(KvmGuest(plugged=(0, 1, 3))).address, wish(disabled="3"), takes_back=False)
+    assert ran.warnings == [_warning(3, "it has run")]
+
+
+def test_nothing_is_warned_of_where_the_host_takes_vcpus_back(peer: StartPeer) -> None:
+    result = bring(peer(KvmGuest()).address, wish(disabled="1"), takes_back=True)
+    assert (steps(result), result.warnings) == (["unplug 1: done"], [])
+
+
+def test_a_plugged_vcpu_that_has_never_run_comes_and_goes_over_several_runs(peer: StartPeer) -> None:
+    guest = KvmGuest(idle=(3,))
+    qemu = peer(guest)
+    for _round in range(3):
+        assert steps(bring(qemu.address, wish(enabled="3"), takes_back=False)) == ["plug 3: done"]
+        assert guest.chardevs == ["compat_monitor0"]
+        gone = bring(qemu.address, wish(disabled="3"), takes_back=False)
+        assert (steps(gone), gone.warnings) == (["unplug 3: done"], [])
+        assert guest.chardevs == ["compat_monitor0", "kvm-hotplug.never-ran.3.0"]
+
+
+@pytest.mark.parametrize(("takes_back", "expected"), [(False, "not_hotpluggable"), (None, None), (True, None)])
+def test_a_plugged_vcpu_that_may_have_run_comes_back_unless_the_host_is_known_to_refuse(
+    peer: StartPeer, takes_back: bool | None, expected: str | None
+) -> None:
+    qemu = peer(KvmGuest().ejected(3))
+    assert code(bring(qemu.address, wish(enabled="3"), takes_back=takes_back)) == expected
+
+
+def test_a_slot_that_never_had_a_vcpu_is_safe(peer: StartPeer) -> None:
+    assert code(bring(peer(KvmGuest()).address, wish(enabled="2-7"), takes_back=False)) is None
+
+
+def test_where_kvm_counts_nothing_a_vcpu_is_taken_to_have_run(peer: StartPeer) -> None:
+    error: Message = {"error": {"class": "GenericError", "desc": "no stats"}}
+    guest = KvmGuest(plugged=(0, 1, 3), answers={"query-stats": error})
+    qemu = peer(guest)
+    result = bring(qemu.address, wish(disabled="3"), takes_back=False)
+    assert result.warnings == [_warning(3, "it may have run")]
+    assert guest.chardevs == ["compat_monitor0"]
+
+
+def test_rollback_does_not_plug_a_boot_vcpu_again(peer: StartPeer) -> None:
+    qemu = peer(KvmGuest(plugged=(0, 1, 3), unplug={1: REFUSES_FOR_GOOD}))
+    result = bring(qemu.address, wish(disabled="1,3"), takes_back=False, rollback=True, force=True)
+    assert (code(result), steps(result)) == ("unplug_refused", ["unplug 3: done", "unplug 1: refused"])
+    assert (result.changed, enabled(result.after)) == (True, "0-1")
+    assert "undoing it failed: to plug it again may end the guest: it has run" in entries(result)[0].detail
+    assert "device_add" not in qemu.commands
+
+
+def test_info_says_why_a_former_boot_vcpu_cannot_be_enabled(peer: StartPeer) -> None:
+    vcpus = info_report(look(peer(KvmGuest().ejected(1)).address, takes_back=False))["vcpus"]
+    assert (vcpus[1]["hotpluggable"], vcpus[1]["can_enable"]["code"]) == (False, "not_hotpluggable")
+    assert "the guest booted with it" in vcpus[1]["can_enable"]["reason"]
+    assert (vcpus[2]["hotpluggable"], vcpus[2]["can_enable"]) == (True, None)
+    boot = info_report(look(peer(KvmGuest()).address, takes_back=False))["vcpus"][1]
+    assert (boot["hotpluggable"], boot["can_disable"]) == (True, None)
+
+
+def _warning(vcpu: int, why: str) -> str:
+    return (
+        f"vCPU {vcpu} may not come back before QEMU is started anew: {why}, and QEMU would exit, because KVM on this "
+        "host refuses to take back a vCPU that has run"
+    )
+
+
+def _smp(reply: Message) -> Any:
+    async def trick(line: Line, command: Message, as_usual: Any) -> None:
+        if command["arguments"]["property"] == "smp":
+            await line.reply(command, reply)
+        else:
+            await as_usual()
+
+    return trick
