@@ -22,7 +22,7 @@ sys.path.insert(0, str(collections_path()))
 from bench import domains, fleet, plugs, scale, tasks
 from lab.daemon import Daemon
 from lab.guest import Guest
-from lab.software import versions
+from lab.software import releases
 
 
 class Row(NamedTuple):
@@ -62,7 +62,7 @@ def main() -> None:
         for count in (1, 8, 32):
             ours, raw = plugs.measure(Path(folder, "plugs"), count)
             rows.append(Row(f"plug {count} to the last acknowledgement", ours, "pipelined raw QMP", raw, 1.5))
-        with Daemon(versions()[-1]) as daemon:
+        with Daemon(releases()[-1]) as daemon:
             for count in (1, 4, 8):
                 measured = domains.measure(Path(folder), daemon, count)
                 what = f"plug {count} by libvirt, as a task"
@@ -90,7 +90,7 @@ def of_fleets(folder: Path) -> list[Row]:
             rows.append(Row(f"{what}, one more", found["batch, one more"], "raw QMP at once", found["raw, one more"]))
             if count == max(FLEETS):
                 rows.append(Row(f"{what}, nothing to do", found["batch, nothing to do"], "vcpu, once", single, 2.0))
-    with Daemon(versions()[-1]) as daemon, fleet.domains(daemon, max(FLEETS)) as members:
+    with Daemon(releases()[-1]) as daemon, fleet.domains(daemon, max(FLEETS)) as members:
         enabled = 1
         for count in FLEETS:
             found = fleet.measure_libvirt(folder, daemon, members[:count], enabled)

@@ -14,7 +14,7 @@ import signal
 import sys
 import typing as t
 
-from . import LabError, binaries, detached, image, software
+from . import LabError, binaries, detached, image, packages, software
 from .contact import Shell, ShellError
 from .eyes import Monitor, cpulist, enabled_ids
 from .guest import Guest
@@ -51,6 +51,11 @@ def _parser() -> argparse.ArgumentParser:
     prepare = commands.add_parser("prepare", help="install, download and build what tests need, if it is not there")
     prepare.add_argument("--ppc64", action="store_true", help="also what ppc64 guests need")
     prepare.add_argument("--libvirt", action="store_true", help="also what domains of libvirt need")
+    prepare.add_argument(
+        "--newest",
+        action="store_true",
+        help="also the newest QEMU, libvirt and Linux, those that Debian unstable has now",
+    )
 
     boot = commands.add_parser("boot", help="boot a guest that stays, and print its sockets and pid as JSON")
     boot.add_argument("dir", type=pathlib.Path, help="a folder for its sockets and logs")
@@ -71,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     boot.add_argument("--tcp", action="store_true", help="with a monitor on a TCP port too")
     boot.add_argument("--paused", action="store_true", help="do not start its CPUs (QEMU's -S)")
     boot.add_argument("--firmware", action="store_true", help="no kernel: the firmware finds nothing to boot")
-    boot.add_argument("--distribution", action="store_true", help="with the distribution's QEMU, not the newest")
+    _add_qemu(boot)
 
     shell = commands.add_parser("shell", help="run a command in a guest")
     shell.add_argument("--timeout", type=float, default=30, help="seconds (default: %(default)s)")
@@ -87,11 +92,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_qemu(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--qemu",
+        choices=packages.RELEASES,
+        help="whose QEMU it gets (default: that of backports, if there are any)",
+    )
+
+
 def _add_libvirt(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     libvirtd = commands.add_parser("libvirtd", help="start a libvirtd that stays, and print how to reach it; stop it")
     libvirtd.add_argument("action", choices=("start", "stop"))
     libvirtd.add_argument("dir", type=pathlib.Path, help="a folder for what there is to know of it")
-    libvirtd.add_argument("--backports", action="store_true", help="that of the distribution's backports")
+    libvirtd.add_argument(
+        "--release",
+        default=packages.DISTRIBUTION,
+        choices=packages.RELEASES,
+        help="whose it is (default: %(default)s)",
+    )
 
     domain = commands.add_parser("domain", help="make a domain in such a libvirtd, and print how to reach it as JSON")
     domain.add_argument("dir", type=pathlib.Path, help="the folder its libvirtd was started in")
@@ -112,7 +130,7 @@ def _add_libvirt(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     domain.add_argument("--transient", action="store_true", help="create it, do not define it")
     domain.add_argument("--shut-off", action="store_true", help="do not start it")
     domain.add_argument("--firmware", action="store_true", help="no kernel: the firmware finds nothing to boot")
-    domain.add_argument("--distribution", action="store_true", help="with the distribution's QEMU, not the newest")
+    _add_qemu(domain)
 
 
 def main() -> int:
@@ -128,8 +146,12 @@ def main() -> int:
             except LabError as error:
                 print(f"going on without ppc64 guests: {error}", flush=True)
         if options.libvirt:
-            for backports in software.versions():
-                software.software(backports)
+            for release in software.releases():
+                software.software(release)
+        if options.newest:
+            binaries.prepare_newest()
+            image.image(release=packages.NEWEST, again=True)
+            software.software(packages.NEWEST, again=True)
     elif options.command == "boot":
         guest = Guest(
             options.dir,
@@ -137,7 +159,7 @@ def main() -> int:
             numa=options.numa,
             machine=options.machine,
             cpu=options.cpu,
-            qemu=binaries.distribution(options.arch) if options.distribution else None,
+            qemu=options.qemu,
             memory=options.memory,
             boot=not options.firmware,
             paused=options.paused,
@@ -161,7 +183,7 @@ def main() -> int:
         with Monitor(_socket(options.dir, "eyes")) as monitor:
             print(json.dumps(enabled_ids(monitor)))
     elif options.command == "libvirtd" and options.action == "start":
-        print(json.dumps(detached.start_libvirtd(options.dir, options.backports), indent=1))
+        print(json.dumps(detached.start_libvirtd(options.dir, options.release), indent=1))
     elif options.command == "domain":
         print(json.dumps(_domain(options), indent=1))
     elif not (detached.stop if options.command == "stop" else detached.stop_libvirtd)(options.dir):
@@ -181,7 +203,7 @@ def _domain(options: argparse.Namespace) -> dict[str, t.Any]:
         topology=options.topology,
         numa=options.numa,
         machine=options.machine,
-        qemu=binaries.distribution() if options.distribution else None,
+        qemu=options.qemu,
         memory=options.memory,
         uuid=options.uuid,
         append=options.append,

@@ -66,8 +66,8 @@ class Daemon:
     read-only connection uses the same URI.
     """
 
-    def __init__(self, backports: bool = False) -> None:
-        self.backports = backports
+    def __init__(self, release: str = packages.DISTRIBUTION) -> None:
+        self.release = release
         self.folder = pathlib.Path()
         self.software = Software(self.folder)
         self._keeper: Keeper | None = None
@@ -91,7 +91,7 @@ class Daemon:
     @classmethod
     def attach(cls, state: t.Mapping[str, t.Any]) -> Daemon:
         """Return one that another process started and left, by its `state`; it cannot be stopped or started here."""
-        daemon = cls(state["backports"])
+        daemon = cls(state["release"])
         daemon.folder = pathlib.Path(state["folder"])
         daemon.software = Software(pathlib.Path(state["software"]))
         daemon._pid = state["pid"]
@@ -125,7 +125,7 @@ class Daemon:
     @property
     def python(self) -> str:
         """The interpreter that the bindings in the environment are for."""
-        return "/usr/bin/python3"
+        return self.software.python
 
     @property
     def pid(self) -> int:
@@ -146,7 +146,7 @@ class Daemon:
             "pid": self.pid,
             "keeper": keeper,
             "keeper_started": processes.started(keeper),
-            "backports": self.backports,
+            "release": self.release,
             "folder": os.fspath(self.folder),
             "software": os.fspath(self.software.root),
         }
@@ -163,17 +163,15 @@ class Daemon:
 
     def virsh(self, *words: str, readonly: bool = False, timeout: float = PATIENCE) -> str:
         """Run virsh against the daemon and return its output; `LabError` when it fails."""
-        virsh = os.fspath(self.software.root / "usr/bin/virsh")
-        command = [virsh, "-q", *(["-r"] if readonly else []), "-c", self.uri, *words]
+        command = [*self.software.command("usr/bin/virsh"), "-q", *(["-r"] if readonly else []), "-c", self.uri, *words]
         return packages.run(command, cwd="/", timeout=timeout, env={**self._client(), **self.environment})
 
     def start_daemon(self) -> None:
         """Start the daemon, which finds its domains again, and return when it answers."""
         if self.running:
             return
-        command = [os.fspath(self.software.root / "usr/sbin/libvirtd")]
         self._pid = self._kept().start(
-            command,
+            self.software.command("usr/sbin/libvirtd"),
             self.folder / "libvirtd.log",
             cwd=os.fspath(self.software.data),
             env=self._own(),
@@ -198,19 +196,18 @@ class Daemon:
         self.start_daemon()
 
     def emulator(self, qemu: binaries.Qemu | None = None) -> pathlib.Path:
-        """Return what a domain is to have as its emulator: the newest QEMU, or this one."""
-        newest = binaries.newest()
-        qemu = qemu or newest
+        """Return what a domain is to have as its emulator: the default QEMU, or this one."""
+        default = binaries.default()
+        qemu = qemu or default
         version = ".".join(str(number) for number in qemu.version)
-        path = self.folder / "bin" / ("qemu-system-x86_64" if qemu == newest else f"qemu-{version}")
+        path = self.folder / "bin" / ("qemu-system-x86_64" if qemu == default else f"qemu-{version}")
         if not path.exists():
             own = binaries.secluded(qemu)
             if own.root:
                 root = self.lend(own.root)
                 own = binaries.Qemu(root / own.path.relative_to(own.root), own.version, root)
-            ways = [(key, own.environment[key]) for key in ("LD_LIBRARY_PATH", "QEMU_MODULE_DIR") if own.root]
             script = EMULATOR.format(
-                environment="\n".join(f"export {key}={shlex.quote(value)}" for key, value in ways),
+                environment="\n".join(f"export {key}={shlex.quote(value)}" for key, value in own.variables.items()),
                 command=shlex.join(own.command),
                 guest=shlex.join(["-cpu", MACHINES["x86_64"][1], *KNOWN_HYPERVISOR]),
                 folder=self.folder / "guests",
@@ -245,7 +242,7 @@ class Daemon:
         identity = settings.with_name("libvirtd.conf")
         identity.write_text(f'host_uuid = "{uuid.uuid4()}"\n', encoding="utf-8")
         nobody.give(*(self.folder / name for name in OWN), settings.parent, settings, identity)
-        self.software = Software(self.lend(software(self.backports).root))
+        self.software = Software(self.lend(software(self.release).root))
         self.emulator()
 
     def _client(self) -> dict[str, str]:
@@ -259,7 +256,7 @@ class Daemon:
             # With the host's QEMUs in reach, libvirt would ask each of them what it can do.
             "PATH": os.fspath(self.folder / "bin"),
             "XDG_RUNTIME_DIR": os.fspath(self.folder / "run"),
-            "LD_LIBRARY_PATH": os.fspath(self.software.libraries),
+            **self.software.tree.environment,
             "LIBVIRT_DRIVER_DIR": os.fspath(self.software.libraries / "libvirt/connection-driver"),
         }
 

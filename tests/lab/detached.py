@@ -15,7 +15,7 @@ import shutil
 import signal
 import typing as t
 
-from . import LabError, processes
+from . import LabError, packages, processes
 from .daemon import Daemon
 from .domains import LibvirtGuest
 from .guest import Guest
@@ -78,7 +78,7 @@ def _refuse_second(workdir: pathlib.Path) -> None:
             raise LabError(f"a guest is running in {workdir}: stop it first")
 
 
-def start_libvirtd(workdir: pathlib.Path, backports: bool = False) -> dict[str, t.Any]:
+def start_libvirtd(workdir: pathlib.Path, release: str = packages.DISTRIBUTION) -> dict[str, t.Any]:
     """Start a libvirtd that stays, and return how to reach it."""
     workdir.mkdir(parents=True, exist_ok=True)
     with _alone(workdir), contextlib.ExitStack() as undo:
@@ -86,7 +86,7 @@ def start_libvirtd(workdir: pathlib.Path, backports: bool = False) -> dict[str, 
             state = _libvirtd(workdir)
             if processes.started(state["keeper"]) == state["keeper_started"]:
                 raise LabError(f"a libvirtd is running in {workdir}: stop it first")
-        daemon = undo.enter_context(Daemon(backports))
+        daemon = undo.enter_context(Daemon(release))
         state = daemon.state
         (workdir / LIBVIRTD).write_text(json.dumps(state, indent=1), encoding="utf-8")
         daemon.stay()

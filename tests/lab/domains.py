@@ -13,7 +13,7 @@ import time
 import typing as t
 import uuid as uuids
 
-from . import LabError, binaries, processes
+from . import LabError, binaries, packages, processes
 from .contact import Contact, Died
 from .daemon import Daemon
 from .eyes import Monitor
@@ -36,7 +36,7 @@ class LibvirtGuest(Contact):
         name: str = "lab",
         uuid: str | None = None,
         machine: str = "q35",
-        qemu: binaries.Qemu | None = None,
+        qemu: binaries.Qemu | str | None = None,
         memory: int = 256,
         boot: bool = True,
         start: bool = True,
@@ -46,8 +46,9 @@ class LibvirtGuest(Contact):
         as_kvm: bool = False,
         append: str = "",
         rest: str = "",
+        linux: str = packages.DISTRIBUTION,
     ) -> None:
-        """Describe a domain; `rest` is more of its XML, such as `<cputune>`.
+        """Describe a domain; `rest` is more of its XML, such as `<cputune>`, `qemu` and `linux` as those of a guest.
 
         Under TCG, libvirt never learns that a vCPU was unplugged, and gives up after 5 seconds, unless `as_kvm` lets
         QEMU say so as it does with KVM.
@@ -56,7 +57,7 @@ class LibvirtGuest(Contact):
         self.daemon = daemon
         self.name = name
         self.uuid = uuid or str(uuids.uuid4())
-        self.qemu = qemu or binaries.newest()
+        self.qemu = binaries.resolve(qemu)
         self.transient = transient
         self.speaks = boot and start and not paused
         folder = daemon.folder / "guests"
@@ -71,7 +72,7 @@ class LibvirtGuest(Contact):
         self._seen = 0
         kernel = ""
         if boot:
-            files = image()
+            files = image(release=linux)
             kernel = (
                 f"<kernel>{daemon.lend(files.kernel)}</kernel><initrd>{daemon.lend(files.initramfs)}</initrd>"
                 f"<cmdline>console=ttyS0 {append}</cmdline>"

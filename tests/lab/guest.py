@@ -15,7 +15,7 @@ import tempfile
 import time
 import typing as t
 
-from . import LabError, binaries
+from . import LabError, binaries, packages
 from .contact import Contact, Died
 from .image import image
 
@@ -58,7 +58,7 @@ class Guest(Contact):
         numa: Nodes = (),
         machine: str | None = None,
         cpu: str | None = None,
-        qemu: binaries.Qemu | None = None,
+        qemu: binaries.Qemu | str | None = None,
         memory: int = 256,
         boot: bool = True,
         paused: bool = False,
@@ -71,11 +71,13 @@ class Guest(Contact):
         arch: str = "x86_64",
         accel: str = TCG,
         serial_socket: bool = False,
+        linux: str = packages.DISTRIBUTION,
     ) -> None:
+        """Describe a guest; `qemu` is one, or the release whose it is, `linux` the release whose kernel boots."""
         super().__init__()
         self.workdir = pathlib.Path(workdir).absolute()
         self.workdir.mkdir(parents=True, exist_ok=True)
-        self.qemu = qemu or binaries.newest(arch)
+        self.qemu = binaries.resolve(qemu, arch)
         self.log = self.workdir / "qemu.log"
         self.console = self.workdir / "console.log"
         self.tcp_monitor: str | None = None
@@ -114,7 +116,7 @@ class Guest(Contact):
             self.command += ["-chardev", "socket,id=tcp,host=127.0.0.1,port=0,server=on,wait=off"]
             self.command += ["-mon", "chardev=tcp,mode=control"]
         if boot:
-            files = image(arch)
+            files = image(arch, linux)
             self.command += ["-kernel", os.fspath(files.kernel), "-initrd", os.fspath(files.initramfs)]
             self.command += ["-append", f"console={terminal} {append}".strip()]
             if arch == "x86_64" and transport == "pci":

@@ -24,7 +24,9 @@ INIT = pathlib.Path(__file__).with_name("init")
 MODULES = ("virtio_pci", "virtio_console")
 TOOLS = ("busybox-static", "qemu-guest-agent", "util-linux")
 PROGRAMS = ("usr/sbin/qemu-ga", "usr/bin/chrt")
-LIBRARIES = r"(?!libperl)lib(?!.*-perl$).*"
+LIBRARIES = rf"{packages.LIBRARIES}|{packages.C_LIBRARY}"
+# Which of its packages hold the kernel and its modules differs from release to release.
+KERNEL_PARTS = r"linux-.*"
 DEBIAN_ARCH = {"x86_64": "amd64", "ppc64": "ppc64el"}
 KERNELS = {
     ("debian", "x86_64"): "linux-image-cloud-amd64",
@@ -42,17 +44,20 @@ class Image:
     initramfs: pathlib.Path
 
 
-def image(arch: str = "x86_64") -> Image:
-    """Return the image for an architecture of guests, building it the first time."""
+def image(arch: str = "x86_64", release: str = packages.DISTRIBUTION, again: bool = False) -> Image:
+    """Return the image for an architecture of guests, of a release's packages, building it the first time.
+
+    `again` looks for newer packages first.
+    """
     with packages.locked(f"image-{arch}"):
-        archive = packages.Archive(DEBIAN_ARCH[arch])
-        kernel = archive.fetch([KERNELS[packages.os_release()["ID"], arch]], accept=r"linux-(image|modules)-.*")
-        tools = archive.fetch(TOOLS, accept=LIBRARIES)
+        archive = packages.Archive(DEBIAN_ARCH[arch], release)
+        kernel = archive.fetch([KERNELS[packages.os_release()["ID"], arch]], KERNEL_PARTS, again)
+        tools = archive.fetch(TOOLS, LIBRARIES, again)
         parts = [deb.name for deb in kernel + tools]
         recipe = hashlib.sha256(json.dumps(parts).encode() + INIT.read_bytes() + pathlib.Path(__file__).read_bytes())
         target = cache() / "images" / f"{arch}-{recipe.hexdigest()[:16]}"
         if not target.exists():
-            print(f"building the image of {arch} guests", flush=True)
+            print(f"building the image of {arch} guests of {release}", flush=True)
             with packages.appearing(target) as folder:
                 _build(folder, kernel, tools)
                 (folder / "packages.json").write_text(json.dumps(parts, indent=1), encoding="utf-8")
@@ -64,7 +69,7 @@ def _build(folder: pathlib.Path, kernel: list[pathlib.Path], tools: list[pathlib
         root = pathlib.Path(scratch)
         packages.unpack(kernel, root / "kernel")
         packages.unpack(tools, root / "tools")
-        shutil.copy(_one(root / "kernel", "boot/vmlinu[xz]-*"), folder / "vmlinuz")
+        shutil.copy(kernel_in(root / "kernel"), folder / "vmlinuz")
         tree = _Tree()
         tree.add("init", INIT.read_bytes(), executable=True)
         tree.add("bin/busybox", _one(root / "tools", "*bin/busybox", "usr/bin/busybox").read_bytes(), executable=True)
@@ -74,10 +79,16 @@ def _build(folder: pathlib.Path, kernel: list[pathlib.Path], tools: list[pathlib
         (folder / "initramfs").write_bytes(gzip.compress(tree.cpio(), mtime=0))
 
 
+def kernel_in(root: pathlib.Path) -> pathlib.Path:
+    """Return the kernel among unpacked packages: in boot/, or since Debian 14 beside its modules."""
+    return _one(root, "**/vmlinu[xz]*")
+
+
 def _one(root: pathlib.Path, *patterns: str) -> pathlib.Path:
     for pattern in patterns:
         for path in sorted(root.glob(pattern)):
-            return path
+            if path.is_file():
+                return path
     raise LabError(f"the packages have no {' or '.join(patterns)}")
 
 

@@ -17,9 +17,9 @@ DEVICE = "/dev/kvm"
 
 
 @functools.cache
-def kvm_problem(qemu: binaries.Qemu | None = None) -> str | None:
+def kvm_problem(qemu: binaries.Qemu | str | None = None) -> str | None:
     """Return why an OSPM guest does not work under KVM here; None if it boots and runs code on a plugged vCPU."""
-    qemu = qemu or binaries.newest()
+    qemu = binaries.resolve(qemu)
     if not os.path.exists(DEVICE):
         return f"there is no {DEVICE}"
     if not os.access(DEVICE, os.R_OK | os.W_OK):
@@ -38,12 +38,12 @@ def kvm_problem(qemu: binaries.Qemu | None = None) -> str | None:
     return None
 
 
-def kvm_works(qemu: binaries.Qemu | None = None) -> bool:
+def kvm_works(qemu: binaries.Qemu | str | None = None) -> bool:
     """Whether OSPM guests work under KVM here."""
     return kvm_problem(qemu) is None
 
 
-def accelerator(qemu: binaries.Qemu | None = None) -> str:
+def accelerator(qemu: binaries.Qemu | str | None = None) -> str:
     """Return what OSPM guests run under here: `kvm`, else `tcg`."""
     return "kvm" if kvm_works(qemu) else "tcg"
 
@@ -56,4 +56,4 @@ def summary() -> str:
         return f"KVM: not tried yet, {error}"
     if problem:
         return f"KVM: NOT USED, {problem}. All guests run under TCG."
-    return f"KVM: WORKS HERE, with {binaries.newest()}. OSPM guests run under KVM, Linux guests under TCG."
+    return f"KVM: WORKS HERE, with {binaries.default()}. OSPM guests run under KVM, Linux guests under TCG."

@@ -20,8 +20,8 @@ from .software import Software, software
 class Libvirt:
     """A libvirt of the distribution, with a folder of its own, as a ``with`` block."""
 
-    def __init__(self, backports: bool = False) -> None:
-        self._backports = backports
+    def __init__(self, release: str = packages.DISTRIBUTION) -> None:
+        self._release = release
         self.folder = pathlib.Path()
         self._software = Software(self.folder)
 
@@ -34,7 +34,7 @@ class Libvirt:
                 folder = self.folder / name
                 folder.mkdir(mode=0o700)
                 nobody.give(folder)
-            self._software = Software(nobody.lend(software(self._backports).root, self.folder))
+            self._software = Software(nobody.lend(software(self._release).root, self.folder))
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -81,8 +81,8 @@ class Libvirt:
     def virsh(self, *words: str, connect: bool = True) -> str:
         """Run virsh and return all that it said."""
         uri = ["-c", f"qemu:///embed?root={self.folder / 'root'}"] if connect else []
-        virsh = os.fspath(self._software.root / "usr/bin/virsh")
-        command = ["sh", "-c", '"$@" 2>&1; true', "sh", virsh, *uri, *words]
+        virsh = self._software.command("usr/bin/virsh")
+        command = ["sh", "-c", '"$@" 2>&1; true', "sh", *virsh, *uri, *words]
         return packages.run(
             command,
             cwd=self._software.data,
@@ -92,7 +92,7 @@ class Libvirt:
                 "LC_ALL": "C.UTF-8",
                 "HOME": os.fspath(self.folder / "home"),
                 "XDG_RUNTIME_DIR": os.fspath(self.folder / "run"),
-                "LD_LIBRARY_PATH": os.fspath(self._software.libraries),
+                **self._software.tree.environment,
                 "LIBVIRT_DRIVER_DIR": os.fspath(self._software.libraries / "libvirt/connection-driver"),
             },
             **nobody.user(),

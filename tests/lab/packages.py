@@ -21,6 +21,13 @@ import typing as t
 
 from . import LabError, cache
 
+# The releases that packages are taken from: the distribution's own, its backports, and what Debian develops.
+DISTRIBUTION, BACKPORTS, NEWEST = RELEASES = ("distribution", "backports", "newest")
+# Libraries that programs link to. The C library and its loader are a pair, and programs bring theirs or use the host's.
+C_LIBRARY = "libc6"
+LIBRARIES = r"zlib1g|(?!libc6$|libperl)lib(?!.*-(perl|dev|doc)$).*"
+UNSTABLE = "unstable"
+
 
 @contextlib.contextmanager
 def locked(name: str) -> t.Iterator[None]:
@@ -97,48 +104,64 @@ def install(names: t.Iterable[str]) -> list[str]:
 
 
 class Archive:
-    """The distribution's packages for one architecture, with or without backports."""
+    """The packages of a release for one architecture, looked at by an apt whose state is in the cache."""
 
-    def __init__(self, arch: str | None = None, backports: bool = False) -> None:
+    def __init__(self, arch: str | None = None, release: str = DISTRIBUTION) -> None:
+        if release not in RELEASES:
+            raise LabError(f"there is no release {release}: give one of {', '.join(RELEASES)}")
         self.arch = arch or native()
-        self._backports = backports
-        self._folder = cache() / "apt" / (self.arch + ("-backports" if backports else ""))
+        self.release = release
+        self._folder = cache() / "apt" / (self.arch if release == DISTRIBUTION else f"{self.arch}-{release}")
         self._refreshed = False
 
-    def fetch(self, names: t.Sequence[str], accept: str = "", beside_installed: bool = False) -> list[pathlib.Path]:
-        """Download packages, and of their dependencies those whose names match `accept` all through.
+    def fetch(self, names: t.Sequence[str], accept: str = "", again: bool = False) -> list[pathlib.Path]:
+        """Download packages, and those of all their dependencies whose names match `accept`.
 
-        Dependencies are counted from nothing, or from what this machine has installed. The answer is remembered,
-        so that the same question never needs the network again.
+        What this machine has installed counts for nothing. The answer is remembered, so that the same question does
+        not need the network; asking `again` does, and falls back on what is remembered.
         """
         with locked(f"apt-{self._folder.name}"):
-            return self._fetch(names, accept, beside_installed)
+            remembered = self._remembered(names, accept)
+            if remembered and not again:
+                return remembered
+            try:
+                return self._fetch(names, accept)
+            except LabError as error:
+                if not remembered:
+                    raise
+                print(f"going on with the packages that are here: {error}", flush=True)
+                return remembered
 
-    def _fetch(self, names: t.Sequence[str], accept: str, beside_installed: bool) -> list[pathlib.Path]:
-        question = json.dumps([self.arch, self._backports, list(names), accept, beside_installed])
-        memory = self._folder / (hashlib.sha256(question.encode()).hexdigest()[:16] + ".json")
-        debs = self._folder / "debs"
-        if memory.exists():
-            files = [debs / name for name in json.loads(memory.read_text(encoding="utf-8"))]
-            if all(file.exists() for file in files):
-                return files
+    def _memory(self, names: t.Sequence[str], accept: str) -> pathlib.Path:
+        question = json.dumps([self.arch, self.release, list(names), accept])
+        return self._folder / (hashlib.sha256(question.encode()).hexdigest()[:16] + ".json")
+
+    def _remembered(self, names: t.Sequence[str], accept: str) -> list[pathlib.Path]:
+        memory = self._memory(names, accept)
+        if not memory.exists():
+            return []
+        files = [self._folder / "debs" / name for name in json.loads(memory.read_text(encoding="utf-8"))]
+        return files if all(file.exists() for file in files) else []
+
+    def _fetch(self, names: t.Sequence[str], accept: str) -> list[pathlib.Path]:
         self._refresh()
-        print(f"downloading {' '.join(names)} for {self.arch}", flush=True)
-        status = "/var/lib/dpkg/status" if beside_installed else os.fspath(self._folder / "nothing")
-        select = ["-t", os_release()["VERSION_CODENAME"] + "-backports"] if self._backports else []
-        listing = self._apt(
-            *select, "-o", f"Dir::State::status={status}", "--print-uris", "--no-install-recommends", "install", *names
-        )
+        print(f"downloading {' '.join(names)} for {self.arch} of {self.release}", flush=True)
+        select = ["-t", os_release()["VERSION_CODENAME"] + "-backports"] if self.release == BACKPORTS else []
+        listing = self._apt(*select, "--print-uris", "--no-install-recommends", "install", *names)
         wanted = []
         for _uri, file in re.findall(r"^'([^']+)' (\S+\.deb) ", listing, re.MULTILINE):
             name, version, _rest = file.split("_")
             if name in names or re.fullmatch(accept, name):
                 wanted.append((file, f"{name}={version.replace('%3a', ':')}"))
+        if not {file.split("_")[0] for file, _package in wanted}.issuperset(names):
+            raise LabError(f"apt finds no packages {' '.join(names)} for {self.arch} in the {self.release} release")
+        debs = self._folder / "debs"
         missing = [package for file, package in wanted if not (debs / file).exists()]
         if missing:
             self._apt(*select, "download", *missing, cwd=debs)
-        memory.write_text(json.dumps([file for file, package in wanted]), encoding="utf-8")
-        return [debs / file for file, package in wanted]
+        files = [file for file, _package in wanted]
+        self._memory(names, accept).write_text(json.dumps(files), encoding="utf-8")
+        return [debs / file for file in files]
 
     def _apt(self, *words: str, cwd: pathlib.Path | None = None) -> str:
         environment = {**os.environ, "APT_CONFIG": os.fspath(self._folder / "apt.conf"), "LC_ALL": "C.UTF-8"}
@@ -150,7 +173,8 @@ class Archive:
         for part in ("debs/partial", "lists/partial", "cache/archives/partial"):
             (self._folder / part).mkdir(parents=True, exist_ok=True)
         (self._folder / "nothing").touch()
-        (self._folder / "sources.list").write_text("".join(_sources(self.arch, self._backports)), encoding="utf-8")
+        sources = self._folder / "sources.list"
+        sources.write_text("".join(_sources(self.arch, self.release)), encoding="utf-8")
         # The system's proxies count here, its hooks and its other sources do not.
         keep = re.compile(r"Acquire::(?!IndexTargets)|Dir::Etc::netrc")
         settings = [line for line in run(["apt-config", "dump"]).splitlines() if keep.match(line)]
@@ -162,8 +186,9 @@ class Archive:
             ("Dir::Etc::main", "/dev/null"),
             ("Dir::Etc::parts", "/dev/null"),
             ("Dir::Etc::sourceparts", "/dev/null"),
-            ("Dir::Etc::sourcelist", os.fspath(self._folder / "sources.list")),
+            ("Dir::Etc::sourcelist", os.fspath(sources)),
             ("Dir::State::lists", os.fspath(self._folder / "lists")),
+            ("Dir::State::status", os.fspath(self._folder / "nothing")),
             ("Dir::Cache", os.fspath(self._folder / "cache")),
             ("Dir::Cache::pkgcache", ""),
             ("Dir::Cache::srcpkgcache", ""),
@@ -177,29 +202,52 @@ class Archive:
         self._refreshed = True
 
 
-def _sources(arch: str, backports: bool) -> t.Iterator[str]:
+def _sources(arch: str, release: str) -> t.Iterator[str]:
     """Write the lines of a sources.list, after the system's own mirrors."""
     distribution, codename = os_release()["ID"], os_release()["VERSION_CODENAME"]
-    keyring = pathlib.Path(f"/usr/share/keyrings/{distribution}-archive-keyring.gpg")
-    signed = f"[signed-by={keyring}] " if keyring.exists() else ""
-    components = "main" if distribution == "debian" else "main universe"
     targets = run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"])
     mirrors: dict[str, str] = {}
     for line in targets.splitlines():
-        uri, release = line.split()
-        if release in (codename, f"{codename}-updates", f"{codename}-security"):
-            mirrors[release] = uri
+        uri, suite = line.split()
+        if suite in (codename, f"{codename}-updates", f"{codename}-security"):
+            mirrors[suite] = uri
     if codename not in mirrors:
         raise LabError(f"apt knows no archive of {distribution} {codename}: add it to its sources, then apt-get update")
     if distribution == "ubuntu" and arch not in ("amd64", "i386"):
         raise LabError(f"Ubuntu's archive has no packages for {arch}: only Debian is prepared for such guests")
-    if backports:
+    if release == NEWEST:
+        if distribution != "debian":
+            raise LabError("the newest packages are Debian's, and this is not Debian")
+        # The lists of a mirror that lags behind are still the newest there are.
+        yield f"deb [signed-by={_newest_keyring()} check-valid-until=no] {mirrors[codename]} {UNSTABLE} main\n"
+        return
+    keyring = pathlib.Path(f"/usr/share/keyrings/{distribution}-archive-keyring.gpg")
+    signed = f"[signed-by={keyring}] " if keyring.exists() else ""
+    components = "main" if distribution == "debian" else "main universe"
+    if release == BACKPORTS:
         mirrors[f"{codename}-backports"] = mirrors[codename]
-    for release, uri in mirrors.items():
-        yield f"deb {signed}{uri} {release} {components}\n"
+    for suite, uri in mirrors.items():
+        yield f"deb {signed}{uri} {suite} {components}\n"
+
+
+def _newest_keyring() -> pathlib.Path:
+    """Return the keyring of the distribution's archive as it is there now: one installed long ago lacks newer keys."""
+    (package,) = Archive().fetch(["debian-archive-keyring"], again=True)
+    folder = cache() / "keyring" / package.stem
+    if not folder.exists():
+        with appearing(folder) as new:
+            unpack([package], new)
+    return folder / "usr/share/keyrings/debian-archive-keyring.gpg"
 
 
 def unpack(debs: t.Iterable[pathlib.Path], folder: pathlib.Path) -> None:
-    """Unpack packages into a folder, installing nothing."""
+    """Unpack packages into a folder, installing nothing; as on today's systems, /lib and the like are in /usr."""
+    for name in ("bin", "lib", "lib64", "sbin"):
+        (folder / "usr" / name).mkdir(parents=True, exist_ok=True)
+        if not (folder / name).exists():
+            (folder / name).symlink_to(f"usr/{name}")
     for deb in debs:
-        run(["dpkg-deb", "-x", deb, folder])
+        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as source:
+            run(["tar", "-xp", "--keep-directory-symlink", "-C", folder], stdin=source.stdout)
+        if source.returncode:
+            raise LabError(f"{deb} cannot be unpacked: dpkg-deb ended with {source.returncode}")

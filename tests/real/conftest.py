@@ -21,7 +21,7 @@ from lab.daemon import Daemon
 from lab.domains import LibvirtGuest
 from lab.guest import Guest
 from lab.ospm import OspmGuest
-from lab.software import versions
+from lab.software import releases
 
 Boot = Callable[..., Guest]
 BootOspm = Callable[..., OspmGuest]
@@ -100,20 +100,17 @@ def boot_ospm(tmp_path: Path) -> Iterator[BootOspm]:
         yield start
 
 
-@pytest.fixture(scope="session", params=["distribution", "backports"])
+@pytest.fixture(scope="session", params=releases())
 def daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
     """Run a libvirtd of our own, once for each version there is."""
-    backports = request.param == "backports"
-    if backports not in versions():
-        pytest.skip("the distribution's own libvirt is not old")
-    with Daemon(backports) as found:
+    with Daemon(request.param) as found:
         yield found
 
 
 @pytest.fixture(scope="session")
 def newest_daemon() -> Iterator[Daemon]:
     """Run the newest libvirtd there is."""
-    with Daemon(versions()[-1]) as found:
+    with Daemon(releases()[-1]) as found:
         yield found
 
 

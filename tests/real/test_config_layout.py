@@ -156,7 +156,7 @@ def starts(domain: Domain, enabled: set[int], qemu: binaries.Qemu) -> None:
 @examples(100)
 @given(x86_domains())
 def test_the_slots_of_pc_and_q35_are_foretold(domain: Domain) -> None:
-    agrees(domain, binaries.newest())
+    agrees(domain, binaries.default())
 
 
 @examples(25)
@@ -169,7 +169,7 @@ def test_the_distributions_qemu_has_the_same_slots(domain: Domain) -> None:
 @examples(50)
 @given(pseries_domains())
 def test_the_slots_of_pseries_are_foretold(domain: Domain) -> None:
-    agrees(domain, binaries.newest("ppc64"))
+    agrees(domain, binaries.default("ppc64"))
 
 
 @pytest.mark.parametrize("qemu", binaries.qemus(), ids=str)
@@ -212,7 +212,7 @@ def test_an_i686_guest_boots_sparse_on_either_binary(arch: str) -> None:
 @examples(60)
 @given(x86_domains(), st.data())
 def test_the_arguments_start_x86_with_just_the_vcpus_wished_for(domain: Domain, data: st.DataObject) -> None:
-    starts(domain, {0} | data.draw(st.sets(st.integers(0, domain.max_vcpus - 1))), binaries.newest())
+    starts(domain, {0} | data.draw(st.sets(st.integers(0, domain.max_vcpus - 1))), binaries.default())
 
 
 @needs_ppc64
@@ -221,7 +221,7 @@ def test_the_arguments_start_x86_with_just_the_vcpus_wished_for(domain: Domain, 
 def test_the_arguments_start_pseries_with_just_the_cores_wished_for(domain: Domain, data: st.DataObject) -> None:
     cores = [entity.vcpus for entity in foretold(domain).layout.entities]
     wished = {0} | data.draw(st.sets(st.integers(0, len(cores) - 1)))
-    starts(domain, {vcpu for core in wished for vcpu in cores[core]}, binaries.newest("ppc64"))
+    starts(domain, {vcpu for core in wished for vcpu in cores[core]}, binaries.default("ppc64"))
 
 
 ALL_OF_NUMA = """\

@@ -21,7 +21,7 @@ import yaml
 
 from lab import eyes
 from lab.daemon import Daemon
-from lab.software import bindings, versions
+from lab.software import bindings, releases
 
 from .conftest import TWO_CELLS, TWO_NODES, Boot, Domains
 from .tasks import COLLECTIONS, PATIENCE
@@ -149,7 +149,7 @@ def members(found: Mapping[str, Any]) -> dict[str, list[str]]:
 @pytest.fixture
 def daemon_here(newest_daemon: Daemon) -> Daemon:
     """A libvirtd whose bindings fit the Python of these tests, which is the controller's."""
-    if not bindings(versions()[-1]):
+    if not bindings(releases()[-1]):
         pytest.skip("libvirt's bindings are for another Python than the controller's")
     return newest_daemon
 

@@ -131,7 +131,7 @@ def test_a_migrated_guest_has_the_same_vcpus_and_takes_and_gives_others(newest_d
     # Out of sequence: only libvirts that know of this take such a guest.
     Vcpu(guest).converges([0, 1, 6], **enable("6"))
     Vcpu(guest).converges([0, 1, 3, 6], **enable("3"))
-    with Daemon(guest.daemon.backports) as destination:
+    with Daemon(guest.daemon.release) as destination:
         there = LibvirtGuest(destination, name=guest.name, uuid=guest.uuid)
         live, persistent = (guest.file.with_suffix(suffix) for suffix in (".live", ".persistent"))
         for path, xml in ((live, guest.virsh("dumpxml", "--migratable")), (persistent, guest.xml(inactive=True))):

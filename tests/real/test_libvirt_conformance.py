@@ -18,9 +18,9 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.ed
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_config
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
-from lab import packages
 from lab.binaries import distribution
 from lab.libvirtd import Libvirt
+from lab.software import releases
 
 TURNS = 60
 
@@ -36,11 +36,9 @@ BEGINNINGS = {
 }
 
 
-@pytest.fixture(scope="module", params=["distribution", "backports"])
+@pytest.fixture(scope="module", params=releases())
 def libvirt(request: pytest.FixtureRequest) -> Iterator[Libvirt]:
-    if request.param == "backports" and packages.os_release()["VERSION_CODENAME"] != "bookworm":
-        pytest.skip("the distribution's own libvirt is not old")
-    with Libvirt(backports=request.param == "backports") as found:
+    with Libvirt(request.param) as found:
         print(f"libvirt {found.version}")
         yield found
 

@@ -229,7 +229,7 @@ def test_a_guest_in_its_firmware_is_not_ready(domain: Domains) -> None:
 def test_a_guest_that_migrates_keeps_its_vcpus(domain: Domains) -> None:
     guest = domain(vcpus=HOTPLUGGABLE)
     assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 5]
-    with Daemon(guest.daemon.backports) as destination:
+    with Daemon(guest.daemon.release) as destination:
 
         def migrate() -> None:
             with contextlib.suppress(LabError):

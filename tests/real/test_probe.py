@@ -147,7 +147,7 @@ def test_it_knows_what_an_alias_of_a_pseries_model_is(tmp_path: Path) -> None:
         topology={"sockets": 2, "cores": 1, "threads": 4},
         cells=(Cell(0, frozenset(range(4, 8)), KIB), Cell(1, frozenset(range(4)), KIB)),
     )
-    answer = ask(emulator(tmp_path / "q", binaries.newest("ppc64")), domain)
+    answer = ask(emulator(tmp_path / "q", binaries.default("ppc64")), domain)
     foretold = layout_of_domain(domain)
     assert foretold is not None
     assert answer.layout == foretold.layout
@@ -165,12 +165,12 @@ def test_a_machine_without_hotplug_is_told(tmp_path: Path, qemu: binaries.Qemu) 
 
 def test_a_model_that_needs_kvm_is_not_needed_for_the_slots(tmp_path: Path) -> None:
     domain = Domain(max_vcpus=2, enabled=frozenset([0]), arch="x86_64", machine="q35", cpu_mode="host-passthrough")
-    assert ask(emulator(tmp_path / "q", binaries.newest()), domain) == layout_of_domain(domain)
+    assert ask(emulator(tmp_path / "q", binaries.default()), domain) == layout_of_domain(domain)
 
 
 def test_the_same_question_starts_no_second_qemu(tmp_path: Path, cache: Path) -> None:
     folder = tmp_path / "q"
-    binary = emulator(folder, binaries.newest())
+    binary = emulator(folder, binaries.default())
     first = ask(binary, FOUR)
     assert ask(binary, FOUR) == first
     assert len(starts(folder)) == 1
@@ -191,7 +191,7 @@ def damaged(text: str) -> list[str]:
 
 def test_a_damaged_cache_is_not_believed(tmp_path: Path, cache: Path) -> None:
     folder = tmp_path / "q"
-    binary = emulator(folder, binaries.newest())
+    binary = emulator(folder, binaries.default())
     expected = ask(binary, FOUR)
     (file,) = cache.iterdir()
     for text in damaged(file.read_text()):
@@ -203,7 +203,7 @@ def test_a_damaged_cache_is_not_believed(tmp_path: Path, cache: Path) -> None:
 
 def test_what_others_could_have_written_is_not_believed(tmp_path: Path, cache: Path) -> None:
     folder = tmp_path / "q"
-    binary = emulator(folder, binaries.newest())
+    binary = emulator(folder, binaries.default())
     ask(binary, FOUR)
     (file,) = cache.iterdir()
     file.chmod(0o666)
@@ -223,7 +223,7 @@ def test_what_others_could_have_written_is_not_believed(tmp_path: Path, cache: P
 def test_no_place_for_a_cache_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    binary = emulator(tmp_path / "q", binaries.newest())
+    binary = emulator(tmp_path / "q", binaries.default())
     assert ask(binary, FOUR) == ask(binary, FOUR)
     assert len(starts(tmp_path / "q")) == 2
 
@@ -235,7 +235,7 @@ def test_no_qemu_is_named_with_the_option_that_helps() -> None:
 
 
 def test_what_qemu_refuses_is_quoted(tmp_path: Path, cache: Path) -> None:
-    binary = emulator(tmp_path / "q", binaries.newest())
+    binary = emulator(tmp_path / "q", binaries.default())
     options: Any = {"max_vcpus": 2, "enabled": frozenset([0]), "arch": "x86_64"}
     error = refusal(binary, Domain(**options, machine="pc-q35-99.9"))
     assert (error.code, 'unsupported machine type: "pc-q35-99.9"' in error.msg) == (CONFIG_INVALID, True)
@@ -246,7 +246,7 @@ def test_what_qemu_refuses_is_quoted(tmp_path: Path, cache: Path) -> None:
 
 @pytest.mark.parametrize("word", ["q35,dumpdtb=/tmp/x", "q35 -daemonize", "", "q35\n"])
 def test_a_name_cannot_smuggle_in_an_option(tmp_path: Path, word: str) -> None:
-    binary = emulator(tmp_path / "q", binaries.newest())
+    binary = emulator(tmp_path / "q", binaries.default())
     for names in ({"machine": word}, {"machine": "q35", "cpu_model": word}):
         domain = Domain(max_vcpus=2, enabled=frozenset([0]), arch="x86_64", **names)
         assert refusal(binary, domain).code == CONFIG_INVALID
@@ -323,7 +323,7 @@ def test_a_module_that_is_killed_leaves_no_qemu(tmp_path: Path, number: signal.S
     # A real QEMU that never gets to its monitor, since it waits for a client of its own first.
     folder = tmp_path / "q"
     folder.mkdir()
-    qemu = binaries.newest()
+    qemu = binaries.default()
     settings = [f"{key}={qemu.environment[key]}" for key in ("LD_LIBRARY_PATH", "QEMU_MODULE_DIR") if qemu.root]
     wait = ["-chardev", f"socket,id=never,path={folder}/never,server=on,wait=on"]
     binary = script(

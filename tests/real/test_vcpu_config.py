@@ -103,7 +103,7 @@ def test_a_node_without_memory_takes_vcpus_only_by_force(domain_xml: Path) -> No
 
 def test_a_machine_that_cannot_be_foretold_is_asked_of_a_qemu_unless_that_is_forbidden(domain_xml: Path) -> None:
     domain_xml.write_text(DOMAIN, encoding="utf-8")
-    qemu = binaries.newest()
+    qemu = binaries.default()
     emulator = domain_xml.parent / "qemu"
     arguments = " ".join(shlex.quote(word) for word in qemu.command)
     libraries = qemu.environment.get("LD_LIBRARY_PATH", "")
