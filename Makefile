@@ -19,7 +19,7 @@ export ANSIBLE_HOME := $(CACHE)/ansible
 export ANSIBLE_COLLECTIONS_PATH := $(CACHE)/collections
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
 
-.PHONY: help demo test lint sanity unit real molecule bench matrix shipped format clean
+.PHONY: help demo test lint sanity unit real molecule bench matrix coverage shipped format clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -53,6 +53,11 @@ bench: $(READY) ## Measure the modules against ansible.builtin.ping, raw QMP and
 
 matrix: $(READY) ## Run the unit tests on each Python 3.9 to 3.13 found, with the oldest and newest ansible-core
 	@$(NOX) --session matrix
+
+coverage: $(READY) ## Print the branch coverage of plugins/ by the unit tests and by the real tests
+	@$(LAB) prepare --ppc64 --libvirt
+	@$(PY) tests/measure.py unit
+	@$(PY) tests/measure.py real
 
 shipped: $(READY) ## Show how many files and bytes Ansible ships for each module
 	@$(PY) tests/shipped.py

@@ -19,7 +19,7 @@ from typing import Any
 
 from lab.daemon import Daemon
 
-from .tasks import COLLECTIONS
+from .tasks import COLLECTIONS, python_path
 
 # What a playbook may take besides its guests, on a loaded machine.
 PATIENCE = 240
@@ -87,6 +87,7 @@ class Hypervisors:
         environment = {
             **os.environ,
             **self.environment,
+            **python_path(self.environment),
             "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_LOCALHOST_WARNING": "0",

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def run_task(
     environment = {
         **os.environ,
         **libraries,
+        **python_path(libraries),
         "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_LOCALHOST_WARNING": "0",
@@ -74,6 +76,12 @@ def run_task(
     result.warnings = " ".join((done.stdout[: found.start()] + done.stderr).split())
     assert "Traceback" not in done.stdout + done.stderr
     return result
+
+
+def python_path(libraries: Mapping[str, str]) -> dict[str, str]:
+    """Return a module's PYTHONPATH: the one of its libraries, and that of this process, where its coverage is from."""
+    paths = [path for path in (libraries.get("PYTHONPATH"), os.environ.get("PYTHONPATH")) if path]
+    return {"PYTHONPATH": ":".join(paths)} if paths else {}
 
 
 def wait_online(guest: Contact, count: int, timeout: float = 30) -> None:
