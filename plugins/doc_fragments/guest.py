@@ -39,8 +39,8 @@ options:
         or C(-qmp tcp:HOST:PORT,server=on,wait=off).
       - A path, or C(HOST:PORT); write IPv6 addresses as C([ADDRESS]:PORT).
       - QEMU serves one client at a time on each monitor. Give it one of its own for this collection.
-      - When O(domain_xml) is given too and nobody listens at the monitor, the guest is taken to be shut off, with a
-        warning.
+      - When O(domain_xml) is given too and no process listens at the monitor, the guest is taken to be shut off, with a
+        warning; where a process shows that its QEMU runs nevertheless, the task fails.
     type: str
   agent_socket:
     description:

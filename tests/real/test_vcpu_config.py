@@ -154,6 +154,18 @@ def test_the_config_of_another_guest_is_refused_and_named(boot: Boot, domain_xml
         assert domain_xml.read_text(encoding="utf-8") == xml
 
 
+def test_a_running_guest_whose_socket_was_removed_is_not_changed_as_one_that_is_shut_off(
+    boot: Boot, domain_xml: Path
+) -> None:
+    guest = boot(**TWO_NODES, boot=False, paused=True)
+    Path(guest.qmp_socket).unlink()
+    vcpu = Vcpu(guest, domain_xml)
+    refused = vcpu.refuses("monitor_unreachable", count=4)
+    assert "the guest still runs" in refused["msg"]
+    assert domain_xml.read_text(encoding="utf-8") == DOMAIN
+    assert shut_off(domain_xml, check=True, count=4)["changed"], "the file alone is the next boot's"
+
+
 def test_live_and_config_converge_on_the_same_vcpus_and_drift_is_mended(boot: Boot, domain_xml: Path) -> None:
     guest = boot(**TWO_NODES)
     vcpu = Vcpu(guest, domain_xml)

@@ -5,11 +5,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError, NoListener
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    CONFLICTING_REQUEST,
+    MONITOR_UNREACHABLE,
+    HotplugError,
+    NoListener,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import LONGEST_REPLY_SECONDS
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports, Source
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import Machine
@@ -150,10 +156,27 @@ def _opener(address: str, timeout: float) -> OpenMachine:
         from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.machine import QmpMachine
 
         machine = QmpMachine(address, timeout)
-        await machine.connect()
+        try:
+            await machine.connect()
+        except NoListener as error:
+            await _refuse_hidden_qemu(address, error)
+            raise
         return machine
 
     return open_machine
+
+
+async def _refuse_hidden_qemu(address: str, error: NoListener) -> None:
+    """Fail where a guest runs whose monitor cannot be reached: its config would be changed as of one that does not."""
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.signs import sign_of_qemu
+
+    sign = await asyncio.to_thread(sign_of_qemu, address)
+    if sign is not None:
+        raise HotplugError(
+            MONITOR_UNREACHABLE,
+            f"the guest still runs, though its monitor at {address} cannot be reached: {sign}; end that QEMU, give it "
+            "another monitor and name that, or name domain_xml alone to change only the next boot",
+        ) from error
 
 
 def _agent_maker(address: str, timeout: float) -> MakeAgent:
