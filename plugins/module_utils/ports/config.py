@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The config port: what the engine asks of whatever holds a guest's config state."""
+"""The config port: what a run needs of the store of a guest's config state."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ConfigView(NamedTuple):
     """The config at one moment.
 
     ``facts`` are those of the guest while it is shut off, ``source`` is the name of what holds its config, and
-    ``warning`` is for the user. ``layout`` is that of the next boot; where it is None, ``layout_error`` says why.
+    ``warning`` is for the user. ``layout`` is that of the next boot; where it is None, ``layout_error`` is the reason.
     ``boot_arguments`` returns the arguments of QEMU that start the guest with a set of enabled vCPUs, none where they
     are unknown; it raises ``HotplugError`` (config_invalid) for a set that QEMU cannot start with.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which QEMU may be started for a domain: what a file names is run only where nobody else could have written it."""
+"""Which QEMU may be started for a domain: what a file names is run only where no other user can write it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _writers_of(path: str) -> Iterator[str]:
     found = os.lstat(path)
     if found.st_uid not in (0, os.geteuid()):
         yield f"{printable(path)} belongs to another user (uid {found.st_uid})"
-    # A link has no mode of its own. In a sticky folder nobody can replace what belongs to another user.
+    # A link has no mode of its own. In a sticky folder no user can replace another user's file.
     sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
     if not stat.S_ISLNK(found.st_mode) and not sticky:
         # The mode's group bits are also the most that an access control list grants to anybody.

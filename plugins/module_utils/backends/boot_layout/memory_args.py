@@ -89,14 +89,14 @@ def _mebibytes(domain: Domain, kibibytes: int) -> int:
 
 
 def _room(domain: Domain) -> str:
-    """What ``-m`` says of memory to be plugged."""
+    """What ``-m`` has for memory to be plugged."""
     if not domain.memory_slots:
         return ""
     return f",slots={domain.memory_slots},maxmem={_mebibytes(domain, domain.max_memory)}M"
 
 
 def _distances(domain: Domain) -> Iterator[str]:
-    """All distances, if the XML gives any: one way is as far as the other unless it says otherwise."""
+    """All distances, if the XML gives any: one way is as far as the other unless both are given."""
     if not any(cell.distances for cell in domain.cells):
         return
     for source in domain.cells:

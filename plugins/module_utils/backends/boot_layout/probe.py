@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask a throw-away QEMU for the CPU slots of a domain that nobody can foretell, and leave nothing of it behind."""
+"""Start a temporary QEMU for the CPU slots of a domain where they cannot be derived, and leave nothing of it behind."""
 
 from __future__ import annotations
 
@@ -69,15 +69,15 @@ _LONGEST_SOCKET_PATH = 107
 _POLL_SECONDS = 0.01
 _MOST_REFUSALS = 5
 _ENDING_SECONDS = 1.0
-_WORDS_KEPT = 4096
+_OUTPUT_KEPT = 4096
 
-_QUESTION = "query-hotpluggable-cpus"
+_COMMAND = "query-hotpluggable-cpus"
 
 
 async def probe(binary: str, domain: Domain, timeout: float) -> ConfigLayout:
-    """Return the slots that ``binary`` gives ``domain``, from the cache where it was asked before.
+    """Return the slots that ``binary`` gives ``domain``, from the cache where it was probed before.
 
-    A machine without CPU hotplug is no error, but a layout that says so. Raises ``HotplugError``: backend_missing
+    A machine without CPU hotplug is no error. Raises ``HotplugError``: backend_missing
     where ``binary`` is no QEMU that answers within ``timeout`` seconds, config_invalid where it refuses the domain.
     """
     check_machine(domain)
@@ -87,7 +87,7 @@ async def probe(binary: str, domain: Domain, timeout: float) -> ConfigLayout:
     for known in probe_cache.recall(key):
         with contextlib.suppress(HotplugError):
             return _read(domain, known)
-    reply = await _ask(path, arguments, timeout)
+    reply = await _run(path, arguments, timeout)
     layout = _read(domain, reply)
     probe_cache.keep(key, reply)
     return layout
@@ -100,11 +100,11 @@ def probe_arguments(domain: Domain) -> list[str]:
     """
     arguments = []
     model = _model(domain)
-    for option, word in (("-machine", domain.machine), ("-cpu", model)):
-        if word is not None:
-            if not WORD.fullmatch(word):
-                raise HotplugError(CONFIG_INVALID, f"{printable(word, 60)!r} is no valid name for {option}")
-            arguments += [option, word]
+    for option, name in (("-machine", domain.machine), ("-cpu", model)):
+        if name is not None:
+            if not WORD.fullmatch(name):
+                raise HotplugError(CONFIG_INVALID, f"{printable(name, 60)!r} is no valid name for {option}")
+            arguments += [option, name]
     pseries = machine_family(domain) == PSERIES
     arguments += ["-smp", smp_argument(domain, topology_of(domain)["threads"] if pseries else 1)]
     if domain.cells:
@@ -126,11 +126,11 @@ def _read(domain: Domain, reply: object) -> ConfigLayout:
         return fixed_layout(domain)
     slots = [slot._replace(qom_path=None) for slot in read_slots(reply)]
     if sum(len(slot.entity.vcpus) for slot in slots) != domain.max_vcpus:
-        raise invalid_reply(_QUESTION, reply)
+        raise invalid_reply(_COMMAND, reply)
     # With KVM, the default model of pseries and s390x may be another than here.
     has_default = domain.cpu_mode is None and machine_family(domain) in (X86, None)
-    told = _model(domain) is not None or has_default
-    if not told:
+    is_known = _model(domain) is not None or has_default
+    if not is_known:
         slots = [slot._replace(driver=driver_of(domain)) for slot in slots]
     return ConfigLayout(tuple(slots))
 
@@ -153,7 +153,7 @@ def _key(path: str, arguments: list[str]) -> str:
         raise _no_qemu(path, error.strerror or "it is gone") from error
 
 
-async def _ask(path: str, arguments: list[str], timeout: float) -> Any:
+async def _run(path: str, arguments: list[str], timeout: float) -> Any:
     with _private_folder() as folder:
         address = os.path.join(folder, "qmp")
         monitor = Monitor(address, timeout)
@@ -166,9 +166,9 @@ async def _ask(path: str, arguments: list[str], timeout: float) -> Any:
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
         )
-        words = asyncio.ensure_future(_last_words(process))
+        output = asyncio.ensure_future(_last_output(process))
         try:
-            return await asyncio.wait_for(_converse(process, address, monitor), timeout)
+            return await asyncio.wait_for(_query(process, address, monitor), timeout)
         except asyncio.TimeoutError:
             raise _no_qemu(path, f"it did not answer within {timeout:g} s") from None
         except HotplugError as error:
@@ -176,26 +176,26 @@ async def _ask(path: str, arguments: list[str], timeout: float) -> Any:
                 await asyncio.wait_for(process.wait(), _ENDING_SECONDS)
             if process.returncode is None:
                 raise _no_qemu(path, error.msg) from error
-            await asyncio.wait([words], timeout=_ENDING_SECONDS)
-            raise _ended(path, process.returncode, words.result() if words.done() else "") from error
+            await asyncio.wait([output], timeout=_ENDING_SECONDS)
+            raise _ended(path, process.returncode, output.result() if output.done() else "") from error
         finally:
             await _reap(process)
-            await asyncio.wait([words], timeout=_ENDING_SECONDS)
-            words.cancel()
+            await asyncio.wait([output], timeout=_ENDING_SECONDS)
+            output.cancel()
 
 
 def _tied(path: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), path] if sys.executable else [path]
 
 
-async def _converse(process: asyncio.subprocess.Process, address: str, monitor: Monitor) -> Any:
+async def _query(process: asyncio.subprocess.Process, address: str, monitor: Monitor) -> Any:
     try:
         await _connect(process, address, monitor)
-        return await monitor.execute(_QUESTION)
+        return await monitor.execute(_COMMAND)
     except CommandError as refusal:
         if classify(refusal.desc)[0] == HOTPLUG_UNSUPPORTED:
             return None
-        raise invalid_reply(_QUESTION, refusal.desc) from refusal
+        raise invalid_reply(_COMMAND, refusal.desc) from refusal
     finally:
         await monitor.close()
 
@@ -220,14 +220,14 @@ def _is_there(path: str) -> bool:
     return os.path.exists(path)
 
 
-async def _last_words(process: asyncio.subprocess.Process) -> str:
+async def _last_output(process: asyncio.subprocess.Process) -> str:
     """Read all that QEMU prints, however much, and return the end of it when it has ended."""
     kept = b""
     while process.stdout is not None:
-        chunk = await process.stdout.read(_WORDS_KEPT)
+        chunk = await process.stdout.read(_OUTPUT_KEPT)
         if not chunk:
             break
-        kept = (kept + chunk)[-_WORDS_KEPT:]
+        kept = (kept + chunk)[-_OUTPUT_KEPT:]
     return kept.decode(errors="replace")
 
 
@@ -257,11 +257,11 @@ def _no_qemu(path: str, why: str) -> HotplugError:
     )
 
 
-def _ended(path: str, status: int, words: str) -> HotplugError:
-    said = [line for line in words.splitlines() if line.strip() and "warning:" not in line]
-    if status <= 0 or status in _NOT_STARTED or not said:
-        return _no_qemu(path, f"it exited with status {status} ({printable(' '.join(said)) or 'and said nothing'})")
+def _ended(path: str, status: int, output: str) -> HotplugError:
+    lines = [line for line in output.splitlines() if line.strip() and "warning:" not in line]
+    if status <= 0 or status in _NOT_STARTED or not lines:
+        return _no_qemu(path, f"it exited with status {status} ({printable(' '.join(lines)) or 'and printed nothing'})")
     return HotplugError(
         CONFIG_INVALID,
-        f"{printable(path)} does not start with this machine and vCPUs: {printable(' '.join(said))}",
+        f"{printable(path)} does not start with this machine and vCPUs: {printable(' '.join(lines))}",
     )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Remember what a QEMU answered, in files that nobody else can write; where that fails, it is asked again."""
+"""Cache a QEMU's replies in files that only this user can write; without a cache, QEMU is probed again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 LONGEST_ANSWER = 16 * 1024 * 1024
-# To be raised when the same arguments are asked something else.
+# To be raised when the command that is sent changes.
 _FORMAT = 1
 
 

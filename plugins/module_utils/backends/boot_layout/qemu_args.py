@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def qemu_args(domain: Domain, config: ConfigLayout, enabled: Collection[int]) -> tuple[str, ...]:
-    """Return the arguments, none where they need a driver that ``config`` does not tell.
+    """Return the arguments, none where they need a driver that ``config`` does not know.
 
     Raises ``HotplugError`` (config_invalid) for vCPUs that QEMU cannot start with.
     """

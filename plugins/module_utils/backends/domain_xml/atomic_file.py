@@ -26,7 +26,7 @@ _NAME_LIMIT = 200
 _CREATING = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _ACCESS_LIST = "system.posix_acl_access"
-# What a file system or a user without the right says of attributes that decide on no access.
+# Errors of a file system, or for a user, without attributes that decide on no access.
 _DISPENSABLE = (errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENODATA, errno.EINVAL)
 
 
@@ -37,7 +37,7 @@ def replace(held: Held, data: bytes, backup: bool) -> str | None:
     config_invalid where it cannot be done, config_locked where the file was changed by something without a lock.
     """
     copy = None
-    with _said_of(held), contextlib.ExitStack() as leftovers:
+    with _reporting(held), contextlib.ExitStack() as leftovers:
         _remove_stale(held)
         temporary = _write(held, data, leftovers)
         if backup:
@@ -57,7 +57,7 @@ def replace(held: Held, data: bytes, backup: bool) -> str | None:
 
 
 @contextlib.contextmanager
-def _said_of(held: Held) -> Iterator[None]:
+def _reporting(held: Held) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -91,14 +91,14 @@ def _remove_stale(held: Held) -> None:
 
 
 def _write(held: Held, data: bytes, leftovers: contextlib.ExitStack) -> str:
-    """Write a file beside the held one, which looks like it, and return its name."""
+    """Write a file beside the held one, with its owner, mode and attributes, and return its name."""
     name = f"{_prefix(held)}{secrets.token_hex(6)}.tmp"
     descriptor = os.open(name, _CREATING, 0o600, dir_fd=held.folder)
     leftovers.callback(_remove, held, name)
     with open(descriptor, "wb") as handle:
         handle.write(data)
         handle.flush()
-        _dress(held, descriptor)
+        _make_alike(held, descriptor)
         os.fsync(descriptor)
     return name
 
@@ -134,7 +134,7 @@ def _free_name(held: Held) -> str:
         time.sleep(_POLL)
 
 
-def _dress(held: Held, descriptor: int) -> None:
+def _make_alike(held: Held, descriptor: int) -> None:
     """Give a new file the owner, group, access list, mode and other attributes (SELinux's) of the old one."""
     new = os.fstat(descriptor)
     if (new.st_uid, new.st_gid) != (held.status.st_uid, held.status.st_gid):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a domain's XML says of its vCPUs, in plain values: the words that reading, layout and arguments share."""
+"""A domain's config state in plain values, which reading, layout and arguments share."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ class Domain(NamedTuple):
     """A domain's config state.
 
     ``topology`` has sockets, dies, clusters, cores and threads, or is empty where the XML has none. ``memory`` is what
-    the guest boots with, ``max_memory`` what it can have with its ``memory_slots`` filled, in KiB and 0 if not said.
+    the guest boots with, ``max_memory`` what it can have with its ``memory_slots`` filled, in KiB and 0 if unknown.
     ``dialect`` is that of its ``<vcpus>`` element, or None without one. ``lines`` are those of the elements a message
     may name: ``vcpu``, ``vcpus``, ``topology``, ``numa``, ``maxMemory``. Everything by vCPU is keyed by its id.
-    ``agent`` is whether the guest's agent has its channel open, which the XML of a running domain tells.
+    ``agent`` is whether the guest's agent has its channel open, known from the XML of a running domain.
     """
 
     max_vcpus: int

@@ -55,7 +55,7 @@ def invalid(line: int | None, problem: str) -> HotplugError:
 def decode(data: bytes) -> XmlText:
     """Return the text of a file.
 
-    Raises config_invalid when it is empty, too long, or not in the encoding it says it is in.
+    Raises config_invalid when it is empty, too long, or not in the encoding it declares.
     """
     if len(data) > SIZE_LIMIT:
         raise invalid(None, f"it is longer than {SIZE_LIMIT} bytes, which no guest needs: is it the right file?")
@@ -79,7 +79,7 @@ def decode(data: bytes) -> XmlText:
 
 
 def _encoding(data: bytes) -> tuple[bytes, str, str | None]:
-    """Return the byte order mark, Python's name of the encoding, and the declared one where only that says it."""
+    """Return the byte order mark, Python's name of the encoding, and the declared one if it is needed."""
     if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, b"\0\0\0<", b"<\0\0\0")):
         raise invalid(1, "it is in UTF-32, which no XML parser has to read: save it in UTF-8")
     bom = next((mark for mark in _BOMS if data.startswith(mark)), b"")

@@ -100,7 +100,7 @@ def _caches(cell: _Element) -> Iterator[Cache]:
 
 
 def _one_of(element: _Element, name: str, values: tuple[str, ...]) -> str:
-    said = element.get(name)
-    if said not in values:
-        raise wrong(element, f"{name} is {printable(said, 40)!r}: write {', '.join(values)}")
-    return str(said)
+    value = element.get(name)
+    if value not in values:
+        raise wrong(element, f"{name} is {printable(value, 40)!r}: write {', '.join(values)}")
+    return str(value)

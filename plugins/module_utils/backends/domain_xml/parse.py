@@ -39,7 +39,7 @@ _DECLARATION = re.compile(r"^<\?xml\s[^>]*\?>")
 
 
 def read_domain(data: bytes) -> Domain:
-    """Return what the bytes of a domain's XML say.
+    """Return the domain in the bytes of its XML.
 
     Raises config_invalid when they cannot be used, ``MissingLibrary`` without lxml.
     """
@@ -82,7 +82,7 @@ def _parse(source: XmlText) -> _Element:
     try:
         return etree.fromstring(undeclared.encode(), parser)
     except etree.XMLSyntaxError as error:
-        raise invalid(error.lineno, f"it is not well-formed XML ({printable(error.msg)}): mend it") from None
+        raise invalid(error.lineno, f"it is not well-formed XML ({printable(error.msg)}): fix it") from None
 
 
 def _read(root: _Element) -> Domain:
@@ -129,7 +129,7 @@ def _read(root: _Element) -> Domain:
 
 
 def _numbers_of_vcpus(vcpu: _Element | None) -> tuple[int, int]:
-    """Return the maximum, and how many are enabled where no <vcpus> says which; without <vcpu> a guest has one."""
+    """Return the maximum, and how many are enabled where no <vcpus> lists them; without <vcpu> a guest has one."""
     if vcpu is None:
         return 1, 1
     max_vcpus = number(vcpu, vcpu.text, "the number in <vcpu>", 1, HIGHEST_ID + 1)
@@ -160,16 +160,16 @@ def _children(vcpus: _Element, max_vcpus: int) -> list[tuple[int, _Element]]:
 def _dialect(children: list[tuple[int, _Element]]) -> str | None:
     dialect = None
     for _vcpu_id, child in children:
-        spoken = [name for name, own in _OWN.items() if own.intersection(str(key) for key in child.attrib)]
-        if len(spoken) > 1 or (dialect and spoken and spoken != [dialect]):
+        used = [name for name, own in _OWN.items() if own.intersection(str(key) for key in child.attrib)]
+        if len(used) > 1 or (dialect and used and used != [dialect]):
             raise wrong(
                 child,
                 "<vcpus> mixes the RFC's attributes (state, cell, pin, scheduler) with libvirt's (enabled, "
                 "hotpluggable, order): keep to one of them in all of <vcpus>",
             )
-        if not spoken or _STATES[spoken[0]][0] not in child.attrib:
-            raise wrong(child, "it does not say whether the vCPU is enabled: add enabled='yes' or enabled='no'")
-        dialect = spoken[0]
+        if not used or _STATES[used[0]][0] not in child.attrib:
+            raise wrong(child, "it lacks the vCPU's state: add enabled='yes' or enabled='no'")
+        dialect = used[0]
     return dialect
 
 
@@ -179,24 +179,24 @@ def _state(child: _Element, dialect: str) -> bool:
 
 
 def _either(element: _Element, name: str, yes: str, no: str) -> bool:
-    said = element.get(name)
-    if said not in (yes, no):
-        raise wrong(element, f"{name} is {printable(said, 40)!r}: write {yes} or {no}")
-    return said == yes
+    value = element.get(name)
+    if value not in (yes, no):
+        raise wrong(element, f"{name} is {printable(value, 40)!r}: write {yes} or {no}")
+    return value == yes
 
 
 def _hotpluggable(
     children: list[tuple[int, _Element]], dialect: str | None, max_vcpus: int, enabled: frozenset[int]
 ) -> frozenset[int]:
-    """Read them as libvirt does: where it is not said, disabled vCPUs are hotpluggable and enabled ones are not."""
+    """Read them as libvirt does: without the attribute, disabled vCPUs are hotpluggable and enabled ones are not."""
     if dialect != LIBVIRT:
         return by_default(max_vcpus, enabled)
-    said = {
+    written = {
         vcpu_id: _either(child, "hotpluggable", "yes", "no")
         for vcpu_id, child in children
         if "hotpluggable" in child.attrib
     }
-    return frozenset(vcpu for vcpu in range(max_vcpus) if said.get(vcpu, vcpu not in enabled))
+    return frozenset(vcpu for vcpu in range(max_vcpus) if written.get(vcpu, vcpu not in enabled))
 
 
 def _orders(children: list[tuple[int, _Element]]) -> Iterator[tuple[int, int]]:
@@ -216,7 +216,7 @@ def _topology(topology: _Element) -> dict[str, int]:
 
 
 def _memory(root: _Element) -> tuple[int, int, int]:
-    """Read what the guest boots with, the slots for more, and the most it can have; amounts in KiB, 0 if not said."""
+    """Read what the guest boots with, the slots for more, and the most it can have; amounts in KiB, 0 if unknown."""
     memory, most = only(root, "memory"), only(root, "maxMemory")
     total = 0 if memory is None else memory_of(memory, memory.text, "the number in <memory>")
     # The devices' memory is a part of the total that takes slots.

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The first look at XML from a stranger: refuses what could hurt a parser, and finds where the vCPUs are written."""
+"""Scan untrusted XML: refuse what could harm a parser, and find where the vCPUs are written."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Tag(NamedTuple):
 
 @dataclass
 class Places:
-    """The elements of a domain that say how many vCPUs there are and which are enabled, as often as they occur."""
+    """The elements of a domain with the number of its vCPUs and their states, as often as they occur."""
 
     vcpu: list[Tag] = field(default_factory=list)
     vcpus: list[Tag] = field(default_factory=list)
@@ -93,7 +93,7 @@ class _Scan:
             self._parser.Parse(self._markup, True)
         except expat.ExpatError as error:
             raise invalid(
-                error.lineno, f"it is not well-formed XML ({expat.ErrorString(error.code)}): mend it"
+                error.lineno, f"it is not well-formed XML ({expat.ErrorString(error.code)}): fix it"
             ) from None
 
     def _doctype(self, *_declaration: object) -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether what a running QEMU says of its guest and what a config says can be one guest. Pure."""
+"""Whether the facts of a running QEMU and those of a config can be one guest's. Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MACHINES = {
 
 
 class Difference(NamedTuple):
-    """What the running guest and its config disagree in, and what each says."""
+    """What the running guest and its config differ in, and the value of each."""
 
     what: str
     running: str
@@ -42,7 +42,7 @@ class Difference(NamedTuple):
 def difference(running: GuestFacts, config: GuestFacts) -> Difference | None:
     """Return what shows that they are two guests, None if nothing does.
 
-    What one of them does not say is no difference. The same UUID is the same guest, which may have another name or
+    A fact that one of them lacks is no difference. The same UUID is the same guest, which may have another name or
     machine type at its next boot, but not another architecture.
     """
     same_uuid = running.uuid is not None and config.uuid is not None and _uuid(running.uuid) == _uuid(config.uuid)

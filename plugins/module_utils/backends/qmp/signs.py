@@ -58,6 +58,6 @@ def _command_lines() -> Iterator[tuple[int, list[str]]]:
             continue
         # Processes end at any moment, and some are others' alone to see.
         with contextlib.suppress(OSError):
-            words = os.fsdecode((folder / "cmdline").read_bytes()).split("\0")
-            if _QEMU.match(os.path.basename(words[0])):
-                yield int(folder.name), words
+            arguments = os.fsdecode((folder / "cmdline").read_bytes()).split("\0")
+            if _QEMU.match(os.path.basename(arguments[0])):
+                yield int(folder.name), arguments

@@ -146,9 +146,9 @@ ONE = "<vcpu>1</vcpu>"
             "<vcpu>2</vcpu><vcpus><vcpu id='0' enabled='yes'/>\n<vcpu id='00' enabled='no'/></vcpus>",
             "line 2 of the domain XML: in <vcpu>, vCPU 0 is there a second time, after line 1",
         ),
-        (ONE + "<vcpus><vcpu id='0'/></vcpus>", "does not say whether the vCPU is enabled"),
-        (ONE + "<vcpus><vcpu id='0' hotpluggable='yes'/></vcpus>", "does not say whether the vCPU is enabled"),
-        (ONE + "<vcpus><vcpu id='0' cell='0'/></vcpus>", "does not say whether the vCPU is enabled"),
+        (ONE + "<vcpus><vcpu id='0'/></vcpus>", "it lacks the vCPU's state"),
+        (ONE + "<vcpus><vcpu id='0' hotpluggable='yes'/></vcpus>", "it lacks the vCPU's state"),
+        (ONE + "<vcpus><vcpu id='0' cell='0'/></vcpus>", "it lacks the vCPU's state"),
         (ONE + "<vcpus><vcpu id='0' enabled='true'/></vcpus>", "enabled is 'true': write yes or no"),
         (ONE + "<vcpus><vcpu id='0' state='yes'/></vcpus>", "state is 'yes': write enabled or disabled"),
         (ONE + "<vcpus><vcpu id='0' enabled='yes' hotpluggable='1'/></vcpus>", "hotpluggable is '1'"),
@@ -239,9 +239,9 @@ def test_lines_are_counted_however_they_end() -> None:
     ids=["elements", "value", "attributes", "comment", "comments", "references", "vcpus", "namespaces"],
 )
 def test_refusing_takes_bounded_time_and_memory(data: bytes) -> None:
-    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     refused(data)
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 256 * 1024
 
 
