@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The drift of a fleet: of each guest, between live and config, libvirt and QEMU, the guest and what is wished."""
+"""The drift of guests, in rows: between live and config, between libvirt and QEMU, and from the desired state."""
 
 from __future__ import annotations
 
@@ -10,85 +10,106 @@ from typing import Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 
-from .rollout_plan import ids_of, state_of
+from .desired import Row, key_of, unambiguous
+from .guest_state import identity_of, ids_of, plain, state_of
+from .rollout_plan import failure_of
 
-Row = dict[str, Any]
 
+def audit_report(
+    plans: Iterable[Row], inspections: Iterable[Mapping[str, Any]], hypervisor: str
+) -> dict[str, list[Row]]:
+    """Return ``guests``, a row for each guest of a hypervisor, and ``failures``, one for each place without a result.
 
-def audit_rows(
-    plans: Iterable[Mapping[str, Any]], planned: Mapping[str, Any], looks: Iterable[Mapping[str, Any]], hypervisor: str
-) -> list[Row]:
-    """Return a row for each guest of a hypervisor.
-
-    ``plans`` are the rows of the guests that are wished for, which the batch ``planned`` in check mode made; ``looks``
-    are results of ``vcpu_info``, of these guests or others.
+    ``plans`` are the rows of ``plan_rows`` of the guests that have a desired state. ``inspections`` are results of
+    ``vcpu_info``, failed or not; those of a libvirt daemon have its URI as ``item``.
     """
-    rows: list[Row] = []
-    by_identity: dict[Any, Row] = {}
-    results = planned.get("guests") or []
-    for number, plan in enumerate(plans):
-        result = results[number] if number < len(results) else {}
-        row = _row(plan["guest"], hypervisor, result, plan["before"])
-        row.update(error_code=plan["blocker"], msg=plan["msg"])
-        row["drift"]["inventory"] = plan["steps"]
-        rows.append(row)
-        by_identity[_identity(result)] = row
-    for look in looks:
-        rows += _others(look, hypervisor, by_identity)
-    return [{**row, "drifts": told_drift(row)} for row in rows]
+    guests = [_of_plan(plan) for plan in plans]
+    failures = []
+    for inspection in plain(inspections):
+        if "guests" in inspection:
+            guests += _of_inspection(inspection, guests, hypervisor)
+        else:
+            failures.append({"hypervisor": hypervisor, "place": _place(inspection), **failure_of(inspection)})
+    rows = [{**row, "drifts": drift_text(row)} for row in unambiguous(guests)]
+    return {"guests": [_public(row) for row in rows], "failures": failures}
 
 
-def told_drift(row: Mapping[str, Any]) -> str:
-    """Return the drift of a guest in short, and what kept it from being known."""
+def drift_text(row: Mapping[str, Any]) -> str:
+    """Return the drift of a guest in short, and the error code if it could not be found out."""
     drift = [f"{kind}: {what}" for kind, what in row["drift"].items() if what]
     return ", ".join([*drift, *filter(None, [row["error_code"]])])
 
 
-def _others(look: Mapping[str, Any], hypervisor: str, by_identity: dict[Any, Row]) -> list[Row]:
-    """The guests that this look shows first; what it tells of others is added to their rows."""
-    if "guests" not in look:
-        where = look.get("item") or "all"
-        code = "unreachable" if look.get("unreachable") else look.get("error_code") or "internal"
-        failed = {"guest": where, "error_code": code, "msg": look.get("msg") or ""}
-        return [_failed(failed, hypervisor)]
-    rows = []
-    for seen in look["guests"]:
-        row = by_identity.get(_identity(seen))
+def audit_problems(guests: Iterable[Row], failures: Iterable[Row]) -> list[str]:
+    """Return a line for each guest with a drift, and one for each place without a result."""
+    return [
+        *(f"{row['guest']} on {row['hypervisor']}: {row['drifts']}" for row in guests if row["drifts"]),
+        *audit_failures(failures),
+    ]
+
+
+def audit_failures(failures: Iterable[Row]) -> list[str]:
+    """Return a line for each place without a result."""
+    return [f"{one['place']} on {one['hypervisor']}: {one['error_code']}: {one['msg']}" for one in failures]
+
+
+def _of_plan(plan: Row) -> Row:
+    row = _row(plan["key"], plan["guest"], plan["hypervisor"], plan)
+    row["drift"]["desired"] = plan["steps"]
+    return {**row, "error_code": plan["blocker"], "msg": plan["msg"]}
+
+
+def _of_inspection(inspection: Mapping[str, Any], known: list[Row], hypervisor: str) -> list[Row]:
+    """The rows of guests that are not ``known`` yet; the drift of the others is added to their rows."""
+    found = []
+    by_identity = {row["identity"]: row for row in known if row["identity"] is not None}
+    keys = {row["key"] for row in known}
+    for seen in inspection["guests"]:
+        identity = identity_of(seen)
+        row = by_identity.get(identity)
         if row is None:
             guest = seen["guest"]
-            row = _row(guest["name"] or guest["uuid"] or "(no name)", hypervisor, seen, state_of(seen, True))
-            by_identity[_identity(seen)] = row
-            rows.append(row)
+            label = guest["name"] or guest["uuid"] or "(no name)"
+            state = {"before": state_of(seen, True), "identity": identity, **guest}
+            row = _row(f"{label} at {_place(inspection)}", label, hypervisor, state)
+            by_identity[identity] = row
+            found.append(row)
         row["drift"]["libvirt"] = seen["drift"]["libvirt"] or ""
-    known = {row["guest"] for row in by_identity.values()}
-    return rows + [_failed(one, hypervisor) for one in look["failed_guests"] if one["guest"] not in known]
+    for failed in inspection["failed_guests"]:
+        named = (
+            {"name": failed["guest"], "uri": inspection["item"]}
+            if "item" in inspection
+            else {"qmp_socket": failed["guest"]}
+        )
+        key = key_of(named)
+        if key not in keys:
+            row = _row(key, failed["guest"], hypervisor, {})
+            found.append({**row, "error_code": failed["error_code"], "msg": failed["msg"]})
+    return found
 
 
-def _row(label: str, hypervisor: str, seen: Mapping[str, Any], state: Mapping[str, Any] | None) -> Row:
-    guest = seen.get("guest") or {}
-    found = state or {}
-    live, config = found.get("live"), found.get("config")
+def _place(inspection: Mapping[str, Any]) -> str:
+    return str(inspection.get("item", "audit_qmp_sockets"))
+
+
+def _row(key: str, label: str, hypervisor: str, seen: Mapping[str, Any]) -> Row:
+    state = seen.get("before") or {}
+    live, config = state.get("live"), state.get("config")
     drift = format_cpulist(ids_of(live) ^ ids_of(config)) if live is not None and config is not None else ""
     return {
+        "key": key,
+        "identity": seen.get("identity"),
         "guest": label,
         "hypervisor": hypervisor,
-        "uuid": guest.get("uuid"),
-        "state": guest.get("state") or "unknown",
+        "uuid": seen.get("uuid"),
+        "state": seen.get("state") or "unknown",
         "live": live,
         "config": config,
-        "drift": {"config": drift, "libvirt": "", "inventory": ""},
+        "drift": {"config": drift, "libvirt": "", "desired": ""},
         "error_code": "",
         "msg": "",
     }
 
 
-def _failed(told: Mapping[str, Any], hypervisor: str) -> Row:
-    row = _row(told["guest"], hypervisor, {}, None)
-    row.update(error_code=told["error_code"], msg=told["msg"])
-    return row
-
-
-def _identity(seen: Mapping[str, Any]) -> Any:
-    """What is the same however a guest was named: its UUID, or the thread of its first vCPU."""
-    guest, vcpus = seen.get("guest") or {}, seen.get("vcpus") or [{}]
-    return guest.get("uuid") or vcpus[0].get("thread_id") or object()
+def _public(row: Row) -> Row:
+    return {name: value for name, value in row.items() if name not in ("key", "identity")}

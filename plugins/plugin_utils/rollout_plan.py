@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A fleet in rows, one for each guest: how it is, how it shall be, what is in the way; and rows as a table."""
+"""A rollout in rows, one for each guest: how it is, how it shall be, what prevents it, and the outcome."""
 
 from __future__ import annotations
 
@@ -9,172 +9,162 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import guest_ref
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import BACKEND_MISSING, INTERNAL, printable
 
-SCOPES = ("live", "config", "online")
+from .desired import OF_GUEST, OF_HYPERVISOR, OF_OPTIONS, Row, unambiguous
+from .guest_state import SCOPES, State, identity_of, ids_of, state_of, state_text, steps_text
 
-# What names a guest, and how it is reached, whatever is wanted of it.
-_NAMING = ("name", "uri", "ask_qemu", "qmp_socket", "agent_socket", "domain_xml", "probe", "emulator", "timeout")
+# Of each scope, the steps that change it, and whether they add to it.
 _STEPS = {
     "live": {"plug": True, "unplug": False},
     "config": {"enable": True, "disable": False},
     "online": {"online": True, "offline": False},
 }
 
-State = dict[str, "str | None"]
+# Failures of a guest that are not the guest's: what the hypervisor lacks, or a defect of the collection.
+_NOT_THE_GUESTS = (BACKEND_MISSING, INTERNAL)
+
+# Ansible's own message may have many lines, and what it printed of a module before that is not JSON.
+_LONGEST_MESSAGE = 500
 
 
-def plan_rows(
-    batch: Mapping[str, Any], hypervisor: str, guests: Sequence[Mapping[str, Any]], defaults: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """Return a row for each guest that a batch in check mode was about; one for all where the batch itself failed."""
-    told = batch.get("guests") or []
-    if len(told) != len(guests):
-        code = "unreachable" if batch.get("unreachable") else str(batch.get("error_code") or "internal")
-        return [_row("(all)", hypervisor, {}, None, None, "", code, str(batch.get("msg") or "no batch was run"))]
-    return [_plan_row(result, hypervisor, guest, defaults) for result, guest in zip(told, guests)]
+def plan_rows(rows: Sequence[Row], batch: Mapping[str, Any]) -> list[Row]:
+    """Return the rows of ``desired_rows`` with what a batch in check mode planned for those without a blocker."""
+    results = results_of([row for row in rows if not row["blocker"]], batch)
+    return unambiguous([_planned(row, results[row["key"]]) if row["key"] in results else row for row in rows])
 
 
-def result_rows(
-    rows: Sequence[Mapping[str, Any]], batches: Sequence[Mapping[str, Any]], done: str
-) -> list[dict[str, Any]]:
-    """Return the rows with what came of each: ``result``, the steps that were taken, and ``failed``."""
-    return [_result_row(row, batches, done) for row in rows]
+def results_of(rows: Sequence[Mapping[str, Any]], batch: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the results of a batch by the guests' keys, none if the batch was skipped.
+
+    ``rows`` are those whose options were passed to it, in order; a result itself only has the name of its guest, which
+    another guest of the hypervisor may have too. If the batch failed before it reached its guests, each has failed.
+    """
+    if batch.get("skipped"):
+        return {}
+    guests = batch.get("guests") or []
+    if len(guests) == len(rows):
+        return {row["key"]: guest for row, guest in zip(rows, guests)}
+    failure = failure_of(batch)
+    failed = {"failed": True, "skipped": False, "changed": False, "of_hypervisor": True, **failure}
+    return {row["key"]: failed for row in rows}
 
 
-def state_of(result: Mapping[str, Any], with_online: bool = False) -> State | None:
-    """Return the vCPUs enabled in each scope, and online where that is asked for; None where nothing was seen."""
-    if not result.get("vcpus"):
-        return None
-    found: State = {}
-    for scope in SCOPES:
-        told = {vcpu["id"]: vcpu[scope] for vcpu in result["vcpus"] if vcpu[scope] is not None}
-        wanted = scope != "online" or with_online
-        enabled = [number for number, value in told.items() if value in ("enabled", True)]
-        found[scope] = format_cpulist(enabled) if told and wanted else None
-    return found
+def failure_of(result: Mapping[str, Any]) -> dict[str, str]:
+    """Return ``error_code`` and ``msg`` of a module that failed as a whole, or that Ansible could not run at all."""
+    code = "unreachable" if result.get("unreachable") else str(result.get("error_code") or "failed")
+    said = [str(result.get("msg") or "")]
+    if code == "failed":
+        # Where a Python does not start, the reason is in the output only.
+        said += [str(result.get(output) or "") for output in ("module_stderr", "module_stdout")]
+    text = printable("; ".join(one.strip() for one in said if one.strip()), _LONGEST_MESSAGE)
+    return {"error_code": code, "msg": text or "the module did not run"}
 
 
-def key_of(options: Mapping[str, Any]) -> str:
-    """Return what tells a guest from all others of a hypervisor."""
-    label = guest_ref(options).label
-    return f"{label} at {options.get('uri', 'qemu:///system')}" if options.get("name") is not None else label
+def problems(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return a line for each guest that is blocked or failed, and one for each hypervisor that failed as a whole."""
+    guests_of: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        where = row["hypervisor"] if row["blocked_by"] == OF_HYPERVISOR else f"{row['guest']} on {row['hypervisor']}"
+        guests_of.setdefault((where, row["msg"] or row["blocker"]), []).append(row["guest"])
+    return [
+        f"{where}: {text}" if len(guests) == 1 else f"{where} ({len(guests)} guests): {text}"
+        for (where, text), guests in guests_of.items()
+    ]
 
 
-def ids_of(text: str | None) -> frozenset[int]:
-    """Return the ids of a list in text, none for None."""
-    return frozenset(parse_cpulist(text)) if text else frozenset()
+def outcome_rows(rows: Sequence[Row], results: Sequence[Mapping[str, Any]], done: str) -> list[Row]:
+    """Return the rows with their outcome: ``result``, ``failed``, and the steps that were taken.
+
+    ``results`` are those of ``results_of`` for each batch that was run, none if none was. ``done`` is the result of a
+    guest that was changed without a failure.
+    """
+    return [_outcome(row, results, done) for row in rows]
 
 
-def told_steps(steps: Iterable[Mapping[str, Any]]) -> str:
-    """Return steps in short: ``plug 4-5, unplug 2 (refused)``."""
-    found: dict[tuple[str, str], set[int]] = {}
-    for step in steps:
-        found.setdefault((step["step"], step["status"]), set()).update(parse_cpulist(step["vcpus"]))
-    parts = []
-    for (kind, status), ids in found.items():
-        parts.append(f"{kind} {format_cpulist(ids)}" + ("" if status in ("planned", "done") else f" ({status})"))
-    return ", ".join(parts)
-
-
-def told_state(state: Mapping[str, Any] | None) -> str:
-    """Return the vCPUs of a state in short, each scope by its name where they differ."""
-    if state is None:
-        return "?"
-    known: dict[str, str] = {scope: state[scope] for scope in SCOPES if state.get(scope) is not None}
-    if len(set(known.values())) == 1:
-        return str(next(iter(known.values())))
-    return ", ".join(f"{scope} {ids or 'none'}" for scope, ids in known.items()) or "?"
-
-
-def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Return a table: a headline, a rule and a line for each row, where None is a dash."""
-    cells = [["-" if row.get(column, "") is None else str(row.get(column, "")) for column in columns] for row in rows]
-    widths = [max(len(line[number]) for line in [list(columns), *cells]) for number in range(len(columns))]
-    lines = [list(columns), ["─" * width for width in widths], *cells]
-    return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths)).rstrip() for line in lines)
-
-
-def _plan_row(
-    result: Mapping[str, Any], hypervisor: str, guest: Mapping[str, Any], defaults: Mapping[str, Any]
-) -> dict[str, Any]:
-    options = {**defaults, **guest}
-    planned = state_of(result, options.get("method") == "agent")
-    steps = result.get("steps") or []
+def _planned(row: Row, result: Mapping[str, Any]) -> Row:
+    """The row with what a batch in check mode returned of its guest."""
+    failed = bool(result["failed"])
+    planned = state_of(result, row["method"] == "agent")
+    steps = [] if failed else result.get("steps") or []
     before = planned
-    if planned is not None and not result["failed"]:
+    if planned is not None and not failed:
         before = {scope: _before(scope, planned[scope], steps) for scope in SCOPES}
-    agent = any(vcpu["online"] is not None for vcpu in result.get("vcpus") or [])
-    apply = dict(guest)
-    if before is not None and any(before[scope] is not None for scope in ("live", "config")):
-        apply["expected"] = {scope: before[scope] for scope in ("live", "config") if before[scope]}
-    if agent and "guest_online" not in options and options.get("method") != "agent":
-        apply["guest_online"] = "verify"
+    guest = result.get("guest") or {}
+    code = result.get("error_code") or ""
     return {
-        **_row(
-            result["item"],
-            hypervisor,
-            {way: options[way] for way in _NAMING if options.get(way) is not None},
-            before,
-            planned,
-            "" if result["failed"] else told_steps(steps),
-            result.get("error_code") or "",
-            result.get("msg") or "",
-        ),
-        "state": (result.get("guest") or {}).get("state") or "unknown",
-        "changed": bool(result["changed"]) and not result["failed"],
-        "apply": apply,
-    }
-
-
-def _result_row(row: Mapping[str, Any], batches: Sequence[Mapping[str, Any]], done: str) -> dict[str, Any]:
-    told = [result for batch in batches for result in batch.get("guests") or [] if result["item"] == row["guest"]]
-    failures = [result for result in told if result["failed"]]
-    steps = told_steps(step for result in told for step in result.get("steps") or [])
-    found = {**row, "steps": steps, "failed": bool(failures)}
-    if row["blocker"] and not told:
-        # Only what is to be undone has a result already.
-        result = row.get("result") or f"left out: {row['blocker']}"
-        return {**found, "result": result, "then": "", "failed": "result" in row}
-    if failures:
-        reached = told_state(state_of(failures[0]))
-        return {**found, "result": f"failed: {failures[0]['error_code']}", "then": reached, "msg": failures[0]["msg"]}
-    if any(result["skipped"] for result in told):
-        return {**found, "result": "not begun", "then": ""}
-    if not row["changed"]:
-        return {**found, "result": row.get("result") or "as wished"}
-    return {**found, "result": done if told else "not known", "then": row["then"] if told else "?", "failed": not told}
-
-
-def _row(
-    guest: str,
-    hypervisor: str,
-    options: Mapping[str, Any],
-    before: State | None,
-    planned: State | None,
-    steps: str,
-    error_code: str,
-    msg: str,
-) -> dict[str, Any]:
-    return {
-        "guest": guest,
-        "hypervisor": hypervisor,
-        "options": dict(options),
-        "state": "unknown",
+        **row,
+        "guest": row["host"] or guest.get("name") or row["guest"],
         "before": before,
         "planned": planned,
-        "now": told_state(before),
-        "then": told_state(planned),
-        "steps": steps,
-        "changed": False,
-        "apply": {},
-        "blocker": error_code,
-        "msg": msg,
+        "now": state_text(before),
+        "then": "" if failed else state_text(planned),
+        "steps": steps_text(steps),
+        "blocker": code,
+        "blocked_by": _blocked_by(result),
+        "msg": result.get("msg") or "",
+        "state": guest.get("state") or "unknown",
+        "uuid": guest.get("uuid"),
+        "identity": identity_of(result),
+        "changed": bool(result["changed"]) and not failed,
+        "apply": {**row["desired"], **_guards(before), **_proof(row, result)},
     }
+
+
+def _blocked_by(result: Mapping[str, Any]) -> str:
+    if not result["failed"]:
+        return ""
+    return OF_HYPERVISOR if result.get("of_hypervisor") or result["error_code"] in _NOT_THE_GUESTS else OF_GUEST
+
+
+def _guards(before: State | None) -> dict[str, Any]:
+    """The option that lets a batch change a guest only while it is as it was planned."""
+    expected = {scope: before[scope] for scope in ("live", "config") if before[scope]} if before is not None else {}
+    return {"expected": expected} if expected else {}
+
+
+def _proof(row: Row, result: Mapping[str, Any]) -> dict[str, Any]:
+    """The option that demands that the guest's own system uses the vCPUs, where it has an agent."""
+    agent = any(vcpu["online"] is not None for vcpu in result.get("vcpus") or [])
+    return {"guest_online": "verify"} if agent and row["guest_online"] is None and row["method"] != "agent" else {}
+
+
+def _outcome(row: Row, batches: Sequence[Mapping[str, Any]], done: str) -> Row:
+    results = [batch[row["key"]] for batch in batches if row["key"] in batch]
+    failures = [result for result in results if result["failed"]]
+    found = {**row, "failed": False, "steps": steps_text(step for one in results for step in one.get("steps") or [])}
+    if failures:
+        reached = state_text(state_of(failures[0]))
+        return {
+            **found,
+            "failed": True,
+            "then": reached,
+            "result": f"failed: {failures[0]['error_code']}",
+            "blocked_by": _blocked_by(failures[0]),
+            "msg": failures[0]["msg"],
+        }
+    if not row["changed"]:
+        return {**found, **_unchanged(row)}
+    if not results or any(result["skipped"] for result in results):
+        return {**found, "then": "", "result": "not started"}
+    return {**found, "result": done}
+
+
+def _unchanged(row: Row) -> dict[str, Any]:
+    """The outcome of a guest that no batch was to change; that of a revert is in the row already."""
+    if "result" in row:
+        return {"failed": bool(row["blocker"]), "result": row["result"]}
+    if row["blocked_by"] == OF_OPTIONS:
+        return {"failed": True, "result": "failed: invalid options"}
+    if row["blocked_by"] == OF_HYPERVISOR:
+        return {"failed": True, "result": f"failed: {row['blocker']}"}
+    if row["blocker"]:
+        return {"result": f"left out: {row['blocker']}"}
+    return {"result": "as desired"}
 
 
 def _before(scope: str, planned: str | None, steps: Iterable[Mapping[str, Any]]) -> str | None:
-    """What a scope has before these steps, which lead to ``planned``."""
+    """The ids of a scope before these steps, which lead to ``planned``."""
     if planned is None:
         return None
     found = set(ids_of(planned))

@@ -1,34 +1,38 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The record of a rollout on one hypervisor: what it found, planned and left of each guest, and how to undo just that.
+"""The record of a rollout on one hypervisor: what each guest was, was to become and became, and how to undo it.
 
-A guest has attempts: each has the state ``before`` it, what was ``planned``, and the state ``after`` it. What an
-attempt changed is what is different after it and was planned. An attempt without an ``after``, or with a step that the
-guest may still do, is ``open``: the next look at the guest tells what came of it. A revert is an attempt too, so that
-what the rollout has changed in all is what all attempts have changed, taken one after the other.
+A guest has attempts. Each has the state ``before`` it, the one ``planned``, and the one ``after`` it. What an attempt
+changed is what is different after it and was planned. An attempt without an ``after``, or with a step that the guest
+may still carry out, is ``open``: the guest's state at the next inspection shows what it changed. A revert is an attempt
+too, so that what the rollout has changed is what all attempts have changed, one after the other.
+
+Guests are identified by the key that ``desired.key_of`` makes of their options.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
 from typing import Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 
-from .rollout_plan import SCOPES, ids_of, key_of, plan_rows, state_of, told_state, told_steps
+from .desired import OF_GUEST, OF_HYPERVISOR
+from .guest_state import SCOPES, ids_of, plain, state_of, state_text, steps_text
+from .rollout_plan import results_of
 
-# Of one rollout that was completed more than once, as many are kept as there is use for by eye.
+# How many completed runs of one rollout the record keeps for its readers.
 _KEPT = 10
 
 Record = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
 
 
-def begin(record: Mapping[str, Any], rows: Rows, now: str, kind: str = "rollout") -> Record:
+def begin_attempts(record: Mapping[str, Any], rows: Rows, now: str, kind: str = "rollout") -> Record:
     """Return the record with an attempt for each row that is about to change, and its open attempts settled."""
-    found = deepcopy(dict(record))
+    found: Record = plain(record)
+    rows = plain(rows)
     found.setdefault("guests", {})
     changing = [row for row in rows if row["changed"]]
     if kind == "rollout" and changing and found.get("completed"):
@@ -36,13 +40,12 @@ def begin(record: Mapping[str, Any], rows: Rows, now: str, kind: str = "rollout"
         found["history"] = [*found.get("history", []), ended][-_KEPT:]
         found["guests"] = {}
     for row in rows:
-        guest = found["guests"].get(key_of(row["options"])) if row["options"] else None
+        guest = found["guests"].get(row["key"])
         if guest is not None and row["before"] is not None:
             _settle(guest["attempts"], row["before"])
     for row in changing:
         guest = found["guests"].setdefault(
-            key_of(row["options"]),
-            {"guest": row["guest"], "options": row["options"], "before": row["before"], "attempts": []},
+            row["key"], {"guest": row["guest"], "options": row["options"], "before": row["before"], "attempts": []}
         )
         guest["attempts"].append(
             {
@@ -60,17 +63,17 @@ def begin(record: Mapping[str, Any], rows: Rows, now: str, kind: str = "rollout"
     return found
 
 
-def end(record: Mapping[str, Any], rows: Rows, batches: Sequence[Mapping[str, Any]]) -> Record:
-    """Return the record with what came of the attempts that ``begin`` began for these rows, as the batches tell it.
+def end_attempts(record: Mapping[str, Any], rows: Rows, results: Sequence[Mapping[str, Any]]) -> Record:
+    """Return the record with the outcome of the attempts that ``begin_attempts`` began for these rows.
 
-    The last one that saw a guest tells its state.
+    ``results`` are those of ``results_of`` for each batch that was run. The last one that has a guest has its state.
     """
-    found = deepcopy(dict(record))
+    found: Record = plain(record)
     for row in rows:
-        told = [result for batch in batches for result in batch.get("guests") or [] if result["item"] == row["guest"]]
+        told = [plain(batch[row["key"]]) for batch in results if row["key"] in batch]
         if not row["changed"] or not told:
             continue
-        attempt = found["guests"][key_of(row["options"])]["attempts"][-1]
+        attempt = found["guests"][row["key"]]["attempts"][-1]
         by_agent = attempt["before"]["online"] is not None
         after = state_of(told[-1], by_agent)
         steps = [step for result in told for step in result.get("steps") or []]
@@ -79,7 +82,7 @@ def end(record: Mapping[str, Any], rows: Rows, batches: Sequence[Mapping[str, An
             after=after,
             # What the guest was asked for and has not done, it may still do.
             open=after is None or any(step["status"] in ("pending", "failed") for step in steps),
-            steps=told_steps(steps),
+            steps=steps_text(steps),
             error_code=failure.get("error_code") or "",
             msg=failure.get("msg") or "",
         )
@@ -87,60 +90,102 @@ def end(record: Mapping[str, Any], rows: Rows, batches: Sequence[Mapping[str, An
 
 
 def changed_guests(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return options for a batch in check mode that only shows the guests there may be something to undo of."""
-    wish = {"vcpus": [{"id": "0", "state": "enabled"}]}
+    """Return ``key`` and ``desired`` of each guest the rollout may have changed.
+
+    ``desired`` are options for a batch in check mode, which only reads the guest's state with them.
+    """
+    probe = {"vcpus": [{"id": "0", "state": "enabled"}]}
     return [
-        {**guest["options"], **wish, **({"method": "agent"} if _by_agent(guest) else {"scope": "all"})}
-        for guest in record.get("guests", {}).values()
+        {
+            "key": key,
+            "desired": {
+                **guest["options"],
+                **probe,
+                **({"method": "agent"} if _by_agent(guest) else {"scope": "all"}),
+            },
+        }
+        for key, guest in plain(record.get("guests", {})).items()
         if guest["attempts"][-1]["open"] or any(_ours(guest["attempts"], scope) for scope in SCOPES)
     ]
 
 
-def undo(record: Mapping[str, Any], seen: Mapping[str, Any], hypervisor: str) -> dict[str, Any]:
-    """Return what undoes the rollout: options of batches by scope, and a row for each guest there is a word to say of.
+def revert_plan(record: Mapping[str, Any], seen: Mapping[str, Any], hypervisor: str) -> dict[str, Any]:
+    """Return what reverts the rollout, from the batch ``seen`` that read the state of the ``changed_guests``.
 
-    ``seen`` is the batch that looked at ``changed_guests``.
+    ``live``, ``config`` and ``online`` are lists of ``key`` and ``desired``, the options for a batch that reverts this
+    scope of the guest. ``rows`` has a row for each guest that is to be reverted, or that cannot be.
     """
-    found: dict[str, Any] = {"rows": [], "live": [], "config": [], "online": []}
+    found: dict[str, Any] = {"rows": [], **{scope: [] for scope in SCOPES}}
     guests = changed_guests(record)
-    for row in plan_rows(seen, hypervisor, guests, {}) if guests else []:
-        if row["blocker"] or row["before"] is None:
-            found["rows"].append({**row, "result": f"not reverted: {row['blocker']}"})
+    results = results_of(guests, seen)
+    for one in guests:
+        key, guest = one["key"], plain(record["guests"][one["key"]])
+        row = _revert_row(key, guest, hypervisor)
+        result = results[key]
+        if result["failed"]:
+            code = result["error_code"]
+            kind = OF_HYPERVISOR if result.get("of_hypervisor") else OF_GUEST
+            blocked = {"blocker": code, "blocked_by": kind, "msg": result["msg"], "result": f"not reverted: {code}"}
+            found["rows"].append({**row, **blocked})
             continue
-        guest = record["guests"][key_of(row["options"])]
-        now = row["before"]
-        attempts = deepcopy(guest["attempts"])
-        foreign = _foreign(attempts[-1], now)
-        _settle(attempts, now)
-        ours = {scope: _ours(attempts, scope) for scope in SCOPES}
-        if not any(ours.values()):
+        now = state_of(result, _by_agent(guest))
+        if now is None:
             continue
-        last = attempts[-1]["after"]
-        wanted = {
-            scope: format_cpulist(ids_of(last[scope]) ^ ours[scope]) if now[scope] is not None else None
-            for scope in SCOPES
-        }
-        told = {**row, "before": now, "now": told_state(now), "planned": wanted, "then": told_state(wanted)}
+        row.update(before=now, now=state_text(now))
+        wanted = _wanted(guest["attempts"], now)
+        if wanted is None:
+            continue
+        foreign = _foreign(guest["attempts"][-1], now)
+        row.update(planned=wanted, then=state_text(wanted))
         if now == wanted:
-            found["rows"].append({**told, "result": "as before already"})
+            found["rows"].append({**row, "result": "as before already"})
         elif foreign:
-            found["rows"].append({**told, "then": "", "result": f"left alone: {foreign}"})
+            found["rows"].append({**row, "then": "", "result": f"left alone: {foreign}"})
         else:
-            found["rows"].append({**told, "changed": True, "result": "to be reverted"})
+            found["rows"].append({**row, "changed": True})
             for scope in SCOPES:
-                wish = _wish(now[scope], wanted[scope], scope)
-                if wish:
-                    options = {**guest["options"], **wish, **_expected(now, scope)}
-                    found[scope].append({"guest": row["guest"], "options": options})
+                if now[scope] is not None and now[scope] != wanted[scope]:
+                    found[scope].append({"key": key, "desired": {**guest["options"], **_revert(now, wanted, scope)}})
     return found
+
+
+def _revert_row(key: str, guest: Mapping[str, Any], hypervisor: str) -> dict[str, Any]:
+    return {
+        "key": key,
+        "guest": guest["guest"],
+        "hypervisor": hypervisor,
+        "options": guest["options"],
+        "before": None,
+        "planned": None,
+        "now": "?",
+        "then": "",
+        "steps": "",
+        "changed": False,
+        "blocker": "",
+        "blocked_by": "",
+        "msg": "",
+    }
 
 
 def _by_agent(guest: Mapping[str, Any]) -> bool:
     return any(attempt["before"]["online"] is not None for attempt in guest["attempts"])
 
 
+def _wanted(attempts: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> dict[str, str | None] | None:
+    """The state without these attempts, of a guest in the state ``now``; None if they changed nothing."""
+    settled = plain(attempts)
+    _settle(settled, now)
+    ours = {scope: _ours(settled, scope) for scope in SCOPES}
+    if not any(ours.values()):
+        return None
+    last = settled[-1]["after"]
+    return {
+        scope: format_cpulist(ids_of(last[scope]) ^ ours[scope]) if now[scope] is not None else None for scope in SCOPES
+    }
+
+
 def _settle(attempts: Sequence[dict[str, Any]], now: Mapping[str, Any]) -> None:
-    """Let the state a guest has now tell what came of its open attempt."""
+    """Conclude from the state a guest has now what its open attempt changed."""
     attempt = attempts[-1]
     if not attempt["open"]:
         return
@@ -156,7 +201,7 @@ def _settle(attempts: Sequence[dict[str, Any]], now: Mapping[str, Any]) -> None:
 
 
 def _ours(attempts: Iterable[Mapping[str, Any]], scope: str) -> frozenset[int]:
-    """Which vCPUs of a scope are other than before through these attempts."""
+    """The vCPUs of a scope that these attempts changed in all."""
     found: frozenset[int] = frozenset()
     for attempt in attempts:
         before, planned, after = attempt["before"], attempt["planned"], attempt["after"] or attempt["before"]
@@ -167,33 +212,30 @@ def _ours(attempts: Iterable[Mapping[str, Any]], scope: str) -> frozenset[int]:
 
 
 def _foreign(attempt: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Say which scope is not as the last attempt left, or could have left it; nothing where all are."""
+    """Which scope somebody else changed since the last attempt, in words; empty if none."""
     for scope in SCOPES:
         before, planned, after = attempt["before"], attempt["planned"], attempt["after"]
         if before[scope] is None or now[scope] is None:
             continue
         is_now = ids_of(now[scope])
         if not attempt["open"] and is_now != ids_of(after[scope]):
-            return f"somebody changed it, {scope} was {after[scope]} after the rollout and is {now[scope]}"
+            return f"changed since, {scope} was {after[scope] or 'none'} after the rollout, is {now[scope] or 'none'}"
         was = ids_of(before[scope])
         if attempt["open"] and (was ^ is_now) - (was ^ ids_of(planned[scope])):
-            return f"somebody changed it, {scope} was {before[scope]} before the rollout and is {now[scope]}"
+            return f"changed since, {scope} was {before[scope] or 'none'} before the rollout, is {now[scope] or 'none'}"
     return ""
 
 
-def _wish(now: str | None, wanted: str | None, scope: str) -> dict[str, Any]:
-    if now is None or now == wanted:
-        return {}
-    has, shall = ids_of(now), ids_of(wanted)
+def _revert(now: Mapping[str, Any], wanted: Mapping[str, Any], scope: str) -> dict[str, Any]:
+    """The options that bring a scope from ``now`` to ``wanted``, and change nothing if it is no longer as in ``now``.
+
+    There is no such guard for the agent.
+    """
+    has, shall = ids_of(now[scope]), ids_of(wanted[scope])
     vcpus = [
         {"id": format_cpulist(ids), "state": state}
         for ids, state in ((shall - has, "enabled"), (has - shall, "disabled"))
         if ids
     ]
-    how = {"method": "agent"} if scope == "online" else {"scope": scope}
+    how = {"method": "agent"} if scope == "online" else {"scope": scope, "expected": {scope: now[scope]}}
     return {"vcpus": vcpus, **how}
-
-
-def _expected(now: Mapping[str, Any], scope: str) -> dict[str, Any]:
-    """The guard that this very state is what the revert starts from; what goes by the agent has none."""
-    return {} if scope == "online" else {"expected": {scope: now[scope]}}

@@ -30,15 +30,21 @@ class Output(str):
 
     status = 0
 
+    @property
+    def text(self) -> str:
+        """All of it in one line, because Ansible wraps messages."""
+        return " ".join(self.split())
+
     def recap(self, host: str) -> dict[str, int]:
         """Return the numbers of a host's last line."""
         line = re.search(rf"^{host} +: (.*)$", self, re.MULTILINE)
         return {key: int(number) for key, number in re.findall(r"(\w+)=(\d+)", line.group(1))} if line else {}
 
-    def row(self, guest: object, table: int = -1) -> str:
-        """Return the line of a guest in one of the tables that were printed, the last one by default."""
-        found = re.findall(rf'^ +"{re.escape(str(guest))} (.*)",?$', self, re.MULTILINE)
-        return " ".join(found[table].split())
+    def row(self, guest: object, table: int = -1) -> list[str]:
+        """Return the cells after a guest's name, in one of the tables that were printed, the last one by default."""
+        found = re.findall(rf'^ +"\| {re.escape(str(guest))} +\| (.*) \|",?$', self, re.MULTILINE)
+        assert found, f"there is no row of {guest} in {self}"
+        return [cell.strip() for cell in found[table].split(" | ")]
 
 
 class Hypervisors:
@@ -54,7 +60,7 @@ class Hypervisors:
         client: Daemon | None = None,
         **variables: Any,
     ) -> None:
-        self.environment = {} if client is None else client.environment
+        self.environment = {} if client is None else {**client.environment}
         self.state = folder / "state"
         self.inventory = folder / "inventory.json"
         variables = {
@@ -63,8 +69,8 @@ class Hypervisors:
             "rollout_state_dir": str(self.state),
             **variables,
         }
-        told = {host: {"kvm_hotplug_desired_guests": list(guests)} for host, guests in hosts.items()}
-        self.inventory.write_text(json.dumps({"hypervisors": {"hosts": told, "vars": variables}}))
+        desired = {host: {"kvm_hotplug_desired_guests": list(guests)} for host, guests in hosts.items()}
+        self.inventory.write_text(json.dumps({"hypervisors": {"hosts": desired, "vars": variables}}))
 
     def record(self, rollout: str, host: str) -> dict[str, Any]:
         """Return what a rollout has recorded of a hypervisor."""

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Rollouts over three hypervisors: they succeed, fail and are reverted, are interrupted and continue; and audits."""
+"""Rollouts over several hypervisors: they succeed, fail and are reverted, are interrupted and continue."""
 
 from __future__ import annotations
 
-import json
+import contextlib
 import re
 import time
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 from lab import behaviours, eyes
 from lab.daemon import Daemon
+from lab.domains import LibvirtGuest
 from lab.guest import Guest
 
 from .conftest import SHUT_OFF, TWO_CELLS, TWO_NODES, Boot, Domains
@@ -24,8 +25,8 @@ PAUSED = {**TWO_NODES, "boot": False, "paused": True, "memory": 64}
 
 
 def shut_off(path: Path) -> Path:
-    """Write the config of a guest that does not run, with 2 of 8 vCPUs."""
-    path.write_text(SHUT_OFF)
+    """Write the config of a guest that does not run, named like the file, with 2 of 8 vCPUs."""
+    path.write_text(SHUT_OFF.replace("<name>db</name>", f"<name>{path.stem}</name>"))
     return path
 
 
@@ -38,12 +39,16 @@ def config(path: Path) -> list[int]:
     return [int(number) for number in single] or list(range(int(current.group(1))))
 
 
+def enabled_at_boot(guest: LibvirtGuest) -> int:
+    return int(guest.virsh("vcpucount", "--config", "--current"))
+
+
 def by_count(guest: Guest, count: int) -> dict[str, Any]:
     return {"qmp_socket": guest.qmp_socket, "count": count}
 
 
 def test_a_rollout_shows_its_plan_converges_wave_by_wave_and_does_nothing_twice(boot: Boot, tmp_path: Path) -> None:
-    guests = [boot(**PAUSED) for _number in range(4)]
+    guests = [boot(**PAUSED, name=f"web{number}") for number in range(4)]
     db = shut_off(tmp_path / "db.xml")
     hosts = {
         "h1": [by_count(guests[0], 4)],
@@ -54,8 +59,10 @@ def test_a_rollout_shows_its_plan_converges_wave_by_wave_and_does_nothing_twice(
 
     dry = fleet.play("rollout", "--check", rollout_id="first")
     assert dry.status == 0, dry
-    assert dry.row(guests[0].qmp_socket, 0) == "h1 paused 0-1 0-3 plug 2-3"
-    assert dry.row(db, 0) == "h3 shutoff 0-1 0-1,5 enable 5"
+    assert dry.row("web0", 0) == ["h1", "paused", "0-1", "0-3", "plug 2-3", ""]
+    assert dry.row("db", 0) == ["h3", "shutoff", "0-1", "0-1,5", "enable 5", ""]
+    assert dry.row("web0")[-1] == dry.row("db")[-1] == "would change"
+    assert dry.row("web1")[-1] == "as desired"
     assert [eyes.enabled_ids(guest.eyes) for guest in guests] == [[0, 1]] * 4
     assert config(db) == [0, 1]
     assert not fleet.state.exists()
@@ -72,71 +79,18 @@ def test_a_rollout_shows_its_plan_converges_wave_by_wave_and_does_nothing_twice(
         {"live": None, "config": "0-1", "online": None},
     ]
 
+    fleet.environment["ANSIBLE_CALLBACK_RESULT_FORMAT"] = "yaml"
     again = fleet.play("rollout", rollout_id="first")
+    lines = [line.rstrip() for line in again.splitlines() if "| h3 " in line]
+    assert len(lines) == 4
+    assert {(len(line), line.index("| h3 ")) for line in lines[:2]} == {(len(lines[0]), lines[0].index("| h3 "))}
     assert (again.status, [again.recap(host)["changed"] for host in hosts]) == (0, [0, 0, 0])
     assert fleet.record("first", "h3") == record
 
 
-def test_a_blocker_anywhere_keeps_all_from_being_changed(boot: Boot, tmp_path: Path) -> None:
-    good, bad = boot(**PAUSED), boot(**PAUSED)
-    hosts = {"h1": [by_count(good, 3)], "h2": [{**by_count(bad, 1), "max_disable": 0}], "h3": []}
-    fleet = Hypervisors(tmp_path, hosts)
-    stopped = fleet.play("rollout")
-    assert stopped.status == 2
-    assert "conflicting_request" in stopped or "guest_not_ready" in stopped
-    assert "Nothing was changed on any hypervisor: 1 of 2 guests" in " ".join(stopped.split())
-    assert eyes.enabled_ids(good.eyes) == [0, 1]
-
-    assert fleet.play("rollout", "--extra-vars", "rollout_skip_blocked=false").status == 2
-    without = fleet.play("rollout", "--extra-vars", "rollout_skip_blocked=true rollout_serial=50%")
-    assert without.status == 0, without
-    assert eyes.enabled_ids(good.eyes) == [0, 1, 2]
-    assert eyes.enabled_ids(bad.eyes) == [0, 1]
-
-
-def test_within_the_budget_the_others_go_on_and_what_is_unreachable_has_failed(boot: Boot, tmp_path: Path) -> None:
-    web, stubborn = boot(**PAUSED), boot(**THREE)
-    behaviours.forbid_ejects(stubborn)
-    hosts = {"h1": [by_count(stubborn, 2)], "h2": [], "h3": [by_count(web, 3)], "gone": [by_count(web, 3)]}
-    away = "{{ (inventory_hostname == 'gone') | ternary('ssh', 'local') }}"
-    # Not every machine has an ssh; this one cannot connect.
-    ssh = tmp_path / "ssh"
-    ssh.write_text("#!/bin/sh\necho Connection refused >&2\nexit 255\n")
-    ssh.chmod(0o755)
-    fleet = Hypervisors(tmp_path, hosts, ansible_connection=away, ansible_ssh_executable=str(ssh))
-    blocked = fleet.play("rollout")
-    assert blocked.status == 2
-    assert blocked.row("(all)") == "gone unknown ? ? unreachable"
-    assert eyes.enabled_ids(web.eyes) == [0, 1]
-
-    half = {"rollout_canary": 0, "rollout_serial": 2, "rollout_max_fail_percentage": 50}
-    gone_on = fleet.play("rollout", rollout_skip_blocked=True, **half)
-    assert gone_on.status == 2
-    assert [gone_on.recap(host)["failed"] for host in hosts] == [1, 0, 0, 0]
-    assert gone_on.row(web.qmp_socket) == "h3 0-1 0-2 plug 2 changed"
-    assert eyes.enabled_ids(web.eyes) == [0, 1, 2]
-
-
-def test_a_guest_that_is_a_host_has_a_wish_of_its_own(boot: Boot, tmp_path: Path) -> None:
-    web, db = boot(**PAUSED, name="web"), boot(**PAUSED, name="db")
-    folder = tmp_path / "inventory"
-    (folder / "host_vars").mkdir(parents=True)
-    sockets = [guest.qmp_socket for guest in (web, db)]
-    (folder / "guests.yml").write_text(json.dumps({"plugin": "kvm.hotplug.guests", "qmp_sockets": sockets}))
-    (folder / "host_vars" / "web.yml").write_text(json.dumps({"kvm_hotplug_desired": {"count": 4}}))
-    fleet = Hypervisors(tmp_path, {})
-    fleet.inventory = folder
-    state = {"rollout_state_dir": str(fleet.state)}
-    done = fleet.play("rollout", **state)
-    assert done.status == 0, done
-    assert done.row(web.qmp_socket) == "localhost 0-1 0-3 plug 2-3 changed"
-    assert (eyes.enabled_ids(web.eyes), eyes.enabled_ids(db.eyes)) == ([0, 1, 2, 3], [0, 1])
-    audit = fleet.play("audit", audit_qmp_sockets=sockets, **state)
-    assert (audit.status, "0 of 2 guests have drifted" in audit) == (0, True)
-
-
 def test_a_failing_wave_is_reverted_with_all_before_it_and_nothing_else(boot: Boot, tmp_path: Path) -> None:
-    web1, web2, web3 = boot(**TWO_NODES), boot(**THREE), boot(**PAUSED)
+    web1, web2 = boot(**TWO_NODES, name="web1"), boot(**THREE, name="web2")
+    web3 = boot(**PAUSED, name="web3")
     db1, db2 = shut_off(tmp_path / "db1.xml"), shut_off(tmp_path / "db2.xml")
     behaviours.forbid_ejects(web2)
     hosts = {
@@ -148,12 +102,14 @@ def test_a_failing_wave_is_reverted_with_all_before_it_and_nothing_else(boot: Bo
 
     failed = fleet.play("rollout", rollout_id="one", rollout_serial=1)
     assert failed.status == 2
-    assert failed.row(web2.qmp_socket, 1) == "h2 0-2 0-2 unplug 2 (refused) failed: unplug_refused"
-    assert failed.row(db2, 1) == "h2 0-1 0-3 enable 2-3 changed"
-    assert failed.row(db2) == "h2 0-3 0-1 disable 2-3 reverted"
+    assert failed.row("web2", 1) == ["h2", "0-2", "0-2", "unplug 2 (refused)", "failed: unplug_refused"]
+    assert failed.row("db2", 1) == ["h2", "0-1", "0-3", "enable 2-3", "changed"]
+    assert failed.row("db2") == ["h2", "0-3", "0-1", "disable 2-3", "reverted"]
+    assert failed.row("web3", 1) == ["h3", "0-1", "", "", "not started"]
+    assert "web2 on h2: could not unplug vCPU 2" in failed.text
     assert [eyes.enabled_ids(guest.eyes) for guest in (web1, web2, web3)] == [[0, 1], [0, 1, 2], [0, 1]]
     assert (config(db1), config(db2)) == ([0, 1], [0, 1])
-    assert "not begun: h3" in failed
+    assert "not started: h3" in failed
     assert not (fleet.state / "one" / "h3.json").exists()
 
     kept = fleet.play("rollout", rollout_id="one", rollout_serial=1, rollout_on_failure="keep")
@@ -164,7 +120,13 @@ def test_a_failing_wave_is_reverted_with_all_before_it_and_nothing_else(boot: Bo
     reverted = fleet.play("revert", rollout_id="one")
     assert reverted.status == 0, reverted
     assert eyes.enabled_ids(web1.eyes) == [0, 1, 2, 3, 7]
-    assert "left alone: somebody changed it, live was 0-3 after the rollout and is 0-3,7" in reverted
+    assert reverted.row("web1") == [
+        "h1",
+        "0-3,7",
+        "",
+        "",
+        "left alone: changed since, live was 0-3 after the rollout, is 0-3,7",
+    ]
     assert (config(db1), config(db2)) == ([0, 1], [0, 1])
 
     again = fleet.play("revert", rollout_id="one")
@@ -173,7 +135,46 @@ def test_a_failing_wave_is_reverted_with_all_before_it_and_nothing_else(boot: Bo
 
     unknown = fleet.play("revert", rollout_id="none")
     assert unknown.status == 2
-    assert "Those that are: one." in " ".join(unknown.split())
+    assert "Rollouts that have records: one. Set rollout_id" in unknown.text
+
+
+def test_two_guests_of_one_name_on_one_hypervisor_are_not_mixed_up(newest_daemon: Daemon, tmp_path: Path) -> None:
+    with Daemon(newest_daemon.backports) as other, contextlib.ExitStack() as domains:
+        booted_with = {newest_daemon: 2, other: 3}
+        web1, another = (
+            domains.enter_context(
+                LibvirtGuest(daemon, name="web1", start=False, boot=False, vcpus=f"<vcpu current='{count}'>8</vcpu>")
+            )
+            for daemon, count in booted_with.items()
+        )
+        guests = [{"name": "web1", "uri": daemon.uri, "count": count + 2} for daemon, count in booted_with.items()]
+        fleet = Hypervisors(tmp_path, {"h1": guests}, newest_daemon, rollout_id="both")
+        done = fleet.play("rollout")
+        assert done.status == 0, done
+        assert done.row(f"web1 (web1 at {newest_daemon.uri})") == ["h1", "0-1", "0-3", "enable 2-3", "changed"]
+        assert done.row(f"web1 (web1 at {other.uri})") == ["h1", "0-2", "0-4", "enable 3-4", "changed"]
+        recorded = fleet.record("both", "h1")["guests"]
+        after = {key: guest["attempts"][0]["after"]["config"] for key, guest in recorded.items()}
+        assert after == {f"web1 at {newest_daemon.uri}": "0-3", f"web1 at {other.uri}": "0-4"}
+        assert (enabled_at_boot(web1), enabled_at_boot(another)) == (4, 5)
+
+        reverted = fleet.play("revert")
+        assert reverted.status == 0, reverted
+        assert (enabled_at_boot(web1), enabled_at_boot(another)) == (2, 3)
+        assert "nothing is left to revert" in fleet.play("revert")
+
+
+def test_a_guest_that_has_a_template_as_its_name_is_only_shown(boot: Boot, tmp_path: Path) -> None:
+    guests = [boot(**PAUSED, name="{{6*7}}") for _number in range(2)]
+    fleet = Hypervisors(tmp_path, {"h1": [by_count(guest, 3) for guest in guests]}, rollout_id="hostile")
+    done = fleet.play("rollout")
+    assert done.status == 0, done
+    for guest in guests:
+        assert done.row(f"{{{{6*7}}}} ({guest.qmp_socket})") == ["h1", "0-1", "0-2", "plug 2", "changed"]
+    # Paused guests release no vCPU.
+    reverted = fleet.play("revert")
+    assert reverted.row(f"{{{{6*7}}}} ({guests[0].qmp_socket})")[-1] == "failed: guest_not_ready"
+    assert f"{{{{6*7}}}} ({guests[0].qmp_socket}) on h1: " in reverted.text
 
 
 def test_an_interrupted_rollout_continues_and_can_still_be_reverted_to_its_beginning(
@@ -220,12 +221,12 @@ def test_guests_of_libvirts_show_that_they_use_their_vcpus_and_go_back(
     fleet = Hypervisors(tmp_path, hosts, newest_daemon, kvm_hotplug_defaults=uri, rollout_id="both")
     done = fleet.play("rollout")
     assert done.status == 0, done
-    assert done.row("plugged") == "h1 0-1 0-3 plug 2-3, online 2-3, enable 2-3 changed"
-    assert done.row("onlined", 0).endswith(" offline 2")
+    assert done.row("plugged") == ["h1", "0-1", "0-3", "plug 2-3, online 2-3, enable 2-3", "changed"]
+    assert done.row("onlined", 0)[-2:] == ["offline 2", ""]
     assert (len(eyes.guest_cpus(plugged)), len(eyes.guest_cpus(onlined))) == (4, 2)
 
     audit = fleet.play("audit")
-    assert audit.row("plugged") == "h1 running 0-3 0-3"
+    assert audit.row("plugged") == ["h1", "running", "0-3", "0-3", ""]
 
     reverted = fleet.play("revert")
     assert reverted.status == 0, reverted
@@ -233,30 +234,3 @@ def test_guests_of_libvirts_show_that_they_use_their_vcpus_and_go_back(
     assert (len(eyes.guest_cpus(plugged)), len(eyes.guest_cpus(onlined))) == (2, 3), reverted
     again = fleet.play("revert")
     assert (again.status, "nothing is left to revert" in again) == (0, True)
-
-
-def test_an_audit_tells_every_drift_in_a_table_and_a_file_and_changes_nothing(boot: Boot, tmp_path: Path) -> None:
-    as_wished, other, dead, unnamed = (boot(**PAUSED) for _number in range(4))
-    db = shut_off(tmp_path / "db.xml")
-    hosts = {
-        "h1": [by_count(as_wished, 2)],
-        "h2": [{**by_count(other, 4), "domain_xml": str(db)}],
-        "h3": [by_count(dead, 2)],
-    }
-    fleet = Hypervisors(tmp_path, hosts, audit_qmp_sockets=[unnamed.qmp_socket, as_wished.qmp_socket])
-    eyes.plug(other.eyes, 5)
-    dead.kill()
-    told = tmp_path / "audit.json"
-
-    audit = fleet.play("audit", audit_json=str(told))
-    assert (audit.status, [audit.recap(host)["changed"] for host in hosts]) == (0, [0, 0, 0])
-    assert audit.row(as_wished.qmp_socket) == "h1 paused 0-1 -"
-    assert audit.row(other.qmp_socket) == "h2 paused 0-1,5 0-1 config: 5, inventory: plug 2, enable 2,5"
-    assert audit.row(dead.qmp_socket) == "h3 unknown - - monitor_unreachable"
-    report = {guest["guest"]: guest for guest in json.loads(told.read_text())["guests"]}
-    assert report[other.qmp_socket]["drift"] == {"config": "5", "libvirt": "", "inventory": "plug 2, enable 2,5"}
-    assert report[as_wished.qmp_socket]["drift"] == {"config": "", "libvirt": "", "inventory": ""}
-    assert len(report) == 4
-    assert eyes.enabled_ids(other.eyes) == [0, 1, 5]
-
-    assert fleet.play("audit", audit_fail_on_drift=True).status == 2

@@ -37,7 +37,7 @@ class Limits(NamedTuple):
 
 def options_of_guests(guests: Sequence[Mapping[str, Any]], defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the options of each guest, complete; raises ``HotplugError`` (conflicting_request), naming the guest."""
-    found = [_complete(number, guest, defaults) for number, guest in enumerate(guests)]
+    found = [_numbered(number, guest, defaults) for number, guest in enumerate(guests)]
     seen: dict[tuple[str, ...], int] = {}
     for number, params in enumerate(found):
         ref = guest_ref(params)
@@ -81,7 +81,8 @@ def sockets_of(patterns: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def _complete(number: int, guest: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def complete_options(guest: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of ``vcpu`` for one guest, complete; raises ``HotplugError`` (conflicting_request)."""
     merged = {**_defaults_for(guest, defaults), **guest}
     misread = misread_option(merged, VCPU_SPEC)
     problems = [misread[1]] if misread is not None else []
@@ -90,9 +91,16 @@ def _complete(number: int, guest: Mapping[str, Any], defaults: Mapping[str, Any]
         result = ArgumentSpecValidator(VCPU_SPEC, **WISH_CONSTRAINTS).validate(merged)
         problems, complete = result.error_messages, result.validated_parameters
     if problems:
-        where = f"guests[{number}] ({guest_ref(merged).label})"
-        raise HotplugError(CONFLICTING_REQUEST, f"{where}: {'; '.join(problems)}")
+        raise HotplugError(CONFLICTING_REQUEST, "; ".join(problems))
     return complete
+
+
+def _numbered(number: int, guest: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return complete_options(guest, defaults)
+    except HotplugError as error:
+        where = f"guests[{number}] ({guest_ref({**defaults, **guest}).label})"
+        raise HotplugError(error.code, f"{where}: {error.msg}") from error
 
 
 def _defaults_for(guest: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

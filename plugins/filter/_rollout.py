@@ -1,0 +1,94 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The functions of ``plugin_utils`` that the roles ``kvm.hotplug.rollout`` and ``kvm.hotplug.audit`` call."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.audit import audit_failures, audit_problems, audit_report
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.desired import desired_guests, desired_rows
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.rollout_plan import (
+    outcome_rows,
+    plan_rows,
+    problems,
+    results_of,
+)
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.rollout_record import (
+    begin_attempts,
+    changed_guests,
+    end_attempts,
+    revert_plan,
+)
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.table import text_table
+
+DOCUMENTATION = r"""
+name: _rollout
+short_description: Private to the roles of this collection
+version_added: 0.1.0
+author:
+  - the kvm.hotplug authors (@kvm-hotplug)
+description:
+  - Calls a function that the roles C(kvm.hotplug.rollout) and C(kvm.hotplug.audit) are made of.
+  - This filter is private, as the underscore says. It may change or disappear with any release. Use the roles, or the
+    playbooks C(kvm.hotplug.rollout), C(kvm.hotplug.revert) and C(kvm.hotplug.audit).
+positional: _input, function
+options:
+  _input:
+    description: The first argument of the function.
+    type: raw
+    required: true
+  function:
+    description: The name of the function. Its further arguments follow.
+    type: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Show the outcome, as the roles do
+  ansible.builtin.debug:
+    msg: "{{ rows | kvm.hotplug._rollout('text_table', ['guest', 'result']) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: What the function returns.
+  type: raw
+"""
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    function.__name__: function
+    for function in (
+        audit_failures,
+        audit_problems,
+        audit_report,
+        begin_attempts,
+        changed_guests,
+        desired_guests,
+        desired_rows,
+        end_attempts,
+        outcome_rows,
+        plan_rows,
+        problems,
+        results_of,
+        revert_plan,
+        text_table,
+    )
+}
+
+
+def call(value: Any, function: str, *arguments: Any) -> Any:
+    """Return what the function of this name returns; raises ``AnsibleFilterError`` if there is none."""
+    if function not in _FUNCTIONS:
+        raise AnsibleFilterError(f"kvm.hotplug._rollout has no function {function!r}: update the roles and the filter")
+    return _FUNCTIONS[function](value, *arguments)
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"_rollout": call}

@@ -1,0 +1,59 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Audits: every drift in a table and a file, and nothing changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from lab import eyes
+
+from .conftest import Boot
+from .playbooks import Hypervisors
+from .test_rollout import PAUSED, by_count, shut_off
+
+
+def test_an_audit_shows_every_drift_in_a_table_and_a_file_and_changes_nothing(boot: Boot, tmp_path: Path) -> None:
+    fine, other, dead, unnamed = (boot(**PAUSED, name=name) for name in ("fine", "other", "dead", "unnamed"))
+    db = shut_off(tmp_path / "db.xml")
+    hosts = {
+        "h1": [by_count(fine, 2)],
+        "h2": [{**by_count(other, 4), "domain_xml": str(db)}],
+        "h3": [by_count(dead, 2)],
+    }
+    fleet = Hypervisors(tmp_path, hosts, audit_qmp_sockets=[unnamed.qmp_socket, fine.qmp_socket])
+    eyes.plug(other.eyes, 5)
+    dead.kill()
+    file = tmp_path / "audit.json"
+
+    audit = fleet.play("audit", audit_json=str(file))
+    assert (audit.status, [audit.recap(host)["changed"] for host in hosts]) == (0, [0, 0, 0])
+    assert audit.row("fine", 0) == ["h1", "paused", "0-1", "-", ""]
+    assert audit.row("other") == ["h2", "paused", "0-1,5", "0-1", "config: 5, desired: plug 2, enable 2,5"]
+    assert audit.row(dead.qmp_socket) == ["h3", "unknown", "-", "-", "monitor_unreachable"]
+    report = json.loads(file.read_text())
+    of_h1 = {guest["guest"]: guest for guest in report["guests"] if guest["hypervisor"] == "h1"}
+    of_h2 = {guest["guest"]: guest for guest in report["guests"] if guest["hypervisor"] == "h2"}
+    assert of_h2["other"]["drift"] == {"config": "5", "libvirt": "", "desired": "plug 2, enable 2,5"}
+    assert of_h1["fine"]["drift"] == {"config": "", "libvirt": "", "desired": ""}
+    assert (set(of_h1), report["failures"]) == ({"fine", "unnamed"}, [])
+    assert eyes.enabled_ids(other.eyes) == [0, 1, 5]
+
+    failed = fleet.play("audit", audit_fail_on_drift=True)
+    assert failed.status == 2
+    assert "other on h2: config: 5, desired: plug 2, enable 2,5" in failed.text
+
+
+def test_an_audit_names_the_places_that_it_could_not_inspect(boot: Boot, tmp_path: Path) -> None:
+    fine = boot(**PAUSED, name="fine")
+    fleet = Hypervisors(tmp_path, {"h1": [by_count(fine, 2)]}, audit_qmp_sockets=["/nowhere/*.sock"])
+    file = tmp_path / "audit.json"
+    audit = fleet.play("audit", audit_json=str(file))
+    assert (audit.status, audit.row("fine")[-1]) == (0, "")
+    assert "audit_qmp_sockets on h1: conflicting_request: qmp_sockets: nothing is at /nowhere/*.sock" in audit.text
+    assert "0 of 1 guests have drifted or could not be inspected" in audit
+    assert [one["error_code"] for one in json.loads(file.read_text())["failures"]] == ["conflicting_request"]
+    assert fleet.play("audit", audit_fail_on_drift=True).status == 2
