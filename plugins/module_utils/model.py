@@ -61,9 +61,13 @@ class Entity:
 
 
 class Layout(NamedTuple):
-    """Every vCPU the machine can have, by entity; entities are ordered by their ids, which run from 0 without a gap."""
+    """Every vCPU the machine can have, by entity; entities are ordered by their ids, which run from 0 without a gap.
+
+    A machine without ``hotplug`` has the first so many of them as long as it runs, and any number at the next boot.
+    """
 
     entities: tuple[Entity, ...]
+    hotplug: bool = True
 
     @property
     def max_vcpus(self) -> int:
@@ -99,7 +103,8 @@ class Layout(NamedTuple):
                 )
                 for entity in self.entities
                 for thread, vcpu in enumerate(entity.vcpus)
-            )
+            ),
+            self.hotplug,
         )
 
 

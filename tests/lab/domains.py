@@ -43,12 +43,15 @@ class LibvirtGuest(Contact):
         paused: bool = False,
         transient: bool = False,
         agent: bool = False,
+        shell: bool = True,
         as_kvm: bool = False,
         append: str = "",
         rest: str = "",
         linux: str = packages.DISTRIBUTION,
     ) -> None:
         """Describe a domain; `rest` is more of its XML, such as `<cputune>`, `qemu` and `linux` as those of a guest.
+
+        Without `shell` it has no channel, for machines that have no PCI.
 
         Under TCG, libvirt never learns that a vCPU was unplugged, and gives up after 5 seconds, unless `as_kvm` lets
         QEMU say so as it does with KVM.
@@ -59,7 +62,7 @@ class LibvirtGuest(Contact):
         self.uuid = uuid or str(uuids.uuid4())
         self.qemu = binaries.resolve(qemu)
         self.transient = transient
-        self.speaks = boot and start and not paused
+        self.speaks = boot and start and shell and not paused
         folder = daemon.folder / "guests"
         self.eyes_socket, self.shell_socket = (os.fspath(folder / f"{name}.{purpose}") for purpose in ("eyes", "shell"))
         self.console = folder / f"{name}.console"
@@ -92,7 +95,7 @@ class LibvirtGuest(Contact):
     <controller type='usb' model='none'/>
     <memballoon model='none'/>
     <serial type='file'><source path='{self.console}'/></serial>
-    {_channel("lab.shell", f"<source mode='bind' path='{self.shell_socket}'/>")}
+    {_channel("lab.shell", f"<source mode='bind' path='{self.shell_socket}'/>") if shell else ""}
     {_channel("org.qemu.guest_agent.0") if agent else ""}
   </devices>
 </domain>

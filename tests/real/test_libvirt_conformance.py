@@ -16,6 +16,7 @@ from lxml import etree
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.edit import edit_domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import with_enabled
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_config
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from lab.binaries import distribution
@@ -60,6 +61,11 @@ def states(domain: Domain) -> tuple[object, ...]:
     return domain.max_vcpus, domain.enabled, domain.hotpluggable, dict(domain.order)
 
 
+def edited(data: bytes, enabled: frozenset[int]) -> bytes:
+    domain = read_domain(data)
+    return edit_domain(data, domain, with_enabled(domain, enabled))
+
+
 def edits() -> dict[str, bytes]:
     """Files after one, two, three ... edits, from every beginning."""
     dice = random.Random(3)
@@ -69,7 +75,7 @@ def edits() -> dict[str, bytes]:
         for turn in range(TURNS // len(BEGINNINGS)):
             enabled = frozenset({0, *dice.sample(range(8), dice.randrange(8))})
             check_config(read_domain(data), None, enabled)
-            data = edit_domain(data, read_domain(data), enabled)
+            data = edited(data, enabled)
             name = f"{beginning}-{turn}"
             found[name] = data.replace(b"NAME", name.encode())
     return found
@@ -92,11 +98,10 @@ def test_libvirt_defines_what_we_write_and_reads_the_same_states(libvirt: Libvir
 
 def test_we_can_edit_what_libvirt_writes(libvirt: Libvirt) -> None:
     dumped = libvirt.defined({name: domain_xml(name, vcpus) for name, vcpus in BEGINNINGS.items()})
-    edited = {}
+    changed = {}
     for name, answer in dumped.items():
-        data = answer.encode()
-        edited[name] = edit_domain(data, read_domain(data), frozenset({0, 2, 3}))
-    for name, answer in libvirt.defined(edited).items():
+        changed[name] = edited(answer.encode(), frozenset({0, 2, 3}))
+    for name, answer in libvirt.defined(changed).items():
         assert read_domain(answer.encode()).enabled == {0, 2, 3}, (name, answer)
 
 

@@ -136,8 +136,9 @@ def _unit(group: tuple[Entity, ...], state: GuestState, scopes: Sequence[str]) -
             continue
         pinned = pinned or _blocker(found.cannot_disable, group, found.enabled, True) is not None
         barred_by = barred_by or _blocker(found.cannot_enable, group, found.enabled, False)
-        # What live has counts double: moving it disturbs a running guest.
-        weight += len(found.enabled & ids) * (2 if scope == LIVE else 1)
+        # What live has counts double: moving it disturbs a running guest. Without hotplug, a count is 0 to n-1.
+        if state.layout.hotplug:
+            weight += len(found.enabled & ids) * (2 if scope == LIVE else 1)
     priority = 0
     if LIVE in scopes and state.live is not None:
         if state.live.ejecting & ids:

@@ -127,6 +127,8 @@ def _vcpu(state: GuestState, entity: Entity, vcpu: int) -> dict[str, Any]:
 
 def _is_hotpluggable(state: GuestState, entity: Entity) -> bool:
     """Whether the machine lets this vCPU come and go, whatever stands in the way at this moment."""
+    if not state.layout.hotplug:
+        return False
     if state.live is None:
         return state.config is None or state.config.hotpluggable.issuperset(entity.vcpus)
     is_enabled = not state.live.enabled.isdisjoint(entity.vcpus)

@@ -187,6 +187,12 @@ def test_what_stands_in_the_way_is_told_with_reason_and_remedy() -> None:
     assert [vcpu["hotpluggable"] for vcpu in vcpus] == [False, True, True, True]
 
 
+def test_no_vcpu_is_hotpluggable_on_a_machine_without_hotplug() -> None:
+    seen = guest_of(None, {0, 1})
+    fixed = seen.state._replace(layout=seen.state.layout._replace(hotplug=False))
+    assert {vcpu["hotpluggable"] for vcpu in info_report(seen._replace(state=fixed))["vcpus"]} == {False}
+
+
 def test_a_part_of_a_core_cannot_go_alone() -> None:
     machine = layout(sockets=1, cores=2, threads=4, whole_core_entities=True)
     state = GuestState(GuestFacts(state="running"), machine, live=LiveState(frozenset(range(4))))

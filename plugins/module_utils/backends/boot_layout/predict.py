@@ -73,7 +73,7 @@ class ConfigLayout(NamedTuple):
     @property
     def layout(self) -> Layout:
         """What the planner needs to know of the slots."""
-        return layout_of(self.slots)
+        return layout_of(self.slots, self.hotplug)
 
     def check(self, enabled: Collection[int]) -> None:
         """Refuse (config_invalid) vCPUs that a machine without CPU hotplug does not start with."""

@@ -119,11 +119,10 @@ class XmlFile:
         self, data: bytes, definition: Definition, wanted: frozenset[int], running: Layout | None
     ) -> tuple[Domain, bytes]:
         domain, layout = definition.domain, definition.layout(running)
+        goal = with_enabled(domain, wanted, layout)
         entities = () if layout is None else layout.entities
-        groups = [entity.vcpus for entity in entities]
         nodes = {vcpu: entity.node for entity in entities if entity.node is not None for vcpu in entity.vcpus}
-        edited = edit_domain(data, domain, wanted, self._detail, nodes or nodes_of(domain), groups)
-        return with_enabled(domain, wanted, groups), edited
+        return goal, edit_domain(data, domain, goal, self._detail, nodes or nodes_of(domain))
 
     def _parsed(self, data: bytes) -> Domain:
         try:

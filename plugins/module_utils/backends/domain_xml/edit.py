@@ -13,7 +13,6 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.do
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.encoding import decode
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.scan import Places, Tag, find_places
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import with_enabled
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import INTERNAL, HotplugError
 
 # What the RFC's three levels of detail add to the state of a vCPU.
@@ -35,17 +34,15 @@ Splice = tuple[int, int, str]
 def edit_domain(
     data: bytes,
     domain: Domain,
-    enabled: frozenset[int],
+    goal: Domain,
     detail: str | None = None,
     nodes: Mapping[int, int] | None = None,
-    entities: Iterable[Sequence[int]] = (),
 ) -> bytes:
-    """Return ``data``, which reads as ``domain``, with exactly ``enabled``.
+    """Return ``data``, which reads as ``domain``, edited to read as ``goal``, a transition of it.
 
     ``detail`` is one of ``DETAILS``, or None for what the file shows; it is for the RFC's dialect, as is ``nodes``,
-    the node of each vCPU. ``entities`` are the vCPUs that the machine can only have together.
+    the node of each vCPU.
     """
-    goal = with_enabled(domain, enabled, entities)
     source = decode(data)
     markup = source.text.encode()
     edit = _Edit(markup, find_places(markup), domain, goal, detail, nodes or {})

@@ -71,9 +71,9 @@ class Definition(NamedTuple):
         ``layout`` is that of the running machine. ``forced`` allows vCPUs on nodes without memory. Raises
         ``HotplugError`` (config_invalid).
         """
-        check_config(self.domain, self.layout(layout), enabled, forced)
         if self.next_boot is not None:
             self.next_boot.check(enabled)
+        check_config(self.domain, self.layout(layout), enabled, forced)
 
 
 async def define(domain: Domain, derive_boot: DeriveBoot) -> Definition:

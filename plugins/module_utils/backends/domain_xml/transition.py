@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import LIBVIRT, Domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, HotplugError
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
 
 
 def leading(ids: Iterable[int]) -> frozenset[int]:
@@ -21,14 +25,15 @@ def leading(ids: Iterable[int]) -> frozenset[int]:
     return frozenset(range(length))
 
 
-def with_enabled(domain: Domain, enabled: frozenset[int], entities: Iterable[Sequence[int]] = ()) -> Domain:
+def with_enabled(domain: Domain, enabled: frozenset[int], layout: Layout | None = None) -> Domain:
     """Return ``domain`` with exactly ``enabled``, as it is written and as it then reads.
 
     vCPUs that become enabled or disabled become hotpluggable, so that they can change again after the next boot;
-    so do those that a gap now separates from the first ones. vCPU 0 never does. ``entities`` are the vCPUs that
-    the machine can only have together: they stay alike.
+    so do those that a gap now separates from the first ones. vCPU 0 never does. vCPUs that the machine can only have
+    together stay alike. On a machine without CPU hotplug no enabled vCPU is hotpluggable: libvirt would not start it.
+    ``layout`` is that of the machine, None where it is unknown.
 
-    Raises config_invalid when the domain has not all of ``enabled``.
+    Raises config_invalid when the domain has not all of ``enabled``, or the machine could not boot with it.
     """
     unknown = enabled.difference(range(domain.max_vcpus))
     if unknown:
@@ -37,9 +42,11 @@ def with_enabled(domain: Domain, enabled: frozenset[int], entities: Iterable[Seq
             f"vCPU {format_cpulist(unknown)} is to be enabled, but the domain XML has 0-{domain.max_vcpus - 1} only: "
             "raise the number in <vcpu>, or name vCPUs it has",
         )
+    if layout is not None and not layout.hotplug:
+        return _with_boot_vcpus(domain, enabled)
     if domain.enabled == enabled:
         return domain
-    groups = [frozenset(entity) for entity in entities]
+    groups = [frozenset(entity.vcpus) for entity in layout.entities] if layout is not None else []
     if domain.dialect == LIBVIRT:
         hotpluggable = _hotpluggable(domain, enabled, groups)
         return domain._replace(enabled=enabled, hotpluggable=hotpluggable, order=_order(domain, enabled, groups))
@@ -47,6 +54,21 @@ def with_enabled(domain: Domain, enabled: frozenset[int], entities: Iterable[Seq
         hotpluggable = _hotpluggable(domain, enabled, groups)
         return domain._replace(enabled=enabled, hotpluggable=hotpluggable, dialect=LIBVIRT)
     return domain._replace(enabled=enabled, hotpluggable=by_default(domain.max_vcpus, enabled))
+
+
+def _with_boot_vcpus(domain: Domain, enabled: frozenset[int]) -> Domain:
+    """Return ``domain`` with exactly ``enabled`` and nothing to plug; only the number of vCPUs can change."""
+    scattered = enabled - leading(enabled)
+    if scattered:
+        raise HotplugError(
+            CONFIG_INVALID,
+            f"vCPU {format_cpulist(scattered)} would be enabled and one below it not, but this machine has no CPU "
+            "hotplug: it can only start with the first so many; ask for a count",
+        )
+    hotpluggable = frozenset(range(domain.max_vcpus)) - enabled
+    if domain.dialect != LIBVIRT:
+        return domain._replace(enabled=enabled, hotpluggable=hotpluggable)
+    return domain._replace(enabled=enabled, hotpluggable=hotpluggable, order=_order(domain, enabled, []))
 
 
 def by_default(max_vcpus: int, enabled: frozenset[int]) -> frozenset[int]:

@@ -30,7 +30,7 @@ def check_config(domain: Domain, layout: Layout | None, enabled: frozenset[int],
     Raises config_invalid, with the first problem there is.
     """
     entities = [] if layout is None else [entity.vcpus for entity in layout.entities]
-    for problem in _problems(domain, with_enabled(domain, enabled, entities), entities, forced):
+    for problem in _problems(domain, with_enabled(domain, enabled, layout), entities, forced):
         raise HotplugError(CONFIG_INVALID, problem)
 
 

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.state import Definition, define
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.config_calls import calls_for
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import (
     LibvirtCallError,
     classify_config_error,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import ConfigView, WriteResult
 
@@ -24,28 +24,6 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.reader import Reader
     from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestFacts, Layout
-
-_AFFECT_CONFIG = 2
-
-
-class Change(NamedTuple):
-    """One call of virDomainSetVcpu: enable or disable these vCPUs."""
-
-    vcpus: frozenset[int]
-    enable: bool
-
-
-def changes(domain: Domain, enabled: frozenset[int]) -> tuple[Change, ...]:
-    """Return the calls that make ``enabled`` of a config, in their order.
-
-    libvirt makes hotpluggable whatever it is told to enable or disable, and lets no vCPU go that is followed by one
-    that is not: those are told to be enabled, which they are, first.
-    """
-    removed = domain.enabled - enabled
-    fixed = (domain.enabled & enabled) - domain.hotpluggable - {0}
-    in_the_way = frozenset(vcpu for vcpu in fixed if removed and vcpu > min(removed))
-    added = (enabled - domain.enabled) | in_the_way
-    return tuple(Change(vcpus, enable) for vcpus, enable in ((added, True), (removed, False)) if vcpus)
 
 
 class LibvirtConfig:
@@ -85,13 +63,12 @@ class LibvirtConfig:
         before = observed.domain.enabled
         wanted = (domain.enabled | (enabled - before)) - (before - enabled)
         observed._replace(domain=domain).check(wanted, layout, self._forced)
-        todo = changes(domain, wanted)
+        machine = observed.layout(layout)
+        todo = calls_for(domain, wanted, hotplug=machine is None or machine.hotplug)
         failure = None
-        for change in todo:
+        for call in todo:
             try:
-                await self._connection.call(
-                    self._domain.setVcpu, format_cpulist(change.vcpus), int(change.enable), _AFFECT_CONFIG
-                )
+                await self._connection.call(getattr(self._domain, call.method), *call.arguments)
             except LibvirtCallError as error:
                 code, remedy = classify_config_error(error)
                 failure = HotplugError(code, f"libvirt says: {error.desc}; {remedy}")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # virDomainState. A blocked guest waits for a resource and runs on; one that is being shut down still runs.
 _STATES = {1: "running", 2: "running", 3: "paused", 4: "running", 5: "shutoff", 6: "crashed", 7: "pmsuspended"}
 
-# Between one reading and the next, each thread runs on.
+# Accounting by cgroup and by thread differ a little.
 SLACK_NANOSECONDS = 100_000_000
 
 RESTART_REMEDY = (
@@ -85,30 +85,36 @@ class Suspects(NamedTuple):
     silent: frozenset[int] = frozenset()
 
 
-def suspects(stats: Mapping[str, Any], recorded: Collection[int]) -> Suspects | None:
+def suspects(stats: Mapping[str, Any], recorded: Collection[int], seconds: float = 0.0) -> Suspects | None:
     """Return the vCPUs whose threads are in doubt, from the ``cpu`` and ``vcpu`` statistics of a domain.
 
-    Of a thread that has gone libvirt reads zeros, until it plugs another vCPU; from then on it takes the whole process
-    for it, which has run longer than a thread of it can have.
+    Of a thread that has ended libvirt reads zeros, until it plugs another vCPU; from then on it reads the time of the
+    whole process, which is longer than a thread of it can have run. ``seconds`` is how long reading them took.
 
-    None where nothing is counted, for kernels can be built so, and vCPUs can share a thread.
+    None where a figure is missing, and where no delay is counted: kernels can be built so, and vCPUs can share a
+    thread.
     """
-
-    def number(key: str) -> int:
-        value = stats.get(key)
-        return value if isinstance(value, int) else 0
-
-    if not any(number(f"vcpu.{vcpu}.delay") for vcpu in recorded):
+    process = stats.get("cpu.time")
+    times = _figures(stats, "time", {0, *recorded})
+    delays = _figures(stats, "delay", recorded)
+    if not isinstance(process, int) or times is None or delays is None or not any(delays.values()):
         return None
-    # vCPU 0 never goes, so that what it ran is left for no other.
-    most = number("cpu.time") - number("vcpu.0.time") + SLACK_NANOSECONDS
+    # The process is read first, then one thread after the other: vCPU 0 and one more have run on in between.
+    slack = max(SLACK_NANOSECONDS, round(2 * seconds * 1e9))
+    # vCPU 0 is never unplugged, so no other thread can have run in its time.
+    most = process - times[0] + slack
     others = frozenset(recorded) - {0}
     return Suspects(
-        certain=frozenset(vcpu for vcpu in others if number(f"vcpu.{vcpu}.time") > most),
-        silent=frozenset(
-            vcpu for vcpu in others if not number(f"vcpu.{vcpu}.time") and not number(f"vcpu.{vcpu}.delay")
-        ),
+        certain=frozenset(vcpu for vcpu in others if times[vcpu] > most),
+        silent=frozenset(vcpu for vcpu in others if not times[vcpu] and not delays[vcpu]),
     )
+
+
+def _figures(stats: Mapping[str, Any], name: str, vcpus: Collection[int]) -> dict[int, int] | None:
+    """Return one figure of each vCPU, or None where one is missing."""
+    found = {vcpu: stats.get(f"vcpu.{vcpu}.{name}") for vcpu in vcpus}
+    figures = {vcpu: figure for vcpu, figure in found.items() if isinstance(figure, int)}
+    return figures if len(figures) == len(found) else None
 
 
 def machine_view(record: Record) -> MachineView:

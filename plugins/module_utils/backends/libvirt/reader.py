@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,14 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.error
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.events import imported_for_qemu
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import hypervisor_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import vcpus_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.messages import read_object
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot, invalid_reply, read_slots
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import GUEST_NOT_RUNNING, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    GUEST_NOT_RUNNING,
+    HOTPLUG_UNSUPPORTED,
+    HotplugError,
+)
 
 if TYPE_CHECKING:
     import libvirt
@@ -73,7 +79,8 @@ class Reader:
         job = await self._connection.call(self._domain.jobStats)
         domain = read or await self.live()
         migrating = job.get("type", _JOB_NONE) != _JOB_NONE and job.get("operation") in _MIGRATIONS
-        laid_out = ConfigLayout(await self._slots()) if self._ask_qemu else (await self._lay_out(domain)).laid_out
+        slots = await self._slots() if self._ask_qemu else None
+        laid_out = ConfigLayout(slots) if slots is not None else (await self._lay_out(domain)).laid_out
         return await self.again(Record(domain, laid_out, migrating=migrating))
 
     async def again(self, known: Record) -> Record:
@@ -81,14 +88,16 @@ class Reader:
 
         Only the statistics do not wait for that call. Raises ``HotplugError`` and ``LibvirtCallError``.
         """
+        began = time.monotonic()
         state, stats = await asyncio.gather(self._connection.call(self._domain.state), self._stats())
+        seconds = time.monotonic() - began
         if state[0] == _SHUTOFF:
             raise HotplugError(GUEST_NOT_RUNNING, "the guest has been stopped meanwhile: start it, or use scope config")
         recorded = recorded_in(stats) or known.domain.enabled
         now = known._replace(domain=known.domain._replace(enabled=recorded), state=state[0])
-        if not self._ask_qemu:
-            return now._replace(in_qemu=await self._in_qemu(now.domain, stats))
-        slots = await self._slots()
+        slots = await self._slots() if self._ask_qemu else None
+        if slots is None:
+            return now._replace(in_qemu=await self._in_qemu(now.domain, stats, seconds))
         return now._replace(
             in_qemu=frozenset(vcpu for slot in slots if slot.qom_path is not None for vcpu in slot.entity.vcpus),
             aliases={slot.entity.vcpus[0]: slot.alias for slot in slots if slot.alias is not None},
@@ -97,22 +106,22 @@ class Reader:
     async def _xml(self, flags: int) -> Domain:
         return read_domain((await self._connection.call(self._domain.XMLDesc, flags)).encode())
 
-    async def _in_qemu(self, domain: Domain, stats: Mapping[str, Any]) -> frozenset[int] | None:
-        """Which of the recorded vCPUs QEMU has; None where that cannot be told."""
-        found = suspects(stats, domain.enabled)
+    async def _in_qemu(self, domain: Domain, stats: Mapping[str, Any], seconds: float) -> frozenset[int] | None:
+        """Return which of the recorded vCPUs QEMU has, None where that is unknown.
+
+        ``seconds`` is how long the statistics took to read. Where the threads can be seen, they decide.
+        """
+        found = suspects(stats, domain.enabled, seconds)
         if found is None:
             return None
-        doubted = found.silent
-        if doubted:
-            threads = None if hypervisor_of(self._connection.uri) else vcpus_of(domain.uuid or "")
-            if threads is not None:
-                doubted -= threads
-            elif not await self._misses_a_thread():
-                doubted = frozenset()
-            elif len(doubted) > 1:
-                # One of them at least is gone, and nobody tells which.
-                return None
-        return domain.enabled - found.certain - doubted
+        if not found.certain and not found.silent:
+            return domain.enabled
+        threads = None if hypervisor_of(self._connection.uri) else vcpus_of(domain.uuid or "")
+        if threads is not None:
+            return domain.enabled - ((found.certain | found.silent) - threads)
+        silent = found.silent if found.silent and await self._misses_a_thread() else frozenset()
+        # Of several, one at least is gone, and which is unknown.
+        return domain.enabled - found.certain - silent if len(silent) <= 1 else None
 
     async def _misses_a_thread(self) -> bool:
         """Whether libvirt asks the host for a thread that is no more, as it does to tell on which CPUs each may run."""
@@ -128,13 +137,17 @@ class Reader:
         )
         return found[0][1] if found else {}
 
-    async def _slots(self) -> tuple[Slot, ...]:
+    async def _slots(self) -> tuple[Slot, ...] | None:
+        """Return QEMU's own CPU slots, None for a machine that has no CPU hotplug and so no slots."""
         qemu = imported_for_qemu()
         text: Any = await self._connection.call(
             qemu.qemuMonitorCommand, self._domain, json.dumps({"execute": _QUESTION}), 0
         )
         try:
-            reply = read_object(text)["return"]
+            reply = read_object(text)
+            if "error" in reply and classify(str(reply["error"]["desc"]))[0] == HOTPLUG_UNSUPPORTED:
+                return None
+            slots = reply["return"]
         except (ValueError, KeyError, TypeError):
             raise invalid_reply(_QUESTION, text) from None
-        return read_slots(reply)
+        return read_slots(slots)

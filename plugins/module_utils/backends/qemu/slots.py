@@ -67,9 +67,9 @@ def fixed_slots(cpus_reply: object, max_vcpus: int) -> tuple[Slot, ...]:
     return (*slots, *(Slot(_entity(number, number, 1, {}), "", {}) for number in missing))
 
 
-def layout_of(slots: Sequence[Slot]) -> Layout:
-    """Return what the planner needs to know of ``slots``."""
-    return Layout(tuple(slot.entity for slot in slots))
+def layout_of(slots: Sequence[Slot], hotplug: bool = True) -> Layout:
+    """Return what the planner needs to know of ``slots``, of a machine with or without CPU ``hotplug``."""
+    return Layout(tuple(slot.entity for slot in slots), hotplug)
 
 
 def thread_ids(slots: Sequence[Slot], cpus_reply: object) -> dict[int, int]:

@@ -103,7 +103,7 @@ class QmpView:
         enabled = [slot for slot in self.slots if slot.qom_path is not None]
         return MachineView(
             facts=self.facts,
-            layout=layout_of(self.slots),
+            layout=layout_of(self.slots, hotplug=self._unsupported is None),
             live=LiveState(
                 enabled=frozenset(vcpu for slot in enabled for vcpu in slot.entity.vcpus),
                 running=self.facts.state == "running",

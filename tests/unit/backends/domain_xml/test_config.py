@@ -162,6 +162,24 @@ def test_a_domain_without_vcpu_keeps_its_one_vcpu(path: Path) -> None:
     assert observe(path) == {0}
 
 
+class TestAMachineWithoutHotplug:
+    """libvirt would not start it with a hotpluggable vCPU enabled, and it has the first so many vCPUs only."""
+
+    @pytest.fixture(params=["aarch64' machine='virt", "riscv64' machine='virt", "x86_64' machine='microvm"])
+    def fixed(self, request: pytest.FixtureRequest, path: Path) -> Path:
+        vcpu = "<vcpu current='2'>8</vcpu>"
+        path.write_text(f"<domain>\n  {vcpu}\n  <os><type arch='{request.param}'>hvm</type></os>\n</domain>\n")
+        return path
+
+    def test_only_the_count_is_written(self, fixed: Path) -> None:
+        before = fixed.read_text(encoding="utf-8")
+        assert write(fixed, 0, 1, 2).enabled == {0, 1, 2}
+        assert fixed.read_text(encoding="utf-8") == before.replace("current='2'", "current='3'")
+
+    def test_no_vcpu_by_its_id(self, fixed: Path) -> None:
+        assert "has no CPU hotplug" in refused(fixed, 0, 1, 5).msg
+
+
 class TestTheFileStaysWhatItWas:
     def test_its_mode_is_kept(self, path: Path) -> None:
         path.chmod(0o4640)

@@ -17,7 +17,9 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.ed
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.encoding import SIZE_LIMIT
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.nodes import nodes_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import with_enabled
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity, Layout
 
 from ...support.domains import RFC_EXAMPLE
 
@@ -26,7 +28,9 @@ def edited(
     text: str, enabled: Sequence[int], detail: str | None = None, entities: Sequence[tuple[int, ...]] = ()
 ) -> str:
     domain = read_domain(text.encode())
-    data = edit_domain(text.encode(), domain, frozenset(enabled), detail, nodes_of(domain), entities)
+    layout = Layout(tuple(Entity(number, vcpus) for number, vcpus in enumerate(entities))) if entities else None
+    goal = with_enabled(domain, frozenset(enabled), layout)
+    data = edit_domain(text.encode(), domain, goal, detail, nodes_of(domain))
     assert read_domain(data).enabled == frozenset(enabled)
     return data.decode()
 
@@ -97,6 +101,26 @@ def test_a_gap_makes_what_comes_after_it_hotpluggable() -> None:
 </domain>
 """
     assert edited(before, [0, 2]) == after
+
+
+def test_without_hotplug_no_enabled_vcpu_stays_hotpluggable() -> None:
+    before = """\
+<domain>
+  <vcpu current='2'>4</vcpu>
+  <vcpus>
+    <vcpu id='0' enabled='yes' hotpluggable='no' order='1'/>
+    <vcpu id='1' enabled='yes' hotpluggable='yes' order='2'/>
+    <vcpu id='2' enabled='no' hotpluggable='yes'/>
+    <vcpu id='3' enabled='no' hotpluggable='yes'/>
+  </vcpus>
+</domain>
+"""
+    domain = read_domain(before.encode())
+    layout = Layout(tuple(Entity(vcpu, (vcpu,)) for vcpu in range(4)), hotplug=False)
+    after = edit_domain(before.encode(), domain, with_enabled(domain, frozenset({0, 1, 2}), layout)).decode()
+    assert after == before.replace("current='2'", "current='3'").replace(
+        "id='1' enabled='yes' hotpluggable='yes'", "id='1' enabled='yes' hotpluggable='no'"
+    ).replace("id='2' enabled='no' hotpluggable='yes'", "id='2' enabled='yes' hotpluggable='no' order='3'")
 
 
 def test_libvirts_order_is_given_to_all_that_are_enabled_or_to_none() -> None:
@@ -296,6 +320,7 @@ def test_the_largest_machines_take_a_moment_only() -> None:
 )
 def test_an_edit_takes_bounded_time_and_memory_whatever_is_beside_it(text: str, enabled: set[int]) -> None:
     before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-    edit_domain(text.encode(), read_domain(text.encode()), frozenset(enabled))
+    domain = read_domain(text.encode())
+    edit_domain(text.encode(), domain, with_enabled(domain, frozenset(enabled)))
     assert time.process_time() - started < 15
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 256 * 1024

@@ -13,13 +13,19 @@ from hypothesis import strategies as st
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.edit import DETAILS, edit_domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import leading
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import leading, with_enabled
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity, Layout
 
 from ...support.domains import Written, files, without_current
 
 details = st.sampled_from([None, *DETAILS])
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 NEW_ELEMENT = re.compile(r"""(\r\n|\r|\n)?[ \t]*<vcpus>((\r\n|\r|\n)?[ \t]*<vcpu( \w+=("\w+"|'\w+'))+/>)+\s*</vcpus>""")
+
+
+def edited_file(data: bytes, enabled: frozenset[int], detail: str | None = None, layout: Layout | None = None) -> bytes:
+    domain = read_domain(data)
+    return edit_domain(data, domain, with_enabled(domain, enabled, layout), detail)
 
 
 def sets_of(data: st.DataObject, file: Written) -> frozenset[int]:
@@ -39,7 +45,7 @@ def test_an_edited_file_has_exactly_the_wanted_vcpus_and_keeps_its_dialect(
     file: Written, detail: str | None, data: st.DataObject
 ) -> None:
     enabled = sets_of(data, file)
-    after = read_domain(edit_domain(file.data, read_domain(file.data), enabled, detail))
+    after = read_domain(edited_file(file.data, enabled, detail))
     assert after.enabled == enabled
     assert after.dialect == file.dialect or (file.dialect is None and after.dialect == "libvirt")
 
@@ -48,7 +54,7 @@ def test_an_edited_file_has_exactly_the_wanted_vcpus_and_keeps_its_dialect(
 def test_everything_outside_of_the_two_places_stays_byte_for_byte(
     file: Written, detail: str | None, data: st.DataObject
 ) -> None:
-    edited = edit_domain(file.data, read_domain(file.data), sets_of(data, file), detail)
+    edited = edited_file(file.data, sets_of(data, file), detail)
     text = file.text(edited)
     assert text.startswith(file.before)
     text = text[len(file.before) :]
@@ -67,15 +73,15 @@ def test_everything_outside_of_the_two_places_stays_byte_for_byte(
 
 @given(files(), details, st.data())
 def test_all_comments_survive_in_their_order(file: Written, detail: str | None, data: st.DataObject) -> None:
-    edited = edit_domain(file.data, read_domain(file.data), sets_of(data, file), detail)
+    edited = edited_file(file.data, sets_of(data, file), detail)
     assert COMMENT.findall(file.text(edited)) == COMMENT.findall(file.text(file.data))
 
 
 @given(files(), details, st.data())
 def test_editing_again_changes_nothing(file: Written, detail: str | None, data: st.DataObject) -> None:
     enabled = sets_of(data, file)
-    once = edit_domain(file.data, read_domain(file.data), enabled, detail)
-    assert edit_domain(once, read_domain(once), enabled, detail) == once
+    once = edited_file(file.data, enabled, detail)
+    assert edited_file(once, enabled, detail) == once
 
 
 @given(files())
@@ -83,14 +89,14 @@ def test_editing_to_the_same_set_at_most_corrects_the_count(file: Written) -> No
     domain = read_domain(file.data)
     if not domain.enabled:
         return
-    text = file.text(edit_domain(file.data, domain, domain.enabled))
+    text = file.text(edited_file(file.data, domain.enabled))
     assert without_current(text) == without_current(file.text(file.data))
 
 
 @given(files(), details, st.data())
 def test_the_count_always_equals_the_number_enabled(file: Written, detail: str | None, data: st.DataObject) -> None:
     enabled = sets_of(data, file)
-    text = file.text(edit_domain(file.data, read_domain(file.data), enabled, detail))[len(file.before) :]
+    text = file.text(edited_file(file.data, enabled, detail))[len(file.before) :]
     said = re.search(r"""\scurrent\s*=\s*["']([^"']+)["']""", text[: text.index("</vcpu")].partition(">")[0])
     if said is None:
         assert len(enabled) == file.max_vcpus
@@ -102,7 +108,7 @@ def test_the_count_always_equals_the_number_enabled(file: Written, detail: str |
 def test_elements_of_vcpus_that_stay_as_they_are_stay_byte_for_byte(file: Written, data: st.DataObject) -> None:
     before = read_domain(file.data)
     enabled = sets_of(data, file)
-    edited = edit_domain(file.data, before, enabled)
+    edited = edited_file(file.data, enabled)
     after = read_domain(edited)
     alike = before.hotpluggable & after.hotpluggable | (
         frozenset(range(file.max_vcpus)) - before.hotpluggable - after.hotpluggable
@@ -116,7 +122,7 @@ def test_elements_of_vcpus_that_stay_as_they_are_stay_byte_for_byte(file: Writte
 @given(files(), st.data())
 def test_what_becomes_enabled_or_disabled_can_change_again(file: Written, data: st.DataObject) -> None:
     before = read_domain(file.data)
-    after = read_domain(edit_domain(file.data, before, sets_of(data, file)))
+    after = read_domain(edited_file(file.data, sets_of(data, file)))
     if after.dialect == "libvirt":
         assert (before.enabled ^ after.enabled) - {0} <= after.hotpluggable
         fixed = after.enabled - after.hotpluggable
@@ -127,7 +133,7 @@ def test_what_becomes_enabled_or_disabled_can_change_again(file: Written, data: 
 @given(files(), st.data())
 def test_order_stays_unique_and_within_the_maximum(file: Written, data: st.DataObject) -> None:
     before = read_domain(file.data)
-    after = read_domain(edit_domain(file.data, before, sets_of(data, file)))
+    after = read_domain(edited_file(file.data, sets_of(data, file)))
     assert len(set(after.order.values())) == len(after.order)
     assert all(1 <= order <= file.max_vcpus for order in after.order.values())
     stayed = before.enabled & after.enabled
@@ -135,3 +141,15 @@ def test_order_stays_unique_and_within_the_maximum(file: Written, data: st.DataO
     assert not (before.enabled - after.enabled) & after.order.keys()
     if before.order.keys() == before.enabled and stayed:
         assert after.order.keys() == (after.enabled if before.order else set())
+
+
+@given(files(), details, st.data())
+def test_on_a_machine_without_hotplug_only_the_count_changes(
+    file: Written, detail: str | None, data: st.DataObject
+) -> None:
+    fixed = Layout(tuple(Entity(vcpu, (vcpu,)) for vcpu in range(file.max_vcpus)), hotplug=False)
+    enabled = frozenset(range(data.draw(st.integers(1, file.max_vcpus))))
+    after = read_domain(edited_file(file.data, enabled, detail, fixed))
+    assert after.enabled == enabled
+    assert not after.enabled & after.hotpluggable
+    assert after.dialect == file.dialect

@@ -144,4 +144,4 @@ def test_whatever_whole_entities_are_enabled_a_sound_domain_stays_sound(data: st
     for _turn in range(3):
         wanted = data.draw(chosen)
         check_config(sound, layout, wanted)
-        sound = with_enabled(sound, wanted, entities)
+        sound = with_enabled(sound, wanted, layout)
