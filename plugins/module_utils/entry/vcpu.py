@@ -5,22 +5,26 @@
 
 from __future__ import annotations
 
-import asyncio
+from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import connections, source_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.discover import host_inspector
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule, failing, warn
+from ansible_collections.kvm.hotplug.plugins.module_utils.entry.signals import run_until_signal
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import convergence_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import limits_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import guest_ref
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import parse_request
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Job, converge_all
 
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.run.interruption import Interruption
+
 
 def run_vcpu(module: GuestModule) -> None:
     """Do what ``kvm.hotplug.vcpu`` is asked for."""
     with failing(module):
-        job, warnings = asyncio.run(_run(module))
+        job, warnings = run_until_signal(lambda interruption: _run(module, interruption))
     report = convergence_report(job.result)
     warn(module, [*job.result.warnings, *warnings])
     if job.result.error is not None:
@@ -28,8 +32,12 @@ def run_vcpu(module: GuestModule) -> None:
     module.exit_json(**report)
 
 
-async def _run(module: GuestModule) -> tuple[Job, list[str]]:
+async def _run(module: GuestModule, interruption: Interruption) -> tuple[Job, list[str]]:
     async with connections() as kept:
         request = parse_request(module.params, module.check_mode)
         job = Job(guest_ref(module.params), source_of(module.params, kept), request)
-        return job, await converge_all([job], limits_of(module.params), host_inspector([module.params], kept))
+        inspect_host = host_inspector([module.params], kept)
+        warnings = await converge_all([job], limits_of(module.params), inspect_host, interruption)
+        if job.skipped and interruption.error is not None:
+            raise interruption.error
+        return job, warnings

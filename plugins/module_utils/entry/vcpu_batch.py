@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import connections, source_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.discover import host_inspector
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule, failing, warn
+from ansible_collections.kvm.hotplug.plugins.module_utils.entry.signals import run_until_signal
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import batch_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import limits_of, options_of_guests
@@ -18,20 +19,25 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref impo
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import parse_request
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Job, converge_all
 
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.run.interruption import Interrupted, Interruption
+
 
 def run_vcpu_batch(module: GuestModule) -> None:
     """Do what ``kvm.hotplug.vcpu_batch`` is asked for."""
     with failing(module):
-        jobs, warnings = asyncio.run(_run(module))
+        jobs, warnings, interrupted = run_until_signal(lambda interruption: _run(module, interruption))
     report = batch_report(jobs)
     warn(module, warnings)
     failed = [job for job in jobs if job.result.error is not None]
     if failed:
         module.fail_with(_failure(failed, len(jobs)), report)
+    if interrupted is not None and any(job.skipped for job in jobs):
+        module.fail_with(interrupted, report)
     module.exit_json(**report)
 
 
-async def _run(module: GuestModule) -> tuple[list[Job], list[str]]:
+async def _run(module: GuestModule, interruption: Interruption) -> tuple[list[Job], list[str], Interrupted | None]:
     limits = limits_of(module.params)
     options = options_of_guests(module.params["guests"], module.params["defaults"])
     async with connections() as kept:
@@ -39,7 +45,8 @@ async def _run(module: GuestModule) -> tuple[list[Job], list[str]]:
             Job(guest_ref(params), source_of(params, kept), parse_request(params, module.check_mode))
             for params in options
         ]
-        return jobs, await converge_all(jobs, limits, host_inspector(options, kept))
+        warnings = await converge_all(jobs, limits, host_inspector(options, kept), interruption)
+    return jobs, warnings, interruption.error
 
 
 def _failure(failed: Sequence[Job], count: int) -> HotplugError:

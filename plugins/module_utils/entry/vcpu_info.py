@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import connections, source_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.discover import guests_named
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule, failing, warn
+from ansible_collections.kvm.hotplug.plugins.module_utils.entry.signals import run_until_signal
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import failure_report, info_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import check_concurrency
@@ -22,7 +22,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import 
 def run_vcpu_info(module: GuestModule) -> None:
     """Do what ``kvm.hotplug.vcpu_info`` is asked for."""
     with failing(module):
-        inspections = asyncio.run(inspect_named(module.params))
+        inspections = run_until_signal(lambda _interruption: inspect_named(module.params))
         guests = list(_reports(inspections))
     for inspection in inspections:
         warn(module, inspection.warnings)

@@ -78,7 +78,7 @@ async def carry_out(journal: Journal, ports: Ports, state: GuestState, request: 
             entries = journal.of(*phase.kinds)
             if entries and _is_due(phase, journal, request):
                 await phase.carry_out(live, entries)
-    except BaseException as error:
+    except Exception as error:
         lost = error if isinstance(error, HotplugError) else HotplugError(INTERNAL, type(error).__name__)
         journal.interrupt(lost.code, lost.msg)
         journal.skip_the_rest()

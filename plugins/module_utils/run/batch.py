@@ -22,16 +22,18 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.host import InspectHost
     from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import Limits
     from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
+    from ansible_collections.kvm.hotplug.plugins.module_utils.run.interruption import Interruption
 
 
 @dataclass
 class Job:
-    """One guest and what is wanted of it; ``skipped`` after another's failure."""
+    """One guest and what is wanted of it; ``skipped`` after another's failure, or a signal."""
 
     ref: GuestRef
     source: Source
     request: Request
     skipped: bool = False
+    ended: bool = False
 
     def __post_init__(self) -> None:
         self.run = Run(self.source, self.request)
@@ -59,12 +61,30 @@ class Job:
         return self.load[1] > (0 if live is None else len(live.enabled))
 
 
-async def converge_all(jobs: Sequence[Job], limits: Limits, inspect_host: InspectHost) -> list[str]:
+async def converge_all(
+    jobs: Sequence[Job], limits: Limits, inspect_host: InspectHost, interruption: Interruption
+) -> list[str]:
     """Bring each guest to its desired state; the jobs then have the results. Return warnings of no single guest.
 
     Where the hosts' capacity is limited, all is planned before the first step is taken. ``inspect_host`` raises
-    ``HotplugError``; no guest's failure is raised.
+    ``HotplugError``; no guest's failure is raised. A signal ends the guests that are being changed, each with what it
+    has reached, and skips the others.
     """
+    try:
+        return await _converge_all(jobs, limits, inspect_host, interruption)
+    except asyncio.CancelledError:
+        if interruption.error is None:
+            raise
+        return []
+    finally:
+        for job in jobs:
+            await job.run.close()
+            job.skipped = job.skipped or not (job.ended or job.result.error)
+
+
+async def _converge_all(
+    jobs: Sequence[Job], limits: Limits, inspect_host: InspectHost, interruption: Interruption
+) -> list[str]:
     failed = asyncio.Event()
     uuids: dict[tuple[str, str], Job] = {}
 
@@ -82,6 +102,7 @@ async def converge_all(jobs: Sequence[Job], limits: Limits, inspect_host: Inspec
             job.skipped = job.result.error is None
             return
         await job.run.finish()
+        job.ended = True
         if job.result.error is not None:
             failed.set()
 
@@ -90,20 +111,33 @@ async def converge_all(jobs: Sequence[Job], limits: Limits, inspect_host: Inspec
             await prepare(job)
             if not job.skipped:
                 await finish(job)
+        except asyncio.CancelledError:
+            await _interrupt(job, interruption)
         finally:
             await job.run.close()
+
+    async def finish_prepared(job: Job) -> None:
+        try:
+            await finish(job)
+        except asyncio.CancelledError:
+            await _interrupt(job, interruption)
 
     if limits.max_overcommit is None:
         await each(jobs, prepare_and_finish, limits.concurrency)
         return []
-    try:
-        await each(jobs, prepare, limits.concurrency)
-        warnings = await _judge_hosts(jobs, limits.max_overcommit, limits.refuse_overcommit, inspect_host)
-        await each(jobs, finish, limits.concurrency)
-    finally:
-        for job in jobs:
-            await job.run.close()
+    await each(jobs, prepare, limits.concurrency)
+    warnings = await _judge_hosts(jobs, limits.max_overcommit, limits.refuse_overcommit, inspect_host)
+    await each(jobs, finish_prepared, limits.concurrency)
     return warnings
+
+
+async def _interrupt(job: Job, interruption: Interruption) -> None:
+    if interruption.error is None:
+        raise asyncio.CancelledError
+    if job.result.journal is None:
+        job.skipped = True
+    else:
+        await job.run.interrupt(interruption.error)
 
 
 def _refuse_duplicate(job: Job, uuids: dict[tuple[str, str], Job]) -> None:

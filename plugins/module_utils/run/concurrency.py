@@ -13,11 +13,14 @@ Item = TypeVar("Item")
 
 
 async def each(items: Sequence[Item], work: Callable[[Item], Awaitable[None]], concurrency: int) -> None:
-    """Await ``work`` of each item, at most ``concurrency`` at a time."""
+    """Await ``work`` of each item, at most ``concurrency`` at a time, and all of it whatever one of them raises."""
     slots = asyncio.Semaphore(concurrency)
 
     async def one(item: Item) -> None:
         async with slots:
             await work(item)
 
-    await asyncio.gather(*(one(item) for item in items))
+    # A caller that is cancelled returns when all work has ended.
+    for outcome in await asyncio.gather(*(one(item) for item in items), return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome

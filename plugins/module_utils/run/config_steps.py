@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONNECTION_LOST, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import PLUG, UNPLUG
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.interruption import completed
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Entry
@@ -35,7 +36,7 @@ async def write_config(run: LiveSteps, planned: Sequence[Entry]) -> None:
         else:
             enabled.difference_update(members)
     try:
-        written = await config.write(frozenset(enabled), state.layout)
+        written = await completed(config.write(frozenset(enabled), state.layout))
     except HotplugError as error:
         for entry in entries:
             entry.end(Answer(FAILED, took_effect=_unknown_if_lost(error), detail=error.msg, code=error.code))

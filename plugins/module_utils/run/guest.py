@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.guards import check_guards
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import Plan, StillEjecting, make_plan
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.prediction import predict
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.interruption import OBSERVING_SECONDS, Interrupted
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import (
     Need,
     Observation,
@@ -113,6 +115,17 @@ class Run:
         """End the run before anything is changed."""
         self.plan = None
         self.result.error = error
+
+    async def interrupt(self, error: Interrupted) -> None:
+        """End a run that was cancelled while it changed the guest, and observe what it has reached if that is quick."""
+        self.refuse(error)
+        journal = self.result.journal
+        if journal is None or self._ports is None:
+            return
+        journal.interrupt(error.code, f"interrupted by signal {error.signal}")
+        journal.skip_the_rest()
+        with self._errors_in_result(), contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._observe_what_was_reached(self._ports), OBSERVING_SECONDS)
 
     async def close(self) -> None:
         """Close the guest's ports; never raises."""

@@ -13,12 +13,13 @@ from typing import Any
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONNECTION_LOST
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
+    UNPLUG,
     GuestState,
     OnlineState,
     Step,
     StepKind,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, PENDING, Answer
 
 PLANNED = "planned"
 UNDONE = "undone"
@@ -115,3 +116,7 @@ class Journal:
                 entry.detail = "the connection was lost during this step; it was found done afterwards"
             else:
                 entry.took_effect = False
+                if entry.step.kind == UNPLUG:
+                    # The request stays with the guest, if it was sent.
+                    entry.status = PENDING
+                    entry.detail = f"{entry.detail}; the guest may still carry it out"

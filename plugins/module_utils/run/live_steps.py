@@ -20,6 +20,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer, Machine
 from ansible_collections.kvm.hotplug.plugins.module_utils.run import agent_steps
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.interruption import completed
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import UNDONE, Entry, Journal
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.online_wait import OnlineWait
 
@@ -49,7 +50,7 @@ class LiveSteps:
         """Plug all at once: a guest takes many insertions in the time of few."""
         for entry in entries:
             entry.start()
-        answers = await self._machine.plug([entry.step.entity for entry in entries])
+        answers = await completed(self._machine.plug([entry.step.entity for entry in entries]))
         for entry in entries:
             entry.end(answers[entry.step.entity.index])
 

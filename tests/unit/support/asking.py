@@ -22,6 +22,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import R
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import VcpuWish, Wish
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Job, converge_all
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.interruption import Interruption
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Entry
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation, inspect
 
@@ -70,7 +71,7 @@ def bring(
 def converge(source: Source, request: Request) -> Convergence:
     """Run one guest, and return what came of it."""
     job = Job(GuestRef(), source, request)
-    run(lambda: converge_all([job], Limits(), no_host))
+    run(lambda: converge_all([job], Limits(), no_host, Interruption()))
     return job.result
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml import atomic_file, locked_file
@@ -67,7 +68,15 @@ class XmlFile:
             self._check(self._observed, enabled, layout)
 
     async def write(self, enabled: frozenset[int], layout: Layout | None = None) -> WriteResult:
-        return await asyncio.to_thread(self._write, enabled, layout)
+        ended = threading.Event()
+        writing = asyncio.ensure_future(asyncio.to_thread(self._write, enabled, layout, ended))
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            # A thread cannot be cancelled: have it wait for no lock any more, and leave the file written or not.
+            ended.set()
+            await asyncio.gather(writing, return_exceptions=True)
+            raise
 
     async def close(self) -> None:
         return None
@@ -80,8 +89,8 @@ class XmlFile:
     def _read(self) -> Domain:
         return self._parsed(locked_file.read(self._path, SIZE_LIMIT))
 
-    def _write(self, enabled: frozenset[int], layout: Layout | None) -> WriteResult:
-        with locked_file.locked(self._path, SIZE_LIMIT, self._timeout) as held:
+    def _write(self, enabled: frozenset[int], layout: Layout | None, ended: threading.Event) -> WriteResult:
+        with locked_file.locked(self._path, SIZE_LIMIT, self._timeout, ended) as held:
             domain = self._parsed(held.data)
             # Only the difference is ours: another run may have changed other vCPUs since we looked.
             observed = self._observed or Definition(domain, None)

@@ -10,6 +10,7 @@ import fcntl
 import os
 import re
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,8 +65,10 @@ def read(path: str, limit: int) -> bytes:
 
 
 @contextlib.contextmanager
-def locked(path: str, limit: int, timeout: float) -> Iterator[Held]:
+def locked(path: str, limit: int, timeout: float, ended: threading.Event | None = None) -> Iterator[Held]:
     """Keep other runs from changing the file while the block lasts, and give what it holds.
+
+    It waits for the lock until ``timeout`` seconds have passed or the run has ``ended``.
 
     The lock is on the file itself, so nothing is left lying beside it. Replacing a file makes another of it: a run
     that waited for the old one opens the new one.
@@ -80,7 +83,7 @@ def locked(path: str, limit: int, timeout: float) -> Iterator[Held]:
                 descriptor = opened.enter_context(_closing(os.open(name, _READING | os.O_NOFOLLOW, dir_fd=folder)))
                 _refuse_other_kinds(path, descriptor)
             target = os.path.join(folder_path, name)
-            _lock(target, descriptor, deadline, timeout)
+            _lock(target, descriptor, deadline, timeout, ended or threading.Event())
             held = Held(target, folder, name, descriptor, b"", os.fstat(descriptor))
             if held.is_in_place():
                 with _opening(path):
@@ -128,7 +131,7 @@ def _read(descriptor: int, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def _lock(path: str, descriptor: int, deadline: float, timeout: float) -> None:
+def _lock(path: str, descriptor: int, deadline: float, timeout: float, ended: threading.Event) -> None:
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -140,7 +143,8 @@ def _lock(path: str, descriptor: int, deadline: float, timeout: float) -> None:
                     f"{path} is still locked by {_holder(descriptor)} after {timeout:g} seconds: wait for it to end, "
                     "or raise timeout",
                 ) from None
-            time.sleep(_POLL)
+            if ended.wait(_POLL):
+                raise HotplugError(CONFIG_LOCKED, f"the run ended while it waited for the lock of {path}") from None
         except OSError as error:
             raise HotplugError(
                 CONFIG_LOCKED, f"{path} cannot be locked ({error.strerror}): keep it on a file system with locks"

@@ -1,0 +1,85 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run that is asked to end before it is done: what waits is cancelled, what must not be cut is completed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONNECTION_LOST, HotplugError
+
+Result = TypeVar("Result")
+
+# A command that QEMU or libvirt carries out by itself, without waiting for the guest, takes a fraction of that.
+COMPLETING_SECONDS = 5.0
+# For an observation of what was reached, which then is still unknown if a peer hangs.
+OBSERVING_SECONDS = 5.0
+
+
+class Interrupted(HotplugError):
+    """A signal ended the run. Like a lost connection, that leaves open how the last step ended."""
+
+    def __init__(self, signal: str) -> None:
+        super().__init__(
+            CONNECTION_LOST,
+            f"interrupted by signal {signal}: steps has what was done by then, and nothing of it was undone; run the "
+            "task again, it starts from what it finds",
+        )
+        self.signal = signal
+
+
+class Interruption:
+    """Whether a signal has asked a run to end; ``error`` is then what its guests fail with."""
+
+    def __init__(self) -> None:
+        self.error: Interrupted | None = None
+        self._requested = 0.0
+        self._task: asyncio.Task[Any] | None = None
+
+    def request(self, signal: str) -> None:
+        """Cancel the run; while it ends, more requests change nothing."""
+        now = time.monotonic()
+        if self.error is not None and now - self._requested < COMPLETING_SECONDS + OBSERVING_SECONDS:
+            return
+        self.error, self._requested = self.error or Interrupted(signal), now
+        if self._task is not None:
+            self._task.cancel()
+
+    async def until(self, work: Awaitable[Result]) -> Result:
+        """Await ``work``; raises ``Interrupted`` where it did not end by itself."""
+        self._task = asyncio.ensure_future(_awaited(work))
+        if self.error is not None:
+            self._task.cancel()
+        try:
+            result: Result = await self._task
+        except asyncio.CancelledError:
+            if self.error is None:
+                raise
+            raise self.error from None
+        return result
+
+
+async def completed(work: Awaitable[Result]) -> Result:
+    """Await ``work`` to its end though the caller is cancelled; the cancellation follows at the caller's next await.
+
+    What takes more than ``COMPLETING_SECONDS`` from then on is cancelled too.
+    """
+    task = asyncio.ensure_future(_awaited(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=COMPLETING_SECONDS)
+        current = asyncio.current_task()
+        if not task.done() or current is None:
+            task.cancel()
+            raise
+        current.cancel()
+        return task.result()
+
+
+async def _awaited(work: Awaitable[Result]) -> Result:
+    return await work
