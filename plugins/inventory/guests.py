@@ -170,7 +170,8 @@ from ansible.inventory.data import InventoryData
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.entry.inventory import Place, error_text, inspect_places
+from ansible_collections.kvm.hotplug.plugins.module_utils.entry.inventory import Place, inspect_places
+from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import error_text
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import info_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import (

@@ -33,6 +33,8 @@ CONNECTION_LOST = "connection_lost"
 PLACEMENT_FAILED = "placement_failed"
 INTERNAL = "internal"
 
+LIBRARY_REMEDY = "the role kvm.hotplug.hypervisor installs what the modules need"
+
 # Ansible's own list of the options that there are, for one that there is not, has its place.
 LONGEST_MESSAGE = 4000
 
@@ -66,7 +68,9 @@ class MissingLibrary(HotplugError):
     """A Python library that an adapter needs cannot be imported; the edge words it for the user's interpreter."""
 
     def __init__(self, library: str, url: str) -> None:
-        super().__init__(BACKEND_MISSING, f"the Python library {library} is missing: install it ({url})")
+        super().__init__(
+            BACKEND_MISSING, f"the Python library {library} is missing: install it ({url}); {LIBRARY_REMEDY}"
+        )
         self.library = library
         self.url = url
 

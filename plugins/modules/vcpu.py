@@ -127,11 +127,21 @@ options:
     choices:
       ensure:
         - The guest's acknowledgement, without which the task fails with RV(error_code=plug_unacknowledged).
-        - Where there is an agent, it onlines what the guest has not onlined itself. Without one, a warning tells which
-          udev rule does that.
+        - Where there is an agent, it onlines what the guest has not onlined itself. Without one, see O(missing_agent).
       verify: As V(ensure), and the task fails before it plugs anything where there is no agent that could tell.
       ignore: Nothing.
     default: ensure
+  missing_agent:
+    description:
+      - What to do when vCPUs are plugged into a guest without an agent, with O(guest_online=ensure). The guest's
+        acknowledgement is waited for all the same.
+    type: str
+    choices:
+      warn:
+        - Warn that it is unknown whether the guest's system uses them. Linux does by itself with the udev rule that
+          role P(kvm.hotplug.guest#role) installs.
+      accept: Nothing, as the guest is known to bring new CPUs online by itself.
+    default: warn
   drain:
     description:
       - Whether a guest that has an agent is asked to offline a vCPU before it is unplugged. A refusal then comes at

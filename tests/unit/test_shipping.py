@@ -55,4 +55,5 @@ def test_vcpu_ships_what_plans_and_changes(shipped):
 @pytest.mark.parametrize("module", ["vcpu", "vcpu_batch", "vcpu_info"])
 def test_a_module_ships_no_other_entry(shipped, module):
     entries = [name for name in shipped[module] if name.startswith(("modules/", "module_utils/entry/"))]
-    assert entries == ["module_utils/entry/module.py", f"module_utils/entry/{module}.py", f"modules/{module}.py"]
+    shared = ["module_utils/entry/module.py", "module_utils/entry/signals.py"]
+    assert entries == [*shared, f"module_utils/entry/{module}.py", f"modules/{module}.py"]

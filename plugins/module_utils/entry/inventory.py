@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible.module_utils.basic import missing_required_lib
-
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import Connections, connections, source_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.discover import guests_named
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, MissingLibrary
@@ -57,13 +55,6 @@ async def inspect_places(
         if place not in failures
     }
     return inspections, failures
-
-
-def error_text(error: HotplugError) -> str:
-    """Return the message of an error, for the user of the controller."""
-    if isinstance(error, MissingLibrary):
-        return str(missing_required_lib(error.library, url=error.url))
-    return error.msg
 
 
 def _options_at(kind: str, place: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     CONFLICTING_REQUEST,
+    LIBRARY_REMEDY,
     HotplugError,
     InternalError,
     MissingLibrary,
@@ -46,10 +47,17 @@ class GuestModule(AnsibleModule):  # type: ignore[misc]  # ansible-core has no t
     def fail_with(self, error: HotplugError, report: Mapping[str, Any]) -> None:
         """Fail with an error, and with ``report``, what is known by then."""
         details = {**report, "error_code": error.code}
-        msg = missing_required_lib(error.library, url=error.url) if isinstance(error, MissingLibrary) else error.msg
+        msg = error_text(error)
         if isinstance(error, InternalError):
             details["exception"] = error.traceback
         self.fail_json(msg, **details)
+
+
+def error_text(error: HotplugError) -> str:
+    """Return the message of an error; that of a missing library names the interpreter that misses it."""
+    if isinstance(error, MissingLibrary):
+        return f"{missing_required_lib(error.library, url=error.url)} T{LIBRARY_REMEDY[1:]}."
+    return error.msg
 
 
 @contextlib.contextmanager

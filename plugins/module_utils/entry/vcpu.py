@@ -16,6 +16,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import l
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import guest_ref
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import parse_request
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Job, converge_all
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import UNVERIFIED
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.interruption import Interruption
@@ -26,7 +27,7 @@ def run_vcpu(module: GuestModule) -> None:
     with failing(module):
         job, warnings = run_until_signal(lambda interruption: _run(module, interruption))
     report = convergence_report(job.result)
-    warn(module, [*job.result.warnings, *warnings])
+    warn(module, [*job.result.warnings, *([UNVERIFIED] if job.result.is_unverified else []), *warnings])
     if job.result.error is not None:
         module.fail_with(job.result.error, report)
     module.exit_json(**report)

@@ -18,6 +18,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import l
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import guest_ref
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import parse_request
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Job, converge_all
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import UNVERIFIED
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.interruption import Interrupted, Interruption
@@ -28,6 +29,9 @@ def run_vcpu_batch(module: GuestModule) -> None:
     with failing(module):
         jobs, warnings, interrupted = run_until_signal(lambda interruption: _run(module, interruption))
     report = batch_report(jobs)
+    unverified = [job.ref.label for job in jobs if job.result.is_unverified]
+    if unverified:
+        warnings.append(f"{_listed(unverified)}: {UNVERIFIED}")
     warn(module, warnings)
     failed = [job for job in jobs if job.result.error is not None]
     if failed:
@@ -52,9 +56,14 @@ async def _run(module: GuestModule, interruption: Interruption) -> tuple[list[Jo
 def _failure(failed: Sequence[Job], count: int) -> HotplugError:
     """The batch's own error, with the code of the first guest that failed."""
     told = [(job.ref.label, job.result.error.code) for job in failed if job.result.error is not None]
-    names = ", ".join(f"{label} ({code})" for label, code in told[:10])
-    more = f" and {len(told) - 10} more" if len(told) > 10 else ""
+    names = _listed([f"{label} ({code})" for label, code in told])
     return HotplugError(
         told[0][1],
-        f"{len(told)} of {count} guests failed: {names}{more}; each one's msg in guests says why and what to do",
+        f"{len(told)} of {count} guests failed: {names}; each one's msg in guests says why and what to do",
     )
+
+
+def _listed(labels: Sequence[str]) -> str:
+    """The first ten, and how many more there are."""
+    more = f" and {len(labels) - 10} more" if len(labels) > 10 else ""
+    return ", ".join(labels[:10]) + more

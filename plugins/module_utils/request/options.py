@@ -70,6 +70,7 @@ HOW_OPTIONS: dict[str, Any] = {
     "method": {"type": "str", "choices": ["hotplug", "agent"], "default": "hotplug"},
     "granularity": {"type": "str", "choices": ["thread", "core"], "default": "thread"},
     "guest_online": {"type": "str", "choices": ["ensure", "verify", "ignore"], "default": "ensure"},
+    "missing_agent": {"type": "str", "choices": ["warn", "accept"], "default": "warn"},
     "drain": {"type": "bool", "default": True},
     "on_failure": {"type": "str", "choices": ["keep", "rollback"], "default": "keep"},
 }

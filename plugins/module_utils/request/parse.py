@@ -26,6 +26,7 @@ class Request(NamedTuple):
     scope: str = "all"
     whole_cores: bool = False
     guest_online: str = "ensure"
+    warns_of_missing_agent: bool = True
     timeout: float = 60.0
     rollback: bool = False
     force: bool = False
@@ -55,6 +56,7 @@ def parse_request(params: Mapping[str, Any], check_mode: bool) -> Request:
         scope=params["scope"],
         whole_cores=params["granularity"] == "core",
         guest_online=params["guest_online"],
+        warns_of_missing_agent=params["missing_agent"] == "warn",
         timeout=parse_timeout(params),
         rollback=params["on_failure"] == "rollback",
         force=bool(params.get("force")),

@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Journal
 
 
-UDEV_RULE = (
-    "this udev rule has Linux use every vCPU that is plugged: "
-    'SUBSYSTEM=="cpu", ACTION=="add", TEST=="online", ATTR{online}=="0", ATTR{online}="1"'
+UNVERIFIED = (
+    "without its agent it is unknown whether the guest's system uses the new vCPUs: start the agent, or have the guest "
+    "bring them online by itself, with the udev rule that role kvm.hotplug.guest installs, and set missing_agent accept"
 )
 
 
@@ -55,7 +55,8 @@ UDEV_RULE = (
 class Convergence:
     """What came of a request; ``after`` is the predicted state in check mode.
 
-    ``journal`` is None when there was nothing to do. After a failure ``error`` is set, and what could not be
+    ``is_unverified``: it is worth a warning that only the guest's agent could show whether its system uses what is
+    plugged. ``journal`` is None when there was nothing to do. After a failure ``error`` is set, and what could not be
     observed is None.
     """
 
@@ -63,6 +64,7 @@ class Convergence:
     after: Observation | None = None
     journal: Journal | None = None
     is_prediction: bool = False
+    is_unverified: bool = False
     by_agent: bool = False
     warnings: list[str] = field(default_factory=list)
     error: HotplugError | None = None
@@ -153,7 +155,7 @@ class Run:
         if before.state.live is not None:
             _warn_of_risks(before.state.live, plan, self.result.warnings)
         if any(step.kind == PLUG for step in plan.steps) and self._request.onlines_plugged:
-            _warn_of_what_cannot_be_verified(self._request, before.state, self.result.warnings)
+            _judge_what_cannot_be_verified(self._request, before.state, self.result)
         self.result.journal = Journal(plan.steps)
         # Until it is known again, the state is unknown: a defect in between must not report the old one.
         self.result.after = None
@@ -209,7 +211,7 @@ def _warn_of_risks(live: LiveState, plan: Plan, warnings: list[str]) -> None:
             warnings.append(f"vCPU {vcpus} may not come back before QEMU is started anew: {blocker.reason}")
 
 
-def _warn_of_what_cannot_be_verified(request: Request, state: GuestState, warnings: list[str]) -> None:
+def _judge_what_cannot_be_verified(request: Request, state: GuestState, result: Convergence) -> None:
     """Only the agent can show that the guest's system runs on a new vCPU. Raises ``HotplugError`` for ``verify``."""
     must = request.guest_online == "verify"
     if state.live is not None and not state.live.running:
@@ -219,7 +221,7 @@ def _warn_of_what_cannot_be_verified(request: Request, state: GuestState, warnin
                 f"the guest is {state.facts.state}, so it cannot show that it uses new vCPUs: resume it, "
                 "or use guest_online: ensure or ignore",
             )
-        warnings.append(f"the guest is {state.facts.state}: it sees the new vCPUs when it runs")
+        result.warnings.append(f"the guest is {state.facts.state}: it sees the new vCPUs when it runs")
     elif state.online is None:
         if must:
             raise HotplugError(
@@ -228,9 +230,7 @@ def _warn_of_what_cannot_be_verified(request: Request, state: GuestState, warnin
                 "agent_socket (or give the libvirt guest a channel) and start qemu-guest-agent in the guest, or use "
                 "guest_online: ensure or ignore",
             )
-        warnings.append(
-            f"without its agent nobody tells whether the guest uses the new vCPUs; in the guest, {UDEV_RULE}"
-        )
+        result.is_unverified = request.warns_of_missing_agent
 
 
 def _check_config(ports: Ports, seen: Observation, plan: Plan) -> None:

@@ -19,7 +19,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.entry import vcpu as e
 
 from ..support.imitation import REFUSES_FOR_GOOD, Imitation
 from ..support.misbehaviour import hang_up, says, says_nothing
-from ..support.modules import RunModule, start_module
+from ..support.modules import RunModule, cost_of, start_module
 from ..support.peer import Peer
 from ..support.replay import Replay
 
@@ -214,6 +214,7 @@ def test_a_missing_library_is_named_with_the_python_that_misses_it(
     assert answer["error_code"] == "backend_missing"
     assert "qemu.qmp" in answer["msg"]
     assert sys.executable in answer["msg"]
+    assert "kvm.hotplug.hypervisor" in answer["msg"]
 
 
 def test_an_error_in_the_collection_itself_is_reported_as_one(run: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,3 +265,25 @@ def test_a_module_in_a_process_of_its_own_writes_one_answer_and_nothing_else(pee
     out, err = start_module("vcpu_info", **options).communicate()
     assert json.loads(out)["error_code"] == "monitor_unreachable"
     assert err == ""
+
+
+def test_a_guest_without_an_agent_is_warned_of_unless_that_is_accepted(peer: StartPeer) -> None:
+    warned = cost_of("vcpu", qmp_socket=peer(Imitation()).address, enabled="0-3").result
+    assert len(warned["warnings"]) == 1
+    assert "without its agent" in json.dumps(warned["warnings"])
+    assert "kvm.hotplug.guest" in json.dumps(warned["warnings"])
+    accepted = cost_of("vcpu", qmp_socket=peer(Imitation()).address, enabled="0-3", missing_agent="accept").result
+    assert accepted.get("warnings", []) == []
+    assert accepted["changed"] is True
+
+
+def test_a_batch_warns_of_all_guests_without_an_agent_at_once(peer: StartPeer) -> None:
+    guests = [{"qmp_socket": peer(Imitation()).address} for _number in range(3)]
+    answer = cost_of(
+        "vcpu_batch", guests=[*guests[:2], {**guests[2], "missing_agent": "accept"}], defaults={"count": 3}
+    ).result
+    text = json.dumps(answer["warnings"])
+    assert len(answer["warnings"]) == 1
+    assert "without its agent" in text
+    assert [guest["qmp_socket"] in text for guest in guests] == [True, True, False]
+    assert [guest["warnings"] for guest in answer["guests"]] == [[], [], []]

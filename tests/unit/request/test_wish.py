@@ -27,6 +27,7 @@ DEFAULTS = {
     "drain": True,
     "granularity": "thread",
     "guest_online": "ensure",
+    "missing_agent": "warn",
     "on_failure": "keep",
     "timeout": 60.0,
 }
