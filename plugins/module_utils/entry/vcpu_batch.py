@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import connections, source_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import Connections, connections, source_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.discover import host_inspector
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule, failing, warn
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.signals import run_until_signal
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, MissingLibrary
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import batch_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import limits_of, options_of_guests
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import guest_ref
@@ -45,12 +45,20 @@ async def _run(module: GuestModule, interruption: Interruption) -> tuple[list[Jo
     limits = limits_of(module.params)
     options = options_of_guests(module.params["guests"], module.params["defaults"])
     async with connections() as kept:
-        jobs = [
-            Job(guest_ref(params), source_of(params, kept), parse_request(params, module.check_mode))
-            for params in options
-        ]
+        jobs = [_job(number, params, kept, module.check_mode) for number, params in enumerate(options)]
         warnings = await converge_all(jobs, limits, host_inspector(options, kept), interruption)
     return jobs, warnings, interruption.error
+
+
+def _job(number: int, params: Mapping[str, Any], kept: Connections, check_mode: bool) -> Job:
+    """Raises ``HotplugError`` for options that no guest could satisfy, naming the guest that has them."""
+    ref = guest_ref(params)
+    try:
+        return Job(ref, source_of(params, kept), parse_request(params, check_mode))
+    except MissingLibrary:
+        raise
+    except HotplugError as error:
+        raise HotplugError(error.code, f"guests[{number}] ({ref.label}): {error.msg}") from None
 
 
 def _failure(failed: Sequence[Job], count: int) -> HotplugError:

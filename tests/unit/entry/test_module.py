@@ -139,6 +139,10 @@ def test_what_is_asked_wrongly_is_refused_before_anybody_is_asked(
         ({"count": 2, "name": "web\0"}, "conflicting_request", "name is"),
         ({"count": "+2"}, "conflicting_request", "count is '+2'"),
         ({"enabled": "0", "count": 1}, "conflicting_request", "mutually exclusive"),
+        ({"count": 0}, "count_unreachable", "count is 0"),
+        ({"enabled": "3-1"}, "unknown_vcpu", "runs backwards"),
+        ({"count": 1, "timeout": 0}, "conflicting_request", "timeout is 0"),
+        ({"count": 1, "backup": True}, "conflicting_request", "backup"),
     ],
 )
 def test_a_wrong_value_of_a_guest_of_a_batch_is_found_before_any_guest_is_asked(
