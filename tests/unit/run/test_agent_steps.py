@@ -21,6 +21,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity, G
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import AgentView, SetResult, VcpuInGuest
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer, MachineView
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence
 
 from ..support.asking import code, converge, enabled, steps, wish
@@ -227,3 +228,16 @@ def test_how_far_method_agent_came_is_told(refused: bool, word: str) -> None:
         f"offline 2: {word}",
         f"offline 1: {'skipped' if refused else 'failed'}",
     ]
+
+
+def test_method_agent_for_more_than_is_plugged_says_to_plug_first() -> None:
+    async def machine() -> MadeUpGuest:
+        return guest
+
+    guest = MadeUpGuest("012")
+    source = DirectSource(machine, make_agent=lambda: guest.agent)
+    result = converge(source, Request(CountWish(7), by_agent=True))
+    assert code(result) == "count_unreachable"
+    assert result.error is not None
+    assert "plug it first, with method hotplug" in result.error.msg
+    assert "start the guest with more" not in result.error.msg
