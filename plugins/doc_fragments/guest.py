@@ -88,6 +88,23 @@ requirements:
   - libvirt-python >= 9.0, for O(name)
 """
 
+    DETAILS = r"""
+options:
+  details:
+    description:
+      - How much of each guest is returned. Failures, C(changed), C(steps) and the facts of the guest are always
+        returned.
+      - By default V(full) for one guest where the task succeeded and for M(kvm.hotplug.vcpu_info), V(changed) for
+        failures and for M(kvm.hotplug.vcpu_batch).
+    type: str
+    choices:
+      full: All vCPUs and nodes, C(xml), C(migration) and C(qemu_args).
+      changed: >-
+        The vCPUs that were changed, or that a step concerned, and their nodes; of M(kvm.hotplug.vcpu_info) those on
+        which live and config differ.
+      none: No vCPUs and no nodes.
+"""
+
     HOST = r"""
 options:
   max_overcommit:

@@ -24,6 +24,11 @@ LIVE = "live"
 CONFIG = "config"
 GUEST = "guest"
 
+# How much of a guest is returned.
+FULL = "full"
+CHANGED = "changed"
+NONE = "none"
+
 ENABLED = "enabled"
 DISABLED = "disabled"
 

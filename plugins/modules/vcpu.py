@@ -202,6 +202,7 @@ options:
     type: bool
     default: false
 extends_documentation_fragment:
+  - kvm.hotplug.guest.details
   - kvm.hotplug.guest
   - kvm.hotplug.guest.host
   - kvm.hotplug.attributes
@@ -356,7 +357,7 @@ guest:
       sample: 1
 vcpus:
   description: All vCPUs the machine can have, by id, as they are when the task ends; in check mode, as they would be.
-  returned: when the guest could be observed
+  returned: when the guest could be observed; with O(details=changed) those that were changed
   type: list
   elements: dict
   contains:
@@ -435,7 +436,7 @@ vcpus:
       type: str
 nodes:
   description: The guest's NUMA nodes that can have vCPUs.
-  returned: when the guest could be observed
+  returned: as RV(vcpus)
   type: list
   elements: dict
   contains:
@@ -470,7 +471,7 @@ sparse:
       sample: false
 xml:
   description: The C(<vcpus>) element that describes the vCPUs, with all detail.
-  returned: when the guest could be observed
+  returned: when the guest could be observed and O(details) is V(full)
   type: str
   sample: |
     <vcpus>
@@ -478,7 +479,7 @@ xml:
     </vcpus>
 migration:
   description: What a migration of this guest has to know.
-  returned: when the guest could be observed
+  returned: when the guest could be observed and O(details) is V(full)
   type: dict
   contains:
     feature:
@@ -524,9 +525,10 @@ msg:
   type: str
 """
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule
+from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import VcpuModule
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.vcpu import run_vcpu
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import (
+    DETAILS_OPTION,
     HOST_OPTIONS,
     VCPU_SPEC,
     WISH_CONSTRAINTS,
@@ -536,8 +538,8 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import
 def main() -> None:
     """Run the module."""
     run_vcpu(
-        GuestModule(
-            argument_spec={**VCPU_SPEC, **HOST_OPTIONS},
+        VcpuModule(
+            argument_spec={**VCPU_SPEC, **HOST_OPTIONS, **DETAILS_OPTION},
             supports_check_mode=True,
             **WISH_CONSTRAINTS,
         )

@@ -45,6 +45,7 @@ options:
     type: bool
     default: false
 extends_documentation_fragment:
+  - kvm.hotplug.guest.details
   - kvm.hotplug.guest.host
   - kvm.hotplug.attributes
 attributes:
@@ -133,10 +134,31 @@ guests:
     guest:
       description: Who the guest is, as M(kvm.hotplug.vcpu) returns it.
       type: dict
+    sparse:
+      description: Whether the enabled vCPUs are other than 0 to n-1, as M(kvm.hotplug.vcpu) returns it.
+      type: dict
     vcpus:
       description: Each vCPU, as M(kvm.hotplug.vcpu) returns it.
+      returned: when O(details) is V(full), and those that were changed when it is V(changed)
       type: list
       elements: dict
+    nodes:
+      description: Each NUMA node, as M(kvm.hotplug.vcpu) returns it.
+      returned: as RV(guests[].vcpus)
+      type: list
+      elements: dict
+    xml:
+      description: The C(<vcpus>) element, as M(kvm.hotplug.vcpu) returns it.
+      returned: when O(details) is V(full)
+      type: str
+    migration:
+      description: What a migration of the guest needs, as M(kvm.hotplug.vcpu) returns it.
+      returned: when O(details) is V(full)
+      type: dict
+    backup_file:
+      description: The copy of the domain XML before it was written, as M(kvm.hotplug.vcpu) returns it.
+      returned: when one was made
+      type: str
 summary:
   description: How many guests fared how.
   returned: always
@@ -168,19 +190,25 @@ error_code:
   type: str
   sample: unplug_refused
 msg:
-  description: How many guests failed, and which.
+  description: How many guests failed, which, and each reason once with what to do about it.
   returned: failure
   type: str
 """
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.vcpu_batch import run_vcpu_batch
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import BATCH_OPTIONS, HOST_OPTIONS
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import (
+    BATCH_OPTIONS,
+    DETAILS_OPTION,
+    HOST_OPTIONS,
+)
 
 
 def main() -> None:
     """Run the module."""
-    run_vcpu_batch(GuestModule(argument_spec={**BATCH_OPTIONS, **HOST_OPTIONS}, supports_check_mode=True))
+    run_vcpu_batch(
+        GuestModule(argument_spec={**BATCH_OPTIONS, **HOST_OPTIONS, **DETAILS_OPTION}, supports_check_mode=True)
+    )
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ options:
 author:
   - the kvm.hotplug authors (@kvm-hotplug)
 extends_documentation_fragment:
+  - kvm.hotplug.guest.details
   - kvm.hotplug.guest
   - kvm.hotplug.attributes
   - kvm.hotplug.attributes.info_module
@@ -323,6 +324,7 @@ msg:
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.vcpu_info import run_vcpu_info
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import (
+    DETAILS_OPTION,
     FLEET_OPTIONS,
     GUEST_CONSTRAINTS,
     GUEST_OPTIONS,
@@ -334,7 +336,7 @@ def main() -> None:
     """Run the module."""
     run_vcpu_info(
         GuestModule(
-            argument_spec={**GUEST_OPTIONS, **FLEET_OPTIONS, **TIMEOUT_OPTION},
+            argument_spec={**GUEST_OPTIONS, **FLEET_OPTIONS, **TIMEOUT_OPTION, **DETAILS_OPTION},
             supports_check_mode=True,
             mutually_exclusive=GUEST_CONSTRAINTS["mutually_exclusive"],
         )

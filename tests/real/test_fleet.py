@@ -73,7 +73,7 @@ def test_a_dead_a_hanging_and_a_refusing_guest_keep_no_other_from_its_wish(boot:
     dead, stuck = paused[17], paused[40]
     dead.kill()
     with hanging(stuck):
-        applied = batch(*wishes, defaults={"timeout": 8})
+        applied = batch(*wishes, defaults={"timeout": 8}, details="full")
         again = batch(*wishes, defaults={"timeout": 8})
     assert applied["summary"] == {"guests": 62, "changed": 59, "unchanged": 0, "failed": 3, "skipped": 0}
     assert again["summary"] == {"guests": 62, "changed": 0, "unchanged": 59, "failed": 3, "skipped": 0}
@@ -85,7 +85,7 @@ def test_a_dead_a_hanging_and_a_refusing_guest_keep_no_other_from_its_wish(boot:
             refusing.qmp_socket: "unplug_refused",
         }
         assert all(guest["msg"] for guest in result["guests"] if guest["failed"])
-        assert result["msg"].startswith("3 of 62 guests failed: ")
+        assert result["msg"].startswith("3 of 62 guests failed. ")
         assert result["error_code"] == "monitor_unreachable"
     for number, guest in enumerate(paused):
         if guest not in (dead, stuck):

@@ -24,6 +24,9 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.request.values import 
 class GuestModule(AnsibleModule):  # type: ignore[misc]  # ansible-core has no types
     """A module whose every failure has an ``error_code``, those of the argument spec included."""
 
+    # What a failure returns besides, where nothing is known of the guest.
+    failure: Mapping[str, Any] = {}
+
     def __init__(self, **kwargs: Any) -> None:
         self._misread = ""
         super().__init__(**kwargs)
@@ -41,8 +44,8 @@ class GuestModule(AnsibleModule):  # type: ignore[misc]  # ansible-core has no t
             found = misread_option(self.params, self.argument_spec)
 
     def fail_json(self, msg: str, **kwargs: Any) -> None:
-        failure = {"changed": False, "steps": [], "error_code": CONFLICTING_REQUEST, **kwargs}
-        super().fail_json(self._misread or msg, **failure)
+        details = {"changed": False, "error_code": CONFLICTING_REQUEST, **self.failure, **kwargs}
+        super().fail_json(self._misread or msg, **details)
 
     def fail_with(self, error: HotplugError, report: Mapping[str, Any]) -> None:
         """Fail with an error, and with ``report``, what is known by then."""
@@ -51,6 +54,12 @@ class GuestModule(AnsibleModule):  # type: ignore[misc]  # ansible-core has no t
         if isinstance(error, InternalError):
             details["exception"] = error.traceback
         self.fail_json(msg, **details)
+
+
+class VcpuModule(GuestModule):
+    """``kvm.hotplug.vcpu``, whose every result has ``steps``."""
+
+    failure: Mapping[str, Any] = {"steps": []}
 
 
 def error_text(error: HotplugError) -> str:

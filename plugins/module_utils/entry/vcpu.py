@@ -26,7 +26,7 @@ def run_vcpu(module: GuestModule) -> None:
     """Do what ``kvm.hotplug.vcpu`` is asked for."""
     with failing(module):
         job, warnings = run_until_signal(lambda interruption: _run(module, interruption))
-    report = convergence_report(job.result)
+    report = convergence_report(job.result, module.params["details"])
     warn(module, [*job.result.warnings, *([UNVERIFIED] if job.result.is_unverified else []), *warnings])
     if job.result.error is not None:
         module.fail_with(job.result.error, report)

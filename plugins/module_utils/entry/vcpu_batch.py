@@ -13,7 +13,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.discover impo
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule, failing, warn
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.signals import run_until_signal
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, MissingLibrary
-from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import batch_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import batch_failure, batch_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import limits_of, options_of_guests
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import guest_ref
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import parse_request
@@ -28,14 +28,14 @@ def run_vcpu_batch(module: GuestModule) -> None:
     """Do what ``kvm.hotplug.vcpu_batch`` is asked for."""
     with failing(module):
         jobs, warnings, interrupted = run_until_signal(lambda interruption: _run(module, interruption))
-    report = batch_report(jobs)
+    report = batch_report(jobs, module.params["details"])
     unverified = [job.ref.label for job in jobs if job.result.is_unverified]
     if unverified:
         warnings.append(f"{_listed(unverified)}: {UNVERIFIED}")
     warn(module, warnings)
-    failed = [job for job in jobs if job.result.error is not None]
-    if failed:
-        module.fail_with(_failure(failed, len(jobs)), report)
+    failure = batch_failure(jobs)
+    if failure is not None:
+        module.fail_with(failure, report)
     if interrupted is not None and any(job.skipped for job in jobs):
         module.fail_with(interrupted, report)
     module.exit_json(**report)
@@ -59,16 +59,6 @@ def _job(number: int, params: Mapping[str, Any], kept: Connections, check_mode: 
         raise
     except HotplugError as error:
         raise HotplugError(error.code, f"guests[{number}] ({ref.label}): {error.msg}") from None
-
-
-def _failure(failed: Sequence[Job], count: int) -> HotplugError:
-    """The batch's own error, with the code of the first guest that failed."""
-    told = [(job.ref.label, job.result.error.code) for job in failed if job.result.error is not None]
-    names = _listed([f"{label} ({code})" for label, code in told])
-    return HotplugError(
-        told[0][1],
-        f"{len(told)} of {count} guests failed: {names}; each one's msg in guests says why and what to do",
-    )
 
 
 def _listed(labels: Sequence[str]) -> str:

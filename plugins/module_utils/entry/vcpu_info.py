@@ -13,6 +13,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.discover impo
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule, failing, warn
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.signals import run_until_signal
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import FULL
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import failure_report, info_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import check_concurrency
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import guest_ref, names_one
@@ -23,7 +24,7 @@ def run_vcpu_info(module: GuestModule) -> None:
     """Do what ``kvm.hotplug.vcpu_info`` is asked for."""
     with failing(module):
         inspections = run_until_signal(lambda _interruption: inspect_named(module.params))
-        guests = list(_reports(inspections))
+        guests = list(_reports(inspections, module.params["details"] or FULL))
     for inspection in inspections:
         warn(module, inspection.warnings)
     failures = [(inspection, inspection.error) for inspection in inspections if inspection.error is not None]
@@ -38,12 +39,12 @@ def run_vcpu_info(module: GuestModule) -> None:
     )
 
 
-def _reports(inspections: Sequence[Inspection]) -> Iterator[dict[str, Any]]:
+def _reports(inspections: Sequence[Inspection], details: str) -> Iterator[dict[str, Any]]:
     """Report each guest; a config that QEMU cannot start with is the error of its guest."""
     for inspection in inspections:
         if inspection.seen is not None:
             try:
-                yield info_report(inspection.seen)
+                yield info_report(inspection.seen, details)
             except HotplugError as error:
                 inspection.error = error
 

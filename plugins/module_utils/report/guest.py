@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import PARTIAL_ENTITY, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
+    CHANGED,
     DISABLED,
     ENABLED,
+    FULL,
     LEVELS,
     Blocker,
     Entity,
@@ -28,12 +30,15 @@ if TYPE_CHECKING:
 SPARSE_FEATURE = "sparse-vcpus"
 
 
-def guest_report(seen: Observation) -> dict[str, Any]:
-    """Return the results that both modules have."""
+def guest_report(seen: Observation, details: str = FULL, changed: Collection[int] = frozenset()) -> dict[str, Any]:
+    """Return the results that all modules have of a guest, as far as ``details`` asks for them.
+
+    ``changed`` are the vCPUs that are returned where ``details`` is changed.
+    """
     state = seen.state
     vcpus = [_vcpu(state, entity, vcpu) for entity in state.layout.entities for vcpu in entity.vcpus]
     sparse = {"live": _is_sparse(_live(state)), "config": _is_sparse(_config(state))}
-    return {
+    report: dict[str, Any] = {
         "guest": {
             "name": state.facts.name,
             "uuid": state.facts.uuid,
@@ -43,23 +48,29 @@ def guest_report(seen: Observation) -> dict[str, Any]:
             "max_vcpus": state.layout.max_vcpus,
             "entity_size": state.layout.entity_size,
         },
-        "vcpus": vcpus,
-        "nodes": _nodes(state),
         "sparse": sparse,
-        "xml": vcpus_xml(vcpus),
-        "migration": _migration(sparse, _destination_args(seen)),
     }
+    if details == CHANGED:
+        report["vcpus"] = [vcpu for vcpu in vcpus if vcpu["id"] in changed]
+        report["nodes"] = [node for node in _nodes(state) if not parse_cpulist(node["vcpus"]).isdisjoint(changed)]
+    elif details == FULL:
+        report["vcpus"] = vcpus
+        report["nodes"] = _nodes(state)
+        report["xml"] = vcpus_xml(vcpus)
+        report["migration"] = _migration(sparse, _destination_args(seen))
+    return report
 
 
-def info_report(seen: Observation) -> dict[str, Any]:
+def info_report(seen: Observation, details: str = FULL) -> dict[str, Any]:
     """Return one guest of ``vcpu_info``: the common results, and what could be done next."""
-    report = guest_report(seen)
+    report = guest_report(seen, details, _differing(seen.state) or frozenset())
     by_vcpu = seen.state.layout.by_vcpu
-    for vcpu in report["vcpus"]:
+    for vcpu in report.get("vcpus", []):
         vcpu["can_enable"] = _obstacle(seen.state, by_vcpu[vcpu["id"]], vcpu, enabling=True)
         vcpu["can_disable"] = _obstacle(seen.state, by_vcpu[vcpu["id"]], vcpu, enabling=False)
     report["drift"] = {"config": _drift(seen.state), "libvirt": _record_drift(seen.state)}
-    report["qemu_args"] = _qemu_args(seen)
+    if details == FULL:
+        report["qemu_args"] = _qemu_args(seen)
     return report
 
 
@@ -189,10 +200,14 @@ def _obstacle(state: GuestState, entity: Entity, vcpu: Mapping[str, Any], enabli
     return None if blocker is None else {"code": blocker.code, "reason": blocker.reason, "remedy": blocker.remedy}
 
 
+def _differing(state: GuestState) -> frozenset[int] | None:
+    """The vCPUs on which live and config differ, None where one of them is unknown."""
+    return None if state.live is None or state.config is None else state.live.enabled ^ state.config.enabled
+
+
 def _drift(state: GuestState) -> str | None:
-    if state.live is None or state.config is None:
-        return None
-    return format_cpulist(state.live.enabled ^ state.config.enabled)
+    differing = _differing(state)
+    return None if differing is None else format_cpulist(differing)
 
 
 def _record_drift(state: GuestState) -> str | None:
@@ -201,13 +216,18 @@ def _record_drift(state: GuestState) -> str | None:
     return format_cpulist(state.live.recorded ^ state.live.enabled)
 
 
-def state_lines(state: GuestState, with_online: bool) -> str:
-    """One line a vCPU, the same text for the same state: what diff mode compares."""
+def state_lines(state: GuestState, with_online: bool, only: Collection[int] | None = None) -> str:
+    """Return one line a vCPU, the same text for the same state: what diff mode compares.
+
+    ``only`` are the vCPUs to return, None for all.
+    """
     online = state.online if with_online else None
     lines: list[str] = []
     for entity in state.layout.entities:
         place = "" if entity.node is None else f" (node {entity.node})"
         for vcpu in entity.vcpus:
+            if only is not None and vcpu not in only:
+                continue
             scopes = (("live", _state_of(vcpu, _live(state))), ("config", _state_of(vcpu, _config(state))))
             told = [f"{scope} {value}" for scope, value in scopes if value is not None]
             if online is not None and vcpu in online.known:

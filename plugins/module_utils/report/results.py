@@ -8,15 +8,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, printable
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import CHANGED, FULL
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import guest_report, state_lines
 
 if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestState
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Job
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence
 
+# A batch's message names so many reasons, and so many guests for each; the rest is in its results.
+_MOST_REASONS = 5
+_MOST_NAMES = 10
+_LONGEST_REASON = 400
 
-def batch_report(jobs: Sequence[Job]) -> dict[str, Any]:
-    """Return what ``vcpu_batch`` returns: each guest as ``vcpu`` would, and how many fared how."""
+
+def batch_report(jobs: Sequence[Job], details: str | None = None) -> dict[str, Any]:
+    """Return what ``vcpu_batch`` returns: each guest as ``vcpu`` would, and the number of guests by outcome."""
     guests = [
         {
             "item": job.ref.label,
@@ -24,7 +32,7 @@ def batch_report(jobs: Sequence[Job]) -> dict[str, Any]:
             "skipped": job.skipped,
             "msg": "" if job.result.error is None else job.result.error.msg,
             "warnings": list(job.result.warnings),
-            **convergence_report(job.result),
+            **convergence_report(job.result, details or CHANGED),
         }
         for job in jobs
     ]
@@ -51,18 +59,65 @@ def batch_report(jobs: Sequence[Job]) -> dict[str, Any]:
     }
 
 
-def convergence_report(result: Convergence) -> dict[str, Any]:
-    """Return what ``vcpu`` returns, after a success, a prediction or a failure, as far as it is known."""
+def batch_failure(jobs: Sequence[Job]) -> HotplugError | None:
+    """Return the error of a batch in which guests failed: each reason once, with the guests it concerns.
+
+    It has the code of the first guest that failed. None where none did.
+    """
+    failed = [(job.ref.label, job.result.error) for job in jobs if job.result.error is not None]
+    if not failed:
+        return None
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for label, error in failed:
+        reasons.setdefault((error.code, error.msg), []).append(label)
+    told = [
+        f"{_names(labels)} ({code}): {printable(msg, _LONGEST_REASON)}"
+        for (code, msg), labels in list(reasons.items())[:_MOST_REASONS]
+    ]
+    if len(reasons) > _MOST_REASONS:
+        told.append(f"and {len(reasons) - _MOST_REASONS} other reasons, see msg of each guest in guests")
+    return HotplugError(failed[0][1].code, f"{len(failed)} of {len(jobs)} guests failed. {'. '.join(told)}")
+
+
+def convergence_report(result: Convergence, details: str | None = None) -> dict[str, Any]:
+    """Return what ``vcpu`` returns, after a success, a prediction or a failure, as far as it is known.
+
+    Without ``details`` a success has all there is of the guest, a failure what was changed.
+    """
+    details = details or (FULL if result.error is None else CHANGED)
+    changed = _changed_vcpus(result)
     report: dict[str, Any] = {"changed": result.changed}
     if result.after is not None:
-        report.update(guest_report(result.after))
+        report.update(guest_report(result.after, details, changed))
     report["steps"] = [entry.result() for entry in result.journal.entries] if result.journal is not None else []
     if result.before is not None and result.after is not None:
+        only = None if details == FULL else changed
         states = result.before.state, result.after.state
-        before, after = (state_lines(state, with_online=result.by_agent) for state in states)
+        before, after = (state_lines(state, with_online=result.by_agent, only=only) for state in states)
         report["diff"] = {"before": before, "after": after}
     if result.journal is not None and result.journal.backup_file is not None:
         report["backup_file"] = result.journal.backup_file
     if result.error is not None:
         report["error_code"] = result.error.code
     return report
+
+
+def _changed_vcpus(result: Convergence) -> frozenset[int]:
+    """The vCPUs that differ before and after, and those of all steps."""
+    found: set[int] = set()
+    if result.before is not None and result.after is not None:
+        for before, after in zip(_enabled_sets(result.before.state), _enabled_sets(result.after.state)):
+            found |= before ^ after
+    if result.journal is not None:
+        found.update(vcpu for entry in result.journal.entries for vcpu in entry.step.entity.vcpus)
+    return frozenset(found)
+
+
+def _enabled_sets(state: GuestState) -> list[frozenset[int]]:
+    scopes = (state.live, state.config, state.online)
+    return [frozenset() if scope is None else scope.enabled for scope in scopes]
+
+
+def _names(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - _MOST_NAMES} more" if len(labels) > _MOST_NAMES else ""
+    return f"{', '.join(labels[:_MOST_NAMES])}{more}"

@@ -9,9 +9,10 @@ import glob
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator, ValidationResult
+from ansible.module_utils.errors import UnsupportedError
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError, printable
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import guest_ref
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import (
     VCPU_SPEC,
@@ -41,12 +42,14 @@ def options_of_guests(guests: Sequence[Mapping[str, Any]], defaults: Mapping[str
     seen: dict[tuple[str, ...], int] = {}
     for number, params in enumerate(found):
         ref = guest_ref(params)
-        first = seen.setdefault(ref.key, number)
-        if first != number:
-            raise HotplugError(
-                CONFLICTING_REQUEST,
-                f"guests[{first}] and guests[{number}] are both {ref.label}: name each guest once",
-            )
+        for place in ref.places:
+            first = seen.setdefault(place, number)
+            if first != number:
+                raise HotplugError(
+                    CONFLICTING_REQUEST,
+                    f"guests[{first}] and guests[{number}] ({ref.label}) are one guest, or share its "
+                    f"{place[0]} {printable(place[-1])}: name each guest once",
+                )
     return found
 
 
@@ -89,7 +92,7 @@ def complete_options(guest: Mapping[str, Any], defaults: Mapping[str, Any]) -> d
     complete: dict[str, Any] = {}
     if not problems:
         result = ArgumentSpecValidator(VCPU_SPEC, **WISH_CONSTRAINTS).validate(merged)
-        problems, complete = result.error_messages, result.validated_parameters
+        problems, complete = _messages(result), result.validated_parameters
     if problems:
         raise HotplugError(CONFLICTING_REQUEST, "; ".join(problems))
     return complete
@@ -109,3 +112,11 @@ def _defaults_for(guest: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict
     if any(guest.get(wish) is not None for wish in WISHES):
         left_out = {*WISHES, *(option for option, wish in _GOES_WITH.items() if guest.get(wish) is None)}
     return {option: value for option, value in defaults.items() if option not in left_out}
+
+
+def _messages(result: ValidationResult) -> list[str]:
+    """The messages of Ansible's own validation; that of an unsupported option expects a module to say so."""
+    return [
+        f"unsupported option {error.msg}" if isinstance(error, UnsupportedError) else error.msg
+        for error in result.errors.errors
+    ]

@@ -18,6 +18,9 @@ QEMU = "qemu"
 WAYS_TO_NAME = ("name", "qmp_socket", "agent_socket", "domain_xml")
 
 
+_THIS_HOST = ("localhost", "127.0.0.1", "::1")
+
+
 class GuestRef(NamedTuple):
     """A guest by the options that name it; ``uri`` is there for a libvirt guest alone."""
 
@@ -44,12 +47,12 @@ class GuestRef(NamedTuple):
         return self.label if self.name is None else f"guest {self.label} of {printable(self.uri)}"
 
     @property
-    def key(self) -> tuple[str, ...]:
-        """Equal for references that certainly name the same guest."""
+    def places(self) -> tuple[tuple[str, ...], ...]:
+        """What no other guest can have: its name in its libvirt, or each of its sockets and files, links resolved."""
         if self.name is not None:
-            return (LIBVIRT, self.uri or "", self.name)
-        places = (self.qmp_socket, self.agent_socket, self.domain_xml)
-        return (QEMU, *("" if place is None else os.path.realpath(place) for place in places))
+            return (("name", self.uri or "", self.name),)
+        places = {way: getattr(self, way) for way in WAYS_TO_NAME[1:]}
+        return tuple((way, os.path.realpath(place)) for way, place in places.items() if place is not None)
 
     @property
     def host(self) -> str:
@@ -58,7 +61,8 @@ class GuestRef(NamedTuple):
             return ""
         from urllib.parse import urlsplit
 
-        return urlsplit(self.uri).hostname or ""
+        host = urlsplit(self.uri).hostname or ""
+        return "" if host in _THIS_HOST else host
 
 
 def guest_ref(params: Mapping[str, Any]) -> GuestRef:

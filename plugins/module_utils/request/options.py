@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import CHANGED, FULL, NONE
 
 # A day: a longer wait for one step is a mistake in the playbook.
 LONGEST_TIMEOUT = 86400
@@ -74,6 +75,9 @@ HOW_OPTIONS: dict[str, Any] = {
     "drain": {"type": "bool", "default": True},
     "on_failure": {"type": "str", "choices": ["keep", "rollback"], "default": "keep"},
 }
+
+# It has no default here, because that depends on the module and on whether the task succeeded.
+DETAILS_OPTION: dict[str, Any] = {"details": {"type": "str", "choices": [FULL, CHANGED, NONE]}}
 
 GUARD_OPTIONS: dict[str, Any] = {
     "expected": {

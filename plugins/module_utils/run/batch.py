@@ -86,14 +86,14 @@ async def _converge_all(
     jobs: Sequence[Job], limits: Limits, inspect_host: InspectHost, interruption: Interruption
 ) -> list[str]:
     failed = asyncio.Event()
-    uuids: dict[tuple[str, str], Job] = {}
+    seen: dict[tuple[str, ...], Job] = {}
 
     async def prepare(job: Job) -> None:
         if limits.fail_fast and failed.is_set():
             job.skipped = True
             return
         await job.run.prepare()
-        _refuse_duplicate(job, uuids)
+        _refuse_duplicate(job, seen)
         if job.result.error is not None:
             failed.set()
 
@@ -140,21 +140,36 @@ async def _interrupt(job: Job, interruption: Interruption) -> None:
         await job.run.interrupt(interruption.error)
 
 
-def _refuse_duplicate(job: Job, uuids: dict[tuple[str, str], Job]) -> None:
-    """Refuse the second of two names of a libvirt guest: two runs would undo one another's work."""
-    before = job.result.before
-    uuid = None if before is None else before.state.facts.uuid
-    # libvirt lets no two guests of a host have one UUID; other guests may have any.
-    if job.ref.backend != LIBVIRT or uuid is None:
-        return
-    first = uuids.setdefault((job.ref.host, uuid), job)
-    if first is not job:
-        job.run.refuse(
-            HotplugError(
-                CONFLICTING_REQUEST,
-                f"{job.ref.label} and {first.ref.label} are both the guest {uuid}: name each guest once",
+def _refuse_duplicate(job: Job, seen: dict[tuple[str, ...], Job]) -> None:
+    """Refuse the second of two names of a guest: two runs would undo one another's work."""
+    for identity in _identities(job):
+        first = seen.setdefault(identity, job)
+        if first is not job:
+            job.run.refuse(
+                HotplugError(
+                    CONFLICTING_REQUEST,
+                    f"{job.ref.described} and {first.ref.described} are the same guest: name each guest once",
+                )
             )
-        )
+            return
+
+
+def _identities(job: Job) -> list[tuple[str, ...]]:
+    """What no two guests share: on a libvirt host a UUID; on this host the threads of vCPUs, with name and UUID.
+
+    Threads alone do not tell, because QEMU may count them in a container.
+    """
+    before = job.result.before
+    if before is None:
+        return []
+    facts, live = before.state.facts, before.state.live
+    found: list[tuple[str, ...]] = []
+    if job.ref.backend == LIBVIRT and facts.uuid is not None:
+        found.append(("uuid", job.ref.host, facts.uuid))
+    if live is not None and live.thread_ids and not job.ref.host:
+        threads = ",".join(f"{vcpu}:{thread}" for vcpu, thread in sorted(live.thread_ids.items()))
+        found.append(("threads", facts.name or "", facts.uuid or "", threads))
+    return found
 
 
 async def _judge_hosts(jobs: Sequence[Job], most: float, refuse: bool, inspect_host: InspectHost) -> list[str]:

@@ -162,9 +162,24 @@ class Run:
         if await carry_out(self.result.journal, ports, before.state, self._request):
             written = any(step.target == CONFIG for step in plan.steps)
             self.result.after = await observe_again(ports, self._need, before, written)
+            self._compare_with_what_was_wanted(self.result.after)
         else:
             self.result.is_prediction = True
             self.result.after = before._replace(state=predict(before.state, plan), destination_args=())
+
+    def _compare_with_what_was_wanted(self, after: Observation) -> None:
+        """Warn of what another run, or a person, changed in the meantime: this run has undone none of it."""
+        try:
+            left = make_plan(self._request, after.state).steps
+        except HotplugError as error:
+            self.result.warnings.append(f"the guest was changed by something else during this run: {error.msg}")
+            return
+        if left:
+            ids = format_cpulist(vcpu for step in left for vcpu in step.entity.vcpus)
+            self.result.warnings.append(
+                f"vCPU {ids} was changed by something else during this run, so the guest is not as wanted: run the "
+                "task again, and let one task at a time change a guest"
+            )
 
     async def _observe_what_was_reached(self, ports: Ports) -> None:
         """After a failure, observe once more, so that the report has the state that was reached."""

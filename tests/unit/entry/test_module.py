@@ -72,7 +72,7 @@ def test_a_failure_tells_code_sentence_steps_and_what_was_reached(peer: StartPee
     answer = run("vcpu", qmp_socket=qemu.address, vcpus=on("2") + off("1"))
     assert (answer["failed"], answer["changed"], answer["error_code"]) == (True, True, "unplug_refused")
     assert [step["status"] for step in answer["steps"]] == ["done", "refused"]
-    assert [vcpu["live"] for vcpu in answer["vcpus"][:3]] == ["enabled"] * 3
+    assert [(vcpu["id"], vcpu["live"]) for vcpu in answer["vcpus"]] == [(1, "enabled"), (2, "enabled")]
     assert "exception" not in answer
 
 
@@ -158,12 +158,13 @@ def test_a_wrong_value_of_a_guest_of_a_batch_is_found_before_any_guest_is_asked(
 def test_a_guest_of_a_batch_that_says_what_it_wants_has_nothing_of_that_from_the_defaults(
     peer: StartPeer, run: RunModule
 ) -> None:
-    qemus = [peer(Imitation()), peer(Imitation()), peer(Imitation())]
+    qemus = [peer(Imitation(answers={"query-name": {"return": {"name": name}}})) for name in ("a", "b", "c")]
     wishes: list[dict[str, Any]] = [{"enabled": "0,5"}, {"count": 3}, {}]
     answer = run(
         "vcpu_batch",
         guests=[{"qmp_socket": qemu.address, **wish} for qemu, wish in zip(qemus, wishes)],
         defaults={"vcpus": on("0,7"), "exclusive": True},
+        details="full",
     )
     assert [guest["msg"] for guest in answer["guests"]] == ["", "", ""]
     enabled = [[vcpu["id"] for vcpu in guest["vcpus"] if vcpu["live"] == "enabled"] for guest in answer["guests"]]
@@ -282,7 +283,8 @@ def test_a_guest_without_an_agent_is_warned_of_unless_that_is_accepted(peer: Sta
 
 
 def test_a_batch_warns_of_all_guests_without_an_agent_at_once(peer: StartPeer) -> None:
-    guests = [{"qmp_socket": peer(Imitation()).address} for _number in range(3)]
+    names = [{"query-name": {"return": {"name": name}}} for name in ("a", "b", "c")]
+    guests = [{"qmp_socket": peer(Imitation(answers=answers)).address} for answers in names]
     answer = cost_of(
         "vcpu_batch", guests=[*guests[:2], {**guests[2], "missing_agent": "accept"}], defaults={"count": 3}
     ).result
@@ -291,3 +293,11 @@ def test_a_batch_warns_of_all_guests_without_an_agent_at_once(peer: StartPeer) -
     assert "without its agent" in text
     assert [guest["qmp_socket"] in text for guest in guests] == [True, True, False]
     assert [guest["warnings"] for guest in answer["guests"]] == [[], [], []]
+
+
+def test_two_monitors_of_one_qemu_are_one_guest(peer: StartPeer, run: RunModule) -> None:
+    qemus = [peer(Imitation()), peer(Imitation())]
+    answer = run("vcpu_batch", guests=[{"qmp_socket": qemu.address, "count": 3} for qemu in qemus], max_concurrency=1)
+    assert [guest["changed"] for guest in answer["guests"]] == [True, False]
+    assert "are the same guest: name each guest once" in answer["guests"][1]["msg"]
+    assert qemus[1].changes == []

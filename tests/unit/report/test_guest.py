@@ -12,6 +12,7 @@ from typing import Any, Callable
 
 import pytest
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import DirectSource
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     Blocker,
@@ -22,10 +23,17 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     Layout,
     LiveState,
 )
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Source
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import failure_report, guest_report, info_report
-from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import convergence_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import (
+    batch_failure,
+    batch_report,
+    convergence_report,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.vcpus_xml import vcpus_xml
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import GuestRef
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Job
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import Inspection
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation
 
@@ -35,6 +43,9 @@ from ..support.imitation import REFUSES_FOR_GOOD, Imitation
 from ..support.peer import Peer
 
 StartPeer = Callable[..., Peer]
+
+# Of jobs whose runs are not begun, or are another's.
+NO_SOURCE: Source = DirectSource()
 
 TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
 
@@ -87,7 +98,7 @@ def check_types(entry: dict[str, Any], value: Any, where: str) -> None:
 def failure(peer: StartPeer) -> dict[str, Any]:
     result = bring(peer(Imitation(unplug={1: REFUSES_FOR_GOOD})).address, wish("2", "1"))
     # The edge adds the sentence.
-    return {**convergence_report(result), "msg": ""}
+    return {**convergence_report(result, details="full"), "msg": ""}
 
 
 def test_vcpu_returns_what_it_documents(peer: StartPeer) -> None:
@@ -225,3 +236,52 @@ def test_the_xml_survives_any_pin_and_scheduler() -> None:
     vcpu = {"id": 0, "live": "enabled", "config": None, "node": None, "pin": "0-3,^1", "scheduler": "<\"'&>"}
     attributes = ET.fromstring(vcpus_xml([vcpu]))[0].attrib
     assert attributes == {"id": "0", "state": "enabled", "pin": "0-3,^1", "scheduler": "<\"'&>"}
+
+
+def test_vcpu_batch_returns_what_it_documents(peer: StartPeer) -> None:
+    job = Job(GuestRef(qmp_socket="/q"), NO_SOURCE, Request(wish("2")))
+    job.run.result = bring(peer(Imitation(unplug={1: REFUSES_FOR_GOOD})).address, wish("2", "1"))
+    report = batch_report([job], details="full")
+    documented = returned("vcpu_batch")
+    guest = {**report["guests"][0], "backup_file": ""}
+    assert set(guest) == set(documented["guests"]["contains"])
+    check_types(documented["summary"], report["summary"], "summary")
+    assert set(report) - {"changed", "diff"} == set(documented) - {"error_code", "msg", "diff"}
+
+
+@pytest.mark.parametrize(
+    ("details", "error", "vcpus", "keys"),
+    [
+        (None, False, 8, {"vcpus", "nodes", "xml", "migration"}),
+        ("changed", False, 1, {"vcpus", "nodes"}),
+        ("none", False, None, set()),
+        (None, True, 2, {"vcpus", "nodes"}),
+        ("full", True, 8, {"vcpus", "nodes", "xml", "migration"}),
+    ],
+)
+def test_details_limits_what_is_returned_of_the_guest(
+    peer: StartPeer, details: str | None, error: bool, vcpus: int | None, keys: set[str]
+) -> None:
+    result = bring(peer(Imitation(unplug={1: REFUSES_FOR_GOOD})).address, wish("2", "1" if error else ""))
+    report = convergence_report(result, details)
+    assert keys == {"vcpus", "nodes", "xml", "migration"} & report.keys()
+    assert vcpus is None or len(report["vcpus"]) == vcpus
+    assert report["guest"]["max_vcpus"] == 8
+    assert len(report["steps"]) == (2 if error else 1)
+    assert len(report["diff"]["after"].splitlines()) == (8 if "xml" in keys else 2 if error else 1)
+
+
+def test_the_message_of_a_batch_names_each_reason_once_with_its_guests() -> None:
+    jobs = [Job(GuestRef(qmp_socket=f"/q{number}"), NO_SOURCE, Request(wish("2"))) for number in range(20)]
+    for number, job in enumerate(jobs):
+        if number < 19:
+            job.run.refuse(
+                HotplugError("guest_not_ready", "resume it") if number else HotplugError("internal", "x" * 999)
+            )
+    failure = batch_failure(jobs)
+    assert failure is not None
+    assert failure.code == "internal"
+    assert failure.msg.startswith("19 of 20 guests failed. /q0 (internal): xxx")
+    assert "/q1, /q2, /q3, /q4, /q5, /q6, /q7, /q8, /q9, /q10 and 8 more (guest_not_ready): resume it" in failure.msg
+    assert len(failure.msg) < 700
+    assert batch_failure(jobs[19:]) is None

@@ -1,0 +1,48 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options of a batch: which guests are one, and what is refused before anything is changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import options_of_guests
+
+
+def refusal(*guests: dict[str, Any]) -> str:
+    with pytest.raises(HotplugError) as caught:
+        options_of_guests(guests, {"count": 2})
+    assert caught.value.code == "conflicting_request"
+    return caught.value.msg
+
+
+@pytest.mark.parametrize("way", ["qmp_socket", "agent_socket", "domain_xml"])
+def test_two_guests_cannot_share_a_socket_or_a_file(way: str, tmp_path: Path) -> None:
+    (tmp_path / "real").touch()
+    (tmp_path / "link").symlink_to("real")
+    one, other = {way: str(tmp_path / "real")}, {way: str(tmp_path / "link")}
+    if way != "qmp_socket":
+        one["qmp_socket"], other["qmp_socket"] = "/run/1.sock", "/run/2.sock"
+    assert f"share its {way} {tmp_path / 'real'}" in refusal(one, other)
+
+
+def test_a_libvirt_guest_cannot_be_named_twice() -> None:
+    assert "guests[0] and guests[2] (web1)" in refusal({"name": "web1"}, {"name": "web2"}, {"name": "web1"})
+
+
+def test_guests_of_one_name_at_two_uris_are_two_guests() -> None:
+    guests = [{"name": "web1", "uri": "qemu:///system"}, {"name": "web1", "uri": "qemu:///session"}]
+    assert [params["uri"] for params in options_of_guests(guests, {"count": 2})] == [
+        "qemu:///system",
+        "qemu:///session",
+    ]
+
+
+def test_an_unknown_option_is_called_unsupported_and_its_guest_is_named() -> None:
+    assert "guests[0] (web1): unsupported option cuont. Supported parameters" in refusal({"name": "web1", "cuont": 4})
