@@ -121,6 +121,7 @@ def _xml_file(params: Mapping[str, Any], timeout: float) -> Config:
 
 def _with_libvirt(params: Mapping[str, Any], timeout: float, pool: Pool) -> Source:
     _refuse(params, ("backup", "xml_detail"), "goes with domain_xml")
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import is_remote
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.source import LibvirtSource
 
     return LibvirtSource(
@@ -128,7 +129,7 @@ def _with_libvirt(params: Mapping[str, Any], timeout: float, pool: Pool) -> Sour
         params["uri"],
         params["name"],
         timeout,
-        _layer(params, timeout),
+        _layer(params, timeout, remote=is_remote(params["uri"])),
         ask_qemu=params["ask_qemu"],
         by_agent=params.get("method") == "agent",
         forced=bool(params.get("force")),
@@ -145,10 +146,10 @@ def _is_default(name: str, value: object) -> bool:
     return name == "probe" and value == "auto"
 
 
-def _layer(params: Mapping[str, Any], timeout: float, xml_file: str | None = None) -> LayOut:
+def _layer(params: Mapping[str, Any], timeout: float, xml_file: str | None = None, remote: bool = False) -> LayOut:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.resolve import lay_out
 
-    return lambda domain: lay_out(domain, params["probe"], params["emulator"], timeout, xml_file)
+    return lambda domain: lay_out(domain, params["probe"], params["emulator"], timeout, xml_file, remote)
 
 
 def _opener(address: str, timeout: float) -> OpenMachine:

@@ -23,16 +23,17 @@ _RED_HAT_BINARY = "/usr/libexec/qemu-kvm"
 _MOST_LINKS = 40
 
 
-def emulator_of(domain: Domain, option: str | None, xml_file: str | None) -> str:
+def emulator_of(domain: Domain, option: str | None, xml_file: str | None, remote: bool = False) -> str:
     """Return the QEMU to start: that of the option ``emulator``, else of the domain, else the host's own.
 
     The domain's own must be writable by root and this user only, and so must ``xml_file``, which holds the domain;
-    None where libvirt does. Raises ``HotplugError`` (config_invalid).
+    None where libvirt does. What the domain of a ``remote`` libvirt names is a file of another host, and is never run.
+    Raises ``HotplugError`` (config_invalid).
     """
     if option is not None:
         return option
     own = _host_emulator(domain.arch or "x86_64")
-    named = domain.emulator
+    named = None if remote else domain.emulator
     if named is None or _same_file(named, own):
         return own
     for path in (xml_file, shutil.which(named)):

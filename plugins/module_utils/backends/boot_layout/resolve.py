@@ -45,11 +45,17 @@ LayOut = Callable[["Domain"], Awaitable[BootLayout]]
 
 
 async def lay_out(
-    domain: Domain, policy: str, emulator: str | None, timeout: float, xml_file: str | None = None
+    domain: Domain,
+    policy: str,
+    emulator: str | None,
+    timeout: float,
+    xml_file: str | None = None,
+    remote: bool = False,
 ) -> BootLayout:
     """Return the machine of the next boot; ``policy`` is the option ``probe``: auto, never or always.
 
-    ``emulator`` is that option, and ``xml_file`` the file that holds the domain, None where libvirt does.
+    ``emulator`` is that option, and ``xml_file`` the file that holds the domain, None where libvirt does;
+    ``remote`` is whether that libvirt is that of another host.
 
     Raises ``HotplugError``: config_invalid for a domain no QEMU would start, or that only QEMU could lay out when it
     must not be asked; backend_missing without a QEMU to ask.
@@ -69,4 +75,4 @@ async def lay_out(
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.emulator import emulator_of
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.probe import probe
 
-    return BootLayout(domain, await probe(emulator_of(domain, emulator, xml_file), domain, timeout))
+    return BootLayout(domain, await probe(emulator_of(domain, emulator, xml_file, remote), domain, timeout))

@@ -13,7 +13,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.error
     LibvirtCallError,
     classify_config_error,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import GUEST_NOT_FOUND, HotplugError, printable
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import ConfigView, WriteResult
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class LibvirtConfig:
             self._observed.check(enabled, layout, self._forced)
 
     async def write(self, enabled: frozenset[int], layout: Layout | None = None) -> WriteResult:
+        await self._check_defined()
         domain = await self._read()
         # Only the difference is ours: somebody else may have changed other vCPUs since we looked.
         observed = self._observed or Definition(domain, None)
@@ -78,6 +79,19 @@ class LibvirtConfig:
 
     async def close(self) -> None:
         return None
+
+    async def _check_defined(self) -> None:
+        """Raise guest_not_found for a guest that was undefined: while it runs, libvirt returns its live XML instead."""
+        try:
+            persistent = await self._connection.call(self._domain.isPersistent)
+        except LibvirtCallError as error:
+            raise error.error("cannot read the config state") from None
+        if not persistent:
+            raise HotplugError(
+                GUEST_NOT_FOUND,
+                f"libvirt at {printable(self._source)} has no definition of the guest any more: it was undefined "
+                "meanwhile; define it again, or use scope live",
+            )
 
     async def _read(self) -> Domain:
         try:

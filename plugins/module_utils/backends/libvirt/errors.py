@@ -125,6 +125,8 @@ def classify_failed_placement(error: LibvirtCallError) -> tuple[str | None, str]
 
 
 def classify_config_error(error: LibvirtCallError) -> tuple[str, str]:
-    """Return the same for a error to change the config state."""
+    """Return the same for an error of a call that changes the config state."""
+    if re.search(r"transient domain", error.desc):
+        return GUEST_NOT_FOUND, "the guest was undefined meanwhile; define it again, or use scope live"
     code, remedy = classify(error)
     return (code or CONFIG_INVALID), remedy

@@ -27,6 +27,18 @@ def hypervisor_of(uri: str) -> str:
     return urlsplit(uri).hostname or ""
 
 
+def is_remote(uri: str) -> bool:
+    """Tell whether a libvirt uri may lead to another host: all do but those of the local QEMU driver.
+
+    What is no such uri can be an alias, which the library's own configuration resolves.
+    """
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return True
+    return parts.scheme not in ("qemu", "qemu+unix") or bool(parts.netloc)
+
+
 async def look_at(connection: Connection) -> Host:
     """Return the host; raises ``HotplugError``."""
     try:

@@ -146,6 +146,15 @@ def test_the_binary_that_libvirt_names_is_examined_too(place: Place) -> None:
         emulator_of(domain, None, None)
 
 
+def test_what_a_remote_libvirt_names_is_not_started(place: Place) -> None:
+    domain = Domain(1, frozenset({0}), arch="x86_64", machine="unheard-of", emulator=str(place.binary))
+    assert emulator_of(domain, None, None, remote=True) == "qemu-system-x86_64"
+    assert emulator_of(domain, str(place.binary), None, remote=True) == str(place.binary)
+    with pytest.raises(HotplugError):
+        asyncio.run(lay_out(domain._replace(max_vcpus=2), "auto", None, 5.0, remote=True))
+    assert not place.mark.exists()
+
+
 @pytest.mark.parametrize("arch", ["../../tmp/x", "x86 64", "a/b"])
 def test_an_architecture_cannot_name_a_path(arch: str) -> None:
     with pytest.raises(HotplugError) as caught:

@@ -28,7 +28,10 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.error
     classify,
     classify_config_error,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import hypervisor_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import (
+    hypervisor_of,
+    is_remote,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import vcpus_of
 
 # As libvirt 11.3 told of a guest with vCPUs 0-5 of which 5 is gone: at once, and after it had plugged 6.
@@ -186,6 +189,28 @@ def test_what_a_refusal_means(number: int, words: str, code: str) -> None:
 def test_an_unknown_refusal_of_config_is_an_invalid_config() -> None:
     assert classify(LibvirtCallError(1, "something new"))[0] is None
     assert classify_config_error(LibvirtCallError(1, "something new"))[0] == "config_invalid"
+
+
+def test_a_guest_that_was_undefined_meanwhile_is_not_found() -> None:
+    words = "Requested operation is not valid: transient domains do not have any persistent config"
+    assert classify_config_error(LibvirtCallError(55, words))[0] == "guest_not_found"
+
+
+@pytest.mark.parametrize(
+    ("uri", "remote"),
+    [
+        ("qemu:///system", False),
+        ("qemu+unix:///session?socket=/run/libvirt-sock", False),
+        ("qemu+ssh://root@h2/system", True),
+        ("qemu+tls://h2/system", True),
+        ("qemu://h2/system", True),
+        ("qemu+ext:///system?command=tunnel", True),
+        ("production", True),
+        ("qemu://[::1/system", True),
+    ],
+)
+def test_only_the_local_qemu_driver_is_not_remote(uri: str, remote: bool) -> None:
+    assert is_remote(uri) is remote
 
 
 def test_libvirts_own_time_out_leaves_the_outcome_open() -> None:
