@@ -29,8 +29,8 @@ cgroup_controllers = []
 namespaces = []
 remember_owner = 0
 """
-# libvirt also asks a QEMU that is no guest's what it can do. A guest gets our eyes and the relay behind libvirt's back:
-# to libvirt, a domain with arguments of ours would be a tainted one.
+# libvirt also asks a QEMU that is no guest's what it can do. A Linux guest gets its CPU, and every guest our eyes and
+# the relay, behind libvirt's back: to libvirt, a domain with arguments of ours would be a tainted one.
 EMULATOR = """\
 #!/bin/sh
 unset LD_LIBRARY_PATH
@@ -51,9 +51,10 @@ if [ -e "{folder}/$name.relayed" ]; then
         set -- "$@" "$word"
     done
 fi
+[ -n "$name" ] && [ ! -e "{folder}/$name.ospm" ] && set -- "$@" {linux}
 {environment}
 [ -n "$name" ] || exec {command} "$@"
-exec {command} "$@" {guest} -mon chardev=labeyes,mode=control \\
+exec {command} "$@" -mon chardev=labeyes,mode=control \\
     -chardev "socket,id=labeyes,path={folder}/$name.eyes,server=on,wait=off"
 """
 PATIENCE = 60
@@ -170,13 +171,14 @@ class Daemon:
         """Start the daemon, which finds its domains again, and return when it answers."""
         if self.running:
             return
+        command, user = nobody.with_kvm(self.software.command("usr/sbin/libvirtd"), self.folder / "dev")
         self._pid = self._kept().start(
-            self.software.command("usr/sbin/libvirtd"),
+            command,
             self.folder / "libvirtd.log",
             cwd=os.fspath(self.software.data),
             env=self._own(),
             umask=0o22,
-            **nobody.user(),
+            **user,
         )
         deadline = time.monotonic() + PATIENCE
         while not self._listens():
@@ -209,7 +211,7 @@ class Daemon:
             script = EMULATOR.format(
                 environment="\n".join(f"export {key}={shlex.quote(value)}" for key, value in own.variables.items()),
                 command=shlex.join(own.command),
-                guest=shlex.join(["-cpu", MACHINES["x86_64"][1], *KNOWN_HYPERVISOR]),
+                linux=shlex.join(["-cpu", MACHINES["x86_64"][1], *KNOWN_HYPERVISOR]),
                 folder=self.folder / "guests",
                 python=self.python,
                 relay=self.lend(pathlib.Path(relay.__file__)),
@@ -233,7 +235,7 @@ class Daemon:
 
     def _furnish(self) -> None:
         self.folder.chmod(0o755)
-        for name in ("bin", "lent", *OWN):
+        for name in ("bin", "dev", "lent", *OWN):
             (self.folder / name).mkdir(mode=0o755)
         settings = self.folder / "config/libvirt/qemu.conf"
         settings.parent.mkdir()

@@ -26,6 +26,9 @@ LEVELS = ("sockets", "dies", "clusters", "cores", "threads")
 class LibvirtGuest(Contact):
     """A domain, which is ended and forgotten when the ``with`` block is left."""
 
+    type = "qemu"
+    cpu = "<cpu>"
+
     def __init__(
         self,
         daemon: Daemon,
@@ -73,28 +76,21 @@ class LibvirtGuest(Contact):
         self.starts = start
         self._paused = paused
         self._seen = 0
-        kernel = ""
-        if boot:
-            files = image(release=linux)
-            kernel = (
-                f"<kernel>{daemon.lend(files.kernel)}</kernel><initrd>{daemon.lend(files.initramfs)}</initrd>"
-                f"<cmdline>console=ttyS0 {append}</cmdline>"
-            )
         self.description = f"""\
-<domain type='qemu'>
+<domain type='{self.type}'>
   <name>{name}</name>
   <uuid>{self.uuid}</uuid>
   <memory unit='MiB'>{memory}</memory>
   {vcpus}
-  <os><type arch='x86_64' machine='{machine}'>hvm</type>{kernel}</os>
+  <os><type arch='x86_64' machine='{machine}'>hvm</type>{self._started_by(append, linux) if boot else ""}</os>
   <features><acpi/></features>
-  {cpu_xml(topology or {}, numa, memory)}
+  {cpu_xml(topology or {}, numa, memory, self.cpu)}
   {rest}
   <devices>
     <emulator>{daemon.emulator(self.qemu)}</emulator>
     <controller type='usb' model='none'/>
     <memballoon model='none'/>
-    <serial type='file'><source path='{self.console}'/></serial>
+    {self._serial()}
     {_channel("lab.shell", f"<source mode='bind' path='{self.shell_socket}'/>") if shell else ""}
     {_channel("org.qemu.guest_agent.0") if agent else ""}
   </devices>
@@ -224,6 +220,17 @@ class LibvirtGuest(Contact):
         for path in self.file.parent.glob(f"{self.name}.*"):
             path.unlink()
 
+    def _started_by(self, append: str, linux: str) -> str:
+        """Return what its XML has in `<os>` besides the type."""
+        files = image(release=linux)
+        return (
+            f"<kernel>{self.daemon.lend(files.kernel)}</kernel><initrd>{self.daemon.lend(files.initramfs)}</initrd>"
+            f"<cmdline>console=ttyS0 {append}</cmdline>"
+        )
+
+    def _serial(self) -> str:
+        return f"<serial type='file'><source path='{self.console}'/></serial>"
+
     def _follow(self) -> None:
         """Leave a QEMU that was the domain's and is no more."""
         pid = self.pid
@@ -232,8 +239,11 @@ class LibvirtGuest(Contact):
         self._seen = pid
 
 
-def cpu_xml(topology: t.Mapping[str, int], numa: Nodes, memory: int) -> str:
-    """Return `<cpu>` with NUMA nodes described as `{"sockets": [0, 1]}`, or by vCPUs' ids as `{"cpus": [0, 5]}`."""
+def cpu_xml(topology: t.Mapping[str, int], numa: Nodes, memory: int, cpu: str = "<cpu>") -> str:
+    """Return `<cpu>` with NUMA nodes described as `{"sockets": [0, 1]}`, or by vCPUs' ids as `{"cpus": [0, 5]}`.
+
+    `cpu` is how it begins; where it has nothing to say, it is left out.
+    """
     levels = [level for level in LEVELS if level in topology]
     places = list(itertools.product(*(range(topology[level]) for level in levels)))
     cells = []
@@ -246,7 +256,7 @@ def cpu_xml(topology: t.Mapping[str, int], numa: Nodes, memory: int) -> str:
         cells.append(f"<cell id='{number}'{with_cpus} memory='{memory // len(numa)}' unit='MiB'/>")
     counts = "".join(f" {level}='{count}'" for level, count in topology.items())
     inner = (f"<topology{counts}/>" if topology else "") + (f"<numa>{''.join(cells)}</numa>" if cells else "")
-    return f"<cpu>{inner}</cpu>" if inner else ""
+    return f"{cpu}{inner}</cpu>" if inner or cpu != "<cpu>" else ""
 
 
 def _channel(name: str, source: str = "") -> str:

@@ -6,24 +6,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import tempfile
+import typing as t
 
-from . import LabError, binaries, eyes
-from .ospm import OspmGuest
+from . import LabError, binaries, eyes, nobody
+from .guest import Guest
+from .ospm import CPUS, OspmGuest
 
-DEVICE = "/dev/kvm"
+# A Linux guest is ready within seconds under a KVM that runs it, and never under others.
+LINUX_PATIENCE = 10.0
 
 
 @functools.cache
 def kvm_problem(qemu: binaries.Qemu | str | None = None) -> str | None:
     """Return why an OSPM guest does not work under KVM here; None if it boots and runs code on a plugged vCPU."""
     qemu = binaries.resolve(qemu)
-    if not os.path.exists(DEVICE):
-        return f"there is no {DEVICE}"
-    if not os.access(DEVICE, os.R_OK | os.W_OK):
-        return f"{DEVICE} cannot be opened for reading and writing"
+    if not os.path.exists(nobody.KVM):
+        return f"there is no {nobody.KVM}"
+    if not os.access(nobody.KVM, os.R_OK | os.W_OK):
+        return f"{nobody.KVM} cannot be opened for reading and writing"
     try:
         with (
             tempfile.TemporaryDirectory() as folder,
@@ -48,6 +52,11 @@ def accelerator(qemu: binaries.Qemu | str | None = None) -> str:
     return "kvm" if kvm_works(qemu) else "tcg"
 
 
+def domains_accelerator(qemu: binaries.Qemu | None = None) -> str:
+    """Return what OSPM guests run under here that are domains: their libvirtd has no rights of ours."""
+    return accelerator(qemu) if nobody.can_use_kvm() else "tcg"
+
+
 def summary() -> str:
     """Return the line that says whether there is KVM here."""
     try:
@@ -56,4 +65,33 @@ def summary() -> str:
         return f"KVM: not tried yet, {error}"
     if problem:
         return f"KVM: NOT USED, {problem}. All guests run under TCG."
-    return f"KVM: WORKS HERE, with {binaries.default()}. OSPM guests run under KVM, Linux guests under TCG."
+    but = "" if domains_accelerator() == "kvm" else ", but for those of libvirt, which has no right to use it"
+    return f"KVM: WORKS HERE, with {binaries.default()}. OSPM guests run under KVM{but}; Linux guests under TCG."
+
+
+class Booted(t.NamedTuple):
+    """A Linux guest that is ready: the seconds its boot took, and what it runs under, in words."""
+
+    guest: Guest
+    seconds: float
+    under: str
+
+
+def boot_linux(stack: contextlib.ExitStack, folder: str | os.PathLike[str], **options: t.Any) -> Booted:
+    """Boot a Linux guest of `Guest`'s options under KVM, or under TCG if it does not soon get ready under KVM.
+
+    It ends with the stack.
+    """
+    problem = kvm_problem(options.get("qemu"))
+    if problem is None:
+        with contextlib.ExitStack() as attempt:
+            try:
+                guest = attempt.enter_context(Guest(folder, accel="kvm", cpu=CPUS["kvm"], **options))
+                seconds = guest.wait_ready(LINUX_PATIENCE)
+            except (LabError, OSError):
+                problem = f"under KVM, a Linux guest does not get ready here within {LINUX_PATIENCE:g} s"
+            else:
+                stack.push(attempt.pop_all())
+                return Booted(guest, seconds, "KVM")
+    guest = stack.enter_context(Guest(folder, **options))
+    return Booted(guest, guest.wait_ready(), f"TCG: {problem}")

@@ -847,8 +847,8 @@ trampoline:
 
 # Data ---------------------------------------------------------------------------------------------------------------
 
-plug_steps:     .asciz "o0"
-unplug_steps:   .asciz "o132 e o0"
+plug_steps:     .asciz "o0"             # unless commanded otherwise; Linux takes longer, too
+unplug_steps:   .asciz "w20 o132 e o0"
 
 boot_text:      .asciz "boot "
 q35_text:       .asciz "q35"

@@ -9,13 +9,16 @@ ospm.S describes its steps, commands and facts.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import socket
+import threading
 import time
 import typing as t
 
 from . import LabError, ospm_image
+from .contact import Contact
 from .guest import TCG, Guest
 
 BOOT_STEPS = "a l"
@@ -30,16 +33,24 @@ class Ospm:
 
     A vCPU of None stands for all. `times` limits for how many events an answer is valid; after that, and at reset, the
     guest does again as it is asked to. An answer that is already under way is not changed.
+
+    Facts are read as they come: the guest waits when it can print no more.
     """
 
     def __init__(self, path: str) -> None:
         self.facts: list[str] = []
-        self._buffer = b""
+        self._changed = threading.Condition()
+        self._ended = False
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(path)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def close(self) -> None:
         """Disconnect."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._reader.join()
         self._socket.close()
 
     def wait_ready(self, timeout: float = 20) -> None:
@@ -92,9 +103,9 @@ class Ospm:
         self.command(f"u {_which(vcpu)} {times} {steps}")
 
     def agree(self, vcpu: int | None = None) -> None:
-        """Acknowledge plugs, and eject at once when asked to."""
+        """Acknowledge plugs, and eject 20 ms after being asked to, as at boot."""
         self.answer_plug("o0", vcpu)
-        self.answer_unplug("o132 e o0", vcpu)
+        self.answer_unplug("w20 o132 e o0", vcpu)
 
     def refuse(self, vcpu: int | None = None, status: int = 130, times: int = 0) -> None:
         """Refuse unplugs with this _OST status."""
@@ -141,28 +152,65 @@ class Ospm:
     def _facts(self, since: int, deadline: float) -> t.Iterator[str]:
         """Yield the facts at index `since` and later, as they come, until the deadline."""
         while True:
-            while since < len(self.facts):
-                since += 1
-                yield self.facts[since - 1]
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return
-            self._socket.settimeout(left)
-            try:
-                chunk = self._socket.recv(4096)
-            except TimeoutError:
-                return
-            if not chunk:
-                raise ConnectionError("the OSPM guest is gone")
-            *lines, self._buffer = (self._buffer + chunk).split(b"\n")
-            self.facts += [line.decode("ascii", "replace") for line in lines]
+            with self._changed:
+                while len(self.facts) <= since:
+                    if self._ended:
+                        raise ConnectionError("the OSPM guest is gone")
+                    if not self._changed.wait(max(0.0, deadline - time.monotonic())):
+                        return
+                fact = self.facts[since]
+            since += 1
+            yield fact
+
+    def _read(self) -> None:
+        buffer = b""
+        with contextlib.suppress(OSError):
+            while chunk := self._socket.recv(4096):
+                *lines, buffer = (buffer + chunk).split(b"\n")
+                with self._changed:
+                    self.facts += [line.decode("ascii", "replace") for line in lines]
+                    self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
 
 
 def _which(vcpu: int | None) -> str:
     return "*" if vcpu is None else str(vcpu)
 
 
-class OspmGuest(Guest):
+class OspmContact(Contact):
+    """An OSPM guest, in whichever QEMU."""
+
+    serial_socket: str
+    _ospm: Ospm | None = None
+
+    @property
+    def ospm(self) -> Ospm:
+        """Its serial port."""
+        if not self._ospm:
+            self._ospm = Ospm(self.serial_socket)
+        return self._ospm
+
+    def wait_ready(self, timeout: float = 20) -> float:
+        """Wait until it has carried out the steps of its boot; return the seconds that took."""
+        began = time.monotonic()
+        try:
+            self.ospm.wait_ready(timeout)
+        except (TimeoutError, ConnectionError):
+            self.check_alive()
+            raise
+        return time.monotonic() - began
+
+    def disconnect(self) -> None:
+        """Close the serial port and the monitor."""
+        super().disconnect()
+        if self._ospm:
+            self._ospm.close()
+        self._ospm = None
+
+
+class OspmGuest(OspmContact, Guest):
     """An OSPM guest in a QEMU of our own; with `seabios`, it starts after that firmware and not in its place.
 
     `boot_steps` are what it does at each boot; while it holds ("h a l") it is as a guest whose ACPI is not up.
@@ -192,30 +240,4 @@ class OspmGuest(Guest):
             **options,
         )
         self.accel = accel
-        self.holds_at_boot = "h" in boot_steps
-        self.speaks = not options.get("paused")
-        self._ospm: Ospm | None = None
-
-    @property
-    def ospm(self) -> Ospm:
-        """Its serial port."""
-        if not self._ospm:
-            self._ospm = Ospm(self.serial_socket)
-        return self._ospm
-
-    def wait_ready(self, timeout: float = 20) -> float:
-        """Wait until it has carried out the steps of its boot; return the seconds that took."""
-        began = time.monotonic()
-        try:
-            self.ospm.wait_ready(timeout)
-        except (TimeoutError, ConnectionError):
-            self.check_alive()
-            raise
-        return time.monotonic() - began
-
-    def disconnect(self) -> None:
-        """Close the serial port and the monitor."""
-        super().disconnect()
-        if self._ospm:
-            self._ospm.close()
-        self._ospm = None
+        self.speaks = "h" not in boot_steps and not options.get("paused")

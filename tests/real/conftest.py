@@ -21,11 +21,13 @@ from lab.daemon import Daemon
 from lab.domains import LibvirtGuest
 from lab.guest import Guest
 from lab.ospm import OspmGuest
+from lab.ospm_domain import OspmDomain
 from lab.software import releases
 
 Boot = Callable[..., Guest]
 BootOspm = Callable[..., OspmGuest]
 Domains = Callable[..., LibvirtGuest]
+OspmDomains = Callable[..., OspmDomain]
 
 needs_ppc64 = pytest.mark.skipif(not binaries.qemus("ppc64"), reason="there is no QEMU for ppc64 guests here")
 
@@ -93,7 +95,7 @@ def boot_ospm(tmp_path: Path) -> Iterator[BootOspm]:
             accel = accel or kvm.accelerator(options.get("qemu"))
             folder = tmp_path / f"ospm-{next(numbers)}"
             guest = guests.enter_context(OspmGuest(folder, smp=smp, accel=accel, **options))
-            if ready and guest.speaks and not guest.holds_at_boot:
+            if ready and guest.speaks:
                 guest.wait_ready()
             return guest
 
@@ -104,6 +106,13 @@ def boot_ospm(tmp_path: Path) -> Iterator[BootOspm]:
 def daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
     """Run a libvirtd of our own, once for each version there is."""
     with Daemon(request.param) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def oldest_daemon() -> Iterator[Daemon]:
+    """Run the oldest libvirtd there is."""
+    with Daemon(releases()[0]) as found:
         yield found
 
 
@@ -144,6 +153,43 @@ def _domains(daemon: Daemon) -> Iterator[Domains]:
                     guest.remove()
                     guest.make()
                     guest.wait_ready()
+            return guest
+
+        yield make
+
+
+@pytest.fixture
+def ospm_domain(daemon: Daemon) -> Iterator[OspmDomains]:
+    """Make domains of OSPM guests by the options of ``lab.ospm_domain.OspmDomain``, as ``boot_ospm`` starts guests."""
+    with _ospm_domains(daemon) as make:
+        yield make
+
+
+@pytest.fixture
+def oldest_ospm_domain(oldest_daemon: Daemon) -> Iterator[OspmDomains]:
+    """Make domains as ``ospm_domain`` does, of the oldest libvirtd only."""
+    with _ospm_domains(oldest_daemon) as make:
+        yield make
+
+
+@pytest.fixture
+def newest_ospm_domain(newest_daemon: Daemon) -> Iterator[OspmDomains]:
+    """Make domains as ``ospm_domain`` does, of the newest libvirtd only."""
+    with _ospm_domains(newest_daemon) as make:
+        yield make
+
+
+@contextlib.contextmanager
+def _ospm_domains(daemon: Daemon) -> Iterator[OspmDomains]:
+    numbers = itertools.count()
+    with contextlib.ExitStack() as guests:
+
+        def make(ready: bool = True, accel: str | None = None, **options: Any) -> OspmDomain:
+            accel = accel or kvm.domains_accelerator(options.get("qemu"))
+            options = {"name": f"ospm-{next(numbers)}", **options}
+            guest = guests.enter_context(OspmDomain(daemon, accel=accel, **options))
+            if ready and guest.speaks:
+                guest.wait_ready()
             return guest
 
         yield make

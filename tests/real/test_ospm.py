@@ -6,15 +6,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import time
 
 import pytest
 
-from lab import LabError, binaries, eyes, kvm, ospm_image
+from lab import LabError, binaries, eyes, kvm, nobody, ospm_image
 from lab.ospm import OspmGuest
 
-from .conftest import TWO_NODES, BootOspm
+from .conftest import TWO_CELLS, TWO_NODES, BootOspm, OspmDomains
 
 ACCELERATORS = ["tcg", *(["kvm"] if kvm.kvm_works() else [])]
 MACHINES = {"q35": 0x628, "pc": 0xAFE2}
@@ -193,3 +194,35 @@ def test_it_resets_in_the_middle_of_an_answer_and_powers_off_by_the_button(boot_
     guest.eyes.execute("system_powerdown")
     guest.ospm.wait("button")
     guest.eyes.wait_event("SHUTDOWN", ANSWERED, reason="guest-shutdown")
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_libvirt_runs_it_as_a_domain(ospm_domain: OspmDomains, machine: str) -> None:
+    guest = ospm_domain(**TWO_CELLS, machine=machine)
+    assert guest.state == "running"
+    guest.virsh("setvcpu", "5", "--enable", "--live")
+    guest.ospm.wait("end plug 5")
+    guest.ospm.run_code(5)
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 5]
+    guest.virsh("setvcpu", "5", "--disable", "--live")
+    assert eyes.enabled_ids(guest.eyes) == [0, 1]
+    guest.virsh("shutdown")
+    guest.ospm.wait("button")
+
+
+def test_libvirt_uses_kvm_where_it_works(ospm_domain: OspmDomains) -> None:
+    guest = ospm_domain()
+    assert guest.accel == ("kvm" if kvm.kvm_works() and nobody.can_use_kvm() else "tcg")
+    used = guest.eyes.execute("query-kvm")["enabled"]
+    assert used == (guest.accel == "kvm")
+
+
+def test_a_linux_guest_boots_under_kvm_if_it_can_and_under_tcg_if_not(tmp_path: pathlib.Path) -> None:
+    began = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        guest, seconds, under = kvm.boot_linux(stack, tmp_path, smp="1,maxcpus=2")
+        assert time.monotonic() - began - seconds < kvm.LINUX_PATIENCE + ANSWERED
+        assert guest.eyes.execute("query-kvm")["enabled"] == (under == "KVM")
+        assert guest.shell("echo it runs") == "it runs\n"
+    with pytest.raises(LabError):
+        kvm.boot_linux(contextlib.ExitStack(), tmp_path, smp="nonsense")
