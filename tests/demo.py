@@ -2,10 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The demo: boot a guest of two NUMA nodes, take it through playbooks/demo.yml, and leave nothing behind."""
+"""The demo: boot a guest of two NUMA nodes, take it through playbooks/demo.yml, and leave nothing behind.
+
+The guest runs under KVM where a Linux guest gets ready under it, else under TCG.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -13,14 +17,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lab import binaries, image
+from lab import binaries, image, kvm
 from lab.guest import Guest
 
 TESTS = Path(__file__).absolute().parent
 
 # What the guest's next boot has.
 DOMAIN = """\
-<domain type='qemu'>
+<domain type='{type}'>
   <name>demo</name>
   <memory unit='MiB'>256</memory>
   <vcpu current='2'>8</vcpu>
@@ -41,21 +45,20 @@ def main() -> int:
     print("Preparing QEMU and a guest's kernel, which is downloaded the first time ...", flush=True)
     binaries.prepare()
     image.image()
-    with tempfile.TemporaryDirectory() as folder:
-        guest = Guest(
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        guest, seconds, under = kvm.boot_linux(
+            stack,
             folder,
             name="demo",
             smp="2,sockets=4,cores=2,threads=1,maxcpus=8",
             numa=[{"sockets": [0, 1]}, {"sockets": [2, 3]}],
             agent=True,
         )
-        with guest:
-            seconds = guest.wait_ready()
-            print(f"Booted a Linux guest on {guest.qemu} in {seconds:.0f} s.", flush=True)
-            guest.hang_up()
-            domain_xml = Path(folder, "demo.xml")
-            domain_xml.write_text(DOMAIN, encoding="utf-8")
-            return _play(guest, domain_xml)
+        print(f"Booted a Linux guest on {guest.qemu} in {seconds:.0f} s, under {under}.", flush=True)
+        guest.hang_up()
+        domain_xml = Path(folder, "demo.xml")
+        domain_xml.write_text(DOMAIN.format(type="kvm" if under == "KVM" else "qemu"), encoding="utf-8")
+        return _play(guest, domain_xml)
 
 
 def _play(guest: Guest, domain_xml: Path) -> int:
