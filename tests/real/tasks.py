@@ -96,6 +96,8 @@ def wait_online(guest: Contact, count: int, timeout: float = 30) -> None:
 class Vcpu:
     """The module ``kvm.hotplug.vcpu`` on one guest."""
 
+    run = staticmethod(run_task)
+
     def __init__(self, guest: Guest | LibvirtGuest, domain_xml: Path | None = None) -> None:
         self.guest = guest
         self.client: Daemon | None = None
@@ -109,11 +111,11 @@ class Vcpu:
             self.source["domain_xml"] = str(domain_xml)
 
     def __call__(self, check: bool = False, **options: Any) -> Result:
-        return run_task("kvm.hotplug.vcpu", check, self.client, **{**self.source, **options})
+        return self.run("kvm.hotplug.vcpu", check, self.client, **{**self.source, **options})
 
     def info(self, **options: Any) -> Result:
         """Return what ``vcpu_info`` says of the guest."""
-        result = run_task("kvm.hotplug.vcpu_info", False, self.client, **{**self.source, **options})
+        result = self.run("kvm.hotplug.vcpu_info", False, self.client, **{**self.source, **options})
         assert result["changed"] is False
         return Result(result["guests"][0])
 

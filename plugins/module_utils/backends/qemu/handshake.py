@@ -106,10 +106,12 @@ class Handshake:
             word = self._ost.word(entity.index)
             if answer.status != REFUSED or word is None or word.kind == acpi.REJECTED:
                 return answer
-            until = deadline if word.kind == acpi.BUSY else min(deadline, began + FAILING_SECONDS)
             refusals += 1
+            now = time.monotonic()
             # Asking again only makes sense when there is time for an answer as slow as the last.
-            if time.monotonic() + pause + (time.monotonic() - asked) > until:
+            late = now + pause + (now - asked) > deadline
+            # Over libvirt each request takes some seconds, whenever the guest answers.
+            if late or (word.kind == acpi.FAILED and now + pause > began + FAILING_SECONDS):
                 times = f" {refusals} times" if refusals > 1 else ""
                 return answer._replace(detail=f"the guest refused{times}: {word.detail}")
             await asyncio.sleep(pause)

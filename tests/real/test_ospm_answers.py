@@ -1,0 +1,300 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Every way in which a guest can answer a plug or an unplug, over QMP and over the oldest and the newest libvirt.
+
+The guests are OSPM guests, under KVM where it works, so that each answer is exact. QEMU itself is the judge.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lab import eyes
+from lab.ospm import OspmGuest
+from lab.ospm_domain import OspmDomain
+from lab.software import releases
+
+from .conftest import TWO_CELLS, TWO_NODES
+from .modules import VcpuModule
+from .test_libvirt_trouble import THREE_GO
+
+Four = Callable[..., "OspmGuest | OspmDomain"]
+
+WAYS = ["qmp", *(["oldest libvirt"] if len(releases()) > 1 else []), "newest libvirt"]
+# libvirt itself waits this long for the guest.
+LIBVIRTS_PATIENCE = 5
+
+
+@pytest.fixture(params=WAYS)
+def four(request: pytest.FixtureRequest) -> Four:
+    """Start guests with vCPUs 0-3 of 8 on two nodes, of which all but vCPU 0 can go."""
+    if request.param == "qmp":
+        start = request.getfixturevalue("boot_ospm")
+        return lambda **options: start(**{**TWO_NODES, "smp": "4,sockets=4,cores=2,threads=1,maxcpus=8", **options})
+    make = request.getfixturevalue(request.param.replace(" libvirt", "_ospm_domain"))
+    return lambda **options: make(**{**TWO_CELLS, **THREE_GO, **options})
+
+
+def disable(guest: OspmGuest | OspmDomain, vcpus: str, **options: Any) -> Any:
+    return VcpuModule(guest)(vcpus=[{"id": vcpus, "state": "disabled"}], scope="live", **options)
+
+
+def enable(guest: OspmGuest | OspmDomain, vcpus: str, **options: Any) -> Any:
+    return VcpuModule(guest)(vcpus=[{"id": vcpus, "state": "enabled"}], scope="live", **options)
+
+
+def asked(guest: OspmGuest | OspmDomain, vcpu: int) -> int:
+    """How often the guest was asked to give a vCPU up."""
+    guest.ospm.state()
+    return guest.ospm.facts.count(f"unplug {vcpu}")
+
+
+def later(seconds: float, action: Callable[[], object]) -> None:
+    threading.Timer(seconds, action).start()
+
+
+def test_a_guest_that_ejects(four: Four) -> None:
+    guest = four()
+    applied = VcpuModule(guest).converges([0, 1, 2], vcpus=[{"id": "3", "state": "disabled"}], scope="live")
+    assert applied.steps == ["unplug 3 done"]
+    assert applied["steps"][0]["seconds"] < LIBVIRTS_PATIENCE
+    assert asked(guest, 3) == 1
+
+
+def test_a_guest_that_acknowledges_a_plug(four: Four) -> None:
+    guest = four()
+    applied = VcpuModule(guest).converges([0, 1, 2, 3, 6], vcpus=[{"id": "6", "state": "enabled"}], scope="live")
+    assert applied.steps == ["plug 6 done"]
+    assert guest.ospm.wait("ost 6 1 0")
+
+
+@pytest.mark.parametrize("status", [129, 130, 131])
+def test_a_guest_that_is_busy_once_is_asked_again(four: Four, status: int) -> None:
+    guest = four()
+    guest.ospm.refuse(3, status, times=1)
+    result = disable(guest, "3")
+    assert (result.get("error_code"), result.steps, result["changed"]) == (None, ["unplug 3 done"], True), result
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+    assert asked(guest, 3) == 2
+
+
+def test_a_guest_that_stays_busy_has_refused_when_the_timeout_ends(four: Four) -> None:
+    guest = four()
+    guest.ospm.refuse(2)
+    result = disable(guest, "2-3", timeout=14)
+    assert (result["error_code"], result["changed"]) == ("unplug_refused", True), result
+    assert result.steps == ["unplug 3 done", "unplug 2 refused"]
+    assert "busy (_OST 3/130)" in result["msg"]
+    assert asked(guest, 2) > 1
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+
+
+def test_a_guest_that_fails_at_first_is_asked_again(four: Four) -> None:
+    # As a Linux that still boots. Over libvirt, each request takes 5 seconds.
+    guest = four()
+    times = 2 if isinstance(guest, OspmGuest) else 1
+    guest.ospm.refuse(3, status=1, times=times)
+    result = disable(guest, "3")
+    assert (result.get("error_code"), result.steps) == (None, ["unplug 3 done"]), result
+    assert asked(guest, 3) == times + 1
+
+
+def test_a_guest_that_keeps_failing_has_refused_after_some_seconds(four: Four) -> None:
+    guest = four()
+    guest.ospm.refuse(3, status=1)
+    result = disable(guest, "3", timeout=300)
+    assert (result["error_code"], result.steps, result["changed"]) == ("unplug_refused", ["unplug 3 refused"], False)
+    assert 1 < result["steps"][0]["seconds"] < 30
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("status", [128, 2, 77])
+def test_a_guest_that_does_not_support_it_has_refused_at_once(four: Four, status: int) -> None:
+    guest = four()
+    guest.ospm.refuse(3, status)
+    result = disable(guest, "3", timeout=300)
+    assert (result["error_code"], result.steps, result["changed"]) == ("unplug_refused", ["unplug 3 refused"], False)
+    assert f"3/{status}" in result["msg"]
+    assert result["steps"][0]["seconds"] < LIBVIRTS_PATIENCE
+    assert asked(guest, 3) == 1
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
+
+
+def test_a_silent_guest_is_pending_and_asked_again_by_the_next_run(four: Four) -> None:
+    guest = four()
+    guest.ospm.be_silent(3)
+    pending = disable(guest, "3", timeout=2)
+    assert (pending["error_code"], pending.steps, pending["changed"]) == (
+        "unplug_pending",
+        ["unplug 3 pending"],
+        False,
+    ), pending
+    guest.ospm.agree()
+    done = disable(guest, "3")
+    assert (done.get("error_code"), done.steps, done["changed"]) == (None, ["unplug 3 done"], True), done
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("seconds", [1, LIBVIRTS_PATIENCE + 2])
+def test_a_slow_guest_is_waited_for(four: Four, seconds: float) -> None:
+    guest = four()
+    guest.ospm.be_slow(seconds, 3)
+    result = disable(guest, "3")
+    assert (result.get("error_code"), result.steps, result["changed"]) == (None, ["unplug 3 done"], True), result
+    assert asked(guest, 3) == 1
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+
+
+def test_an_unplug_that_ends_after_the_timeout_is_found_done(four: Four) -> None:
+    guest = four()
+    guest.ospm.hold(3)
+    pending = disable(guest, "3", timeout=2)
+    assert (pending["error_code"], pending.steps) == ("unplug_pending", ["unplug 3 pending"]), pending
+    guest.ospm.go_on()
+    eyes.wait_enabled(guest.eyes, [0, 1, 2])
+    again = disable(guest, "3")
+    assert (again.get("error_code"), again["changed"], again.steps) == (None, False, []), again
+
+
+def test_an_unplug_that_is_still_pending_is_taken_over(four: Four) -> None:
+    guest = four()
+    guest.ospm.hold(3, times=1)
+    disable(guest, "3", timeout=2)
+    later(4, guest.ospm.go_on)
+    result = disable(guest, "3")
+    assert (result.get("error_code"), result["changed"], result.steps) == (None, True, ["unplug 3 done"]), result
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+
+
+def test_a_vcpu_on_its_way_out_is_not_taken_for_enabled(four: Four) -> None:
+    guest = four()
+    guest.ospm.hold(3, times=1)
+    disable(guest, "3", timeout=2)
+    wanted = enable(guest, "3", timeout=2)
+    if isinstance(guest, OspmGuest):  # libvirt does not show that an unplug is under way
+        assert (wanted["error_code"], wanted["changed"]) == ("unplug_pending", False), wanted
+    guest.ospm.go_on()
+    eyes.wait_enabled(guest.eyes, [0, 1, 2])
+    back = enable(guest, "3")
+    assert (back.get("error_code"), back["changed"]) == (None, True), back
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
+
+
+def test_a_guest_that_ejects_and_reports_nothing_is_done(four: Four) -> None:
+    guest = four()
+    guest.ospm.answer_unplug("w50 e", 3)
+    result = disable(guest, "3")
+    assert (result.get("error_code"), result.steps) == (None, ["unplug 3 done"]), result
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+
+
+def test_a_guest_that_reports_the_ejection_before_it_ejects_is_done_when_the_slot_is_empty(four: Four) -> None:
+    guest = four()
+    guest.ospm.answer_unplug("o132 o0 w1500 e", 3)
+    result = disable(guest, "3")
+    assert (result.get("error_code"), result.steps) == (None, ["unplug 3 done"]), result
+    assert result["steps"][0]["seconds"] > 1
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+
+
+def test_a_guest_that_reports_an_ejection_and_does_not_eject_is_pending(four: Four) -> None:
+    guest = four()
+    guest.ospm.answer_unplug("o132 o0", 3)
+    result = disable(guest, "3", timeout=3)
+    assert (result["error_code"], result.steps, result["changed"]) == (
+        "unplug_pending",
+        ["unplug 3 pending"],
+        False,
+    ), result
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
+
+
+def test_a_guest_that_answers_before_qemu_replies_is_done(four: Four) -> None:
+    # libvirt 11.3 may miss an answer that is this soon, and then waits its 5 seconds.
+    guest = four()
+    guest.ospm.answer_unplug("o132 e o0")
+    result = disable(guest, "2-3")
+    assert (result.get("error_code"), result.steps) == (None, ["unplug 3 done", "unplug 2 done"]), result
+    assert eyes.enabled_ids(guest.eyes) == [0, 1]
+
+
+def test_a_plug_that_the_guest_reports_as_failed_is_unacknowledged(four: Four) -> None:
+    guest = four()
+    guest.ospm.answer_plug("o1", times=2)
+    result = enable(guest, "5")
+    assert (result["error_code"], result["changed"]) == ("plug_unacknowledged", True), result
+    assert "1/1" in result["msg"]
+    ignored = enable(guest, "6", guest_online="ignore")
+    assert (ignored.get("error_code"), ignored.steps) == (None, ["plug 6 done"]), ignored
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3, 5, 6]
+
+
+def test_a_plug_that_the_guest_never_acknowledges_is_pending_and_a_late_acknowledgement_counts(four: Four) -> None:
+    guest = four()
+    guest.ospm.answer_plug("", 5)
+    result = enable(guest, "5", timeout=2)
+    assert (result["error_code"], result["changed"]) == ("plug_unacknowledged", True), result
+    guest.ospm.answer_plug("w1500 o0", 6)
+    late = enable(guest, "6")
+    assert (late.get("error_code"), late.steps) == (None, ["plug 6 done"]), late
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3, 5, 6]
+
+
+def test_rollback_plugs_again_what_went_before_the_refusal(four: Four) -> None:
+    guest = four()
+    guest.ospm.refuse(2, status=128)
+    result = VcpuModule(guest)(
+        vcpus=[{"id": "6", "state": "enabled"}, {"id": "2-3", "state": "disabled"}], scope="live", on_failure="rollback"
+    )
+    assert (result["error_code"], result["changed"]) == ("unplug_refused", False), result
+    assert result.steps == ["plug 6 undone", "unplug 3 undone", "unplug 2 refused"]
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
+
+
+def test_a_guest_whose_acpi_is_not_up_is_not_ready(four: Four) -> None:
+    guest = four(boot_steps="h a l")
+    guest.ospm.wait("hold 0")
+    result = disable(guest, "3", timeout=2)
+    assert (result["error_code"], result.steps, result["changed"]) == ("guest_not_ready", ["unplug 3 failed"], False)
+    later(2, guest.ospm.go_on)
+    done = disable(guest, "3")
+    assert (done.get("error_code"), done.steps) == (None, ["unplug 3 done"]), done
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+
+
+def test_a_paused_guest_is_asked_nothing(four: Four) -> None:
+    guest = four()
+    guest.eyes.execute("stop")
+    result = disable(guest, "3")
+    assert (result["error_code"], result.steps) == ("guest_not_ready", []), result
+    guest.eyes.execute("cont")
+    assert asked(guest, 3) == 0
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("steps", ["z", "o132 z"])
+def test_a_guest_that_powers_off_in_the_middle_of_an_unplug(four: Four, steps: str) -> None:
+    guest = four()
+    guest.ospm.answer_unplug(steps, 2)
+    began = time.monotonic()
+    result = disable(guest, "2-3", timeout=60)
+    assert time.monotonic() - began < 30
+    code = "connection_lost" if isinstance(guest, OspmGuest) else "guest_not_running"
+    assert (result["error_code"], result["changed"], result.steps[0]) == (code, True, "unplug 3 done"), result
+
+
+def test_a_guest_that_powers_off_while_its_acknowledgement_is_awaited(four: Four) -> None:
+    guest = four()
+    guest.ospm.answer_plug("w300 z", 5)
+    began = time.monotonic()
+    result = enable(guest, "5", timeout=60)
+    assert time.monotonic() - began < 30
+    code = "connection_lost" if isinstance(guest, OspmGuest) else "guest_not_running"
+    assert (result["error_code"], result["changed"]) == (code, True), result
