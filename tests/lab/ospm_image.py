@@ -24,14 +24,16 @@ SIZE = 0x10000
 ROW = 32
 # Where the source reserves room for the steps of the boot.
 STEPS = slice(32, 32 + 60)
-HEADER = """\
-# SPDX-FileCopyrightText: 2026 the kvm.hotplug authors
-# SPDX-License-Identifier: GPL-3.0-or-later
-
+# Written in parts, because checks of licences take a whole one for that of this file.
+HEADER = (
+    "# SPDX-" + "FileCopyrightText: 2026 the kvm.hotplug authors\n"
+    "# SPDX-" + "License-Identifier: GPL-3.0-or-later\n"
+    """
 # ospm.S assembled, by ospm_image.py: offsets and bytes, without the rows of zeros. Its source's SHA-256:
 # {digest}
 
 """
+)
 
 
 def image(boot_steps: str) -> bytes:
