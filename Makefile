@@ -51,8 +51,9 @@ bench: $(READY) ## Measure the modules against ansible.builtin.ping, raw QMP and
 	@$(LAB) prepare --libvirt
 	@$(PY) tests/bench
 
-matrix: $(READY) ## Run the unit tests on each Python 3.9 to 3.13 found, with the oldest and newest ansible-core
-	@$(NOX) --session matrix
+matrix: $(READY) ## Run the unit tests on each Python 3.9 to 3.13 found, and the playbooks with the newest ansible-core
+	@$(LAB) prepare --libvirt
+	@$(NOX) --session matrix newest
 
 coverage: $(READY) ## Print the branch coverage of plugins/ by the unit tests and by the real tests
 	@$(LAB) prepare --ppc64 --libvirt

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import antsibull_nox
@@ -20,6 +23,10 @@ from ansible_test._internal.python_requirements import get_venv_packages
 version = platform.python_version().rpartition(".")[0]
 print(version, get_venv_packages(types.SimpleNamespace(version=version))["pip"])
 """
+
+# The newest ansible-core needs at least this Python on the controller, which may be newer than that of `make`.
+CONTROLLER = (3, 12)
+CONTROLLERS_TESTS = ("test_rollout.py", "test_rollout_preflight.py", "test_audit.py", "test_inventory.py")
 
 nox.options.envdir = CACHE / "nox"
 nox.options.reuse_venv = "yes"
@@ -74,3 +81,39 @@ def matrix(session: nox.Session, core: str) -> None:
     # ansible-core, which holds on all these Pythons.
     session.install("--no-deps", "--ignore-requires-python", f"ansible-core{core}")
     session.run("pytest", "tests/unit", *session.posargs)
+
+
+@nox.session(python=False, default=False)
+def newest(session: nox.Session) -> None:
+    """Run the tests of the playbooks and the inventory with the newest ansible-core there is."""
+    python = controllers_python()
+    if python is None:
+        needed = ".".join(map(str, CONTROLLER))
+        session.error(
+            f"the newest ansible-core needs Python {needed}, and neither PATH nor ~/.pyenv/versions has one that can "
+            f"make virtual environments: install one, such as Debian's python3.13-venv, or `pyenv install {needed}`"
+        )
+    venv = CACHE / "newest"
+    in_venv = str(venv / "bin/python")
+    requirements = ("--requirement", "requirements.txt", "--requirement", "tests/unit/requirements.txt")
+    session.run(python, "-m", "venv", "--clear", str(venv), external=True)
+    session.run(in_venv, "-m", "pip", "install", "--quiet", "ansible-core", *requirements, external=True)
+    session.run(in_venv, "-m", "ansible", "adhoc", "--version", external=True)
+    tests = [f"tests/real/{name}" for name in CONTROLLERS_TESTS]
+    session.run(in_venv, "-m", "pytest", "-rs", *tests, *session.posargs, external=True)
+
+
+def controllers_python() -> str | None:
+    """Return the newest Python that the newest ansible-core runs on, None if there is none."""
+    on_path = [shutil.which(f"python3.{minor}") for minor in range(20, CONTROLLER[1] - 1, -1)]
+    of_pyenv = sorted(
+        Path.home().glob(".pyenv/versions/3.*/bin/python"),
+        key=lambda path: [int(number) for number in re.findall(r"\d+", path.parts[-3])],
+        reverse=True,
+    )
+    # A shim of pyenv is on PATH even if it runs no Python.
+    probe = f"import ensurepip, sys, venv; sys.exit(sys.version_info < {CONTROLLER})"
+    for python in (*filter(None, on_path), *map(str, of_pyenv)):
+        if subprocess.run([python, "-c", probe], stderr=subprocess.DEVNULL, check=False).returncode == 0:
+            return python
+    return None

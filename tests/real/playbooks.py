@@ -84,6 +84,7 @@ class Hypervisors:
         output = Output(printed)
         output.status = process.returncode
         assert "Traceback" not in output
+        assert "DEPRECATION" not in output
         return output
 
     @contextlib.contextmanager
@@ -97,7 +98,7 @@ class Hypervisors:
             "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_LOCALHOST_WARNING": "0",
-            "ANSIBLE_DEPRECATION_WARNINGS": "0",
+            "ANSIBLE_DEPRECATION_WARNINGS": "1",
         }
         process = subprocess.Popen(
             [*command, "--inventory", str(self.inventory), "--extra-vars", json.dumps(extra), *options],

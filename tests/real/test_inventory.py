@@ -97,7 +97,7 @@ class Controller:
             **({} if daemon is None else daemon.environment),
             "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
             "ANSIBLE_INVENTORY_UNPARSED_FAILED": "1",
-            "ANSIBLE_DEPRECATION_WARNINGS": "0",
+            "ANSIBLE_DEPRECATION_WARNINGS": "1",
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_PIPELINING": "1",
             "ANSIBLE_SSH_EXECUTABLE": str(folder / "ssh"),
@@ -118,6 +118,7 @@ class Controller:
             command, env=self._environment, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
         assert "Traceback" not in done.stdout + done.stderr
+        assert "DEPRECATION" not in done.stdout + done.stderr
         return done
 
     def list(self) -> dict[str, Any]:

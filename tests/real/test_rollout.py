@@ -139,7 +139,7 @@ def test_a_failing_wave_is_reverted_with_all_before_it_and_nothing_else(boot: Bo
 
 
 def test_two_guests_of_one_name_on_one_hypervisor_are_not_mixed_up(newest_daemon: Daemon, tmp_path: Path) -> None:
-    with Daemon(newest_daemon.backports) as other, contextlib.ExitStack() as domains:
+    with Daemon(newest_daemon.release) as other, contextlib.ExitStack() as domains:
         booted_with = {newest_daemon: 2, other: 3}
         web1, another = (
             domains.enter_context(
