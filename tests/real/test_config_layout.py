@@ -28,6 +28,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugE
 from lab import LabError, binaries, eyes
 from lab.guest import PSERIES, Guest
 from lab.libvirtd import Libvirt
+from lab.software import releases
 
 from .conftest import Boot, needs_ppc64
 from .tasks import Vcpu, wait_online
@@ -260,11 +261,11 @@ def arguments_of_numa(arguments: list[str]) -> list[str]:
     return re.findall(r"-numa (?:dist|hmat-lb|hmat-cache),\S+|nodeid=\d+|initiator=\d+(?=,memdev| |$)|slots=\d+", words)
 
 
-@pytest.mark.parametrize("backports", [False, True], ids=["distribution", "backports"])
-def test_nodes_are_written_as_libvirt_writes_them(backports: bool) -> None:
+@pytest.mark.parametrize("release", releases())
+def test_nodes_are_written_as_libvirt_writes_them(release: str) -> None:
     domain = read_domain(ALL_OF_NUMA.encode())
     own = list(qemu_args(domain, foretold(domain), domain.enabled))
-    with Libvirt(backports) as libvirt:
+    with Libvirt(release) as libvirt:
         file = libvirt.folder / "numa.xml"
         emulator = f"<devices><emulator>{binaries.distribution().path}</emulator></devices></domain>"
         file.write_text(ALL_OF_NUMA.replace("</domain>", emulator))

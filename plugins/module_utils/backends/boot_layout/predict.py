@@ -101,12 +101,12 @@ def layout_of_domain(domain: Domain) -> ConfigLayout | None:
 
     Raises ``HotplugError`` (config_invalid) for a topology or nodes that QEMU would not start with.
     """
+    check_machine(domain)
     family = machine_family(domain)
     if family is None:
         return None
     if domain.max_vcpus > MOST_VCPUS:
         raise _invalid(domain, "vcpu", f"no machine has {domain.max_vcpus} vCPUs")
-    check_machine(domain)
     if family == FIXED or _MACHINES_WITHOUT_HOTPLUG.fullmatch(domain.machine or ""):
         return fixed_layout(domain)
     topology = topology_of(domain)

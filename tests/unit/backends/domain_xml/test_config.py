@@ -120,6 +120,14 @@ def test_the_layout_tells_nodes_and_cores(path: Path) -> None:
     assert "<vcpu id='1' state='enabled' cell='5'/>" in path.read_text(encoding="utf-8")
 
 
+def test_why_there_is_no_layout_names_the_file(path: Path) -> None:
+    path.write_text("<domain>\n<vcpu>2</vcpu><cpu><topology sockets='3' cores='1' threads='1'/></cpu></domain>")
+    view = asyncio.run(XmlFile(str(path), 1, derive_boot).observe())
+    assert view.layout is None
+    assert view.layout_error is not None
+    assert view.layout_error.msg.startswith(f"{path}: line 2 of the domain XML: <topology> makes 3 vCPUs")
+
+
 class TestItIsOfTheRunningGuest:
     RUNNING = GuestFacts(name="web1", uuid="050569ef-a13e-403f-ab3d-af2651473133", arch="x86_64", machine="pc-q35-10.0")
     OTHER = (
