@@ -70,14 +70,14 @@ def end_attempts(record: Mapping[str, Any], rows: Rows, results: Sequence[Mappin
     """
     found: Record = plain(record)
     for row in rows:
-        told = [plain(batch[row["key"]]) for batch in results if row["key"] in batch]
-        if not row["changed"] or not told:
+        returned = [plain(batch[row["key"]]) for batch in results if row["key"] in batch]
+        if not row["changed"] or not returned:
             continue
         attempt = found["guests"][row["key"]]["attempts"][-1]
         by_agent = attempt["before"]["online"] is not None
-        after = state_of(told[-1], by_agent)
-        steps = [step for result in told for step in result.get("steps") or []]
-        failure: Mapping[str, Any] = next((result for result in told if result["failed"]), {})
+        after = state_of(returned[-1], by_agent)
+        steps = [step for result in returned for step in result.get("steps") or []]
+        failure: Mapping[str, Any] = next((result for result in returned if result["failed"]), {})
         attempt.update(
             after=after,
             # What the guest was asked for and has not done, it may still do.
@@ -212,7 +212,7 @@ def _ours(attempts: Iterable[Mapping[str, Any]], scope: str) -> frozenset[int]:
 
 
 def _foreign(attempt: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Which scope somebody else changed since the last attempt, in words; empty if none."""
+    """Which scope was changed by others since the last attempt, in words; empty if none."""
     for scope in SCOPES:
         before, planned, after = attempt["before"], attempt["planned"], attempt["after"]
         if before[scope] is None or now[scope] is None:
