@@ -30,7 +30,7 @@ async def guests_named(params: Mapping[str, Any], kept: Connections) -> list[dic
         return [{**params, "qmp_socket": socket} for socket in sockets_of(params["qmp_sockets"])]
     if names_one(params):
         return [dict(params)]
-    return [{**params, "name": name} for name in await _names_at(params, kept)]
+    return [{**params, "name": uuid, "title": name} for uuid, name in (await _names_at(params, kept)).items()]
 
 
 def host_inspector(options: Sequence[Mapping[str, Any]], kept: Connections) -> InspectHost:
@@ -48,7 +48,7 @@ def host_inspector(options: Sequence[Mapping[str, Any]], kept: Connections) -> I
     return inspect_host
 
 
-async def _names_at(params: Mapping[str, Any], kept: Connections) -> list[str]:
+async def _names_at(params: Mapping[str, Any], kept: Connections) -> dict[str, str]:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import names_of_all
 
     return await names_of_all(await kept.pool.connection(params["uri"], True, parse_timeout(params)))

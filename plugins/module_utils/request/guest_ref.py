@@ -22,13 +22,17 @@ _THIS_HOST = ("localhost", "127.0.0.1", "::1")
 
 
 class GuestRef(NamedTuple):
-    """A guest by the options that name it; ``uri`` is there for a libvirt guest alone."""
+    """A guest by the options that name it; ``uri`` is there for a libvirt guest alone.
+
+    ``title`` is what to call it where its options are made from a list, with its UUID as ``name``.
+    """
 
     uri: str | None = None
     name: str | None = None
     qmp_socket: str | None = None
     agent_socket: str | None = None
     domain_xml: str | None = None
+    title: str | None = None
 
     @property
     def backend(self) -> str:
@@ -39,7 +43,7 @@ class GuestRef(NamedTuple):
     def label(self) -> str:
         """What results and messages call the guest, printable."""
         named = next((getattr(self, way) for way in WAYS_TO_NAME if getattr(self, way) is not None), "?")
-        return printable(named)
+        return printable(self.title or named)
 
     @property
     def described(self) -> str:
@@ -68,7 +72,7 @@ class GuestRef(NamedTuple):
 def guest_ref(params: Mapping[str, Any]) -> GuestRef:
     """Return the guest that a task's options name."""
     ways = {way: None if params.get(way) is None else str(params[way]) for way in WAYS_TO_NAME}
-    return GuestRef(uri=None if ways["name"] is None else params.get("uri"), **ways)
+    return GuestRef(uri=None if ways["name"] is None else params.get("uri"), title=params.get("title"), **ways)
 
 
 def names_one(params: Mapping[str, Any]) -> bool:

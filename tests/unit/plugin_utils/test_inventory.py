@@ -509,11 +509,11 @@ class TestCache:
 def test_looking_lists_each_place_by_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[tuple[str, str]] = []
 
-    async def names_at(params: Mapping[str, Any], _kept: object) -> list[str]:
+    async def names_at(params: Mapping[str, Any], _kept: object) -> dict[str, str]:
         asked.append((params["uri"], params["probe"]))
         if params["uri"] == KVM2:
             raise HotplugError(MONITOR_UNREACHABLE, "down")
-        return ["u1"]
+        return {"u1": "web1"}
 
     async def inspect_all(sources: Mapping[str, Any], _concurrency: int) -> list[Inspection]:
         return [Inspection(ref) for ref in sources]
@@ -533,8 +533,8 @@ def test_looking_lists_each_place_by_itself(monkeypatch: pytest.MonkeyPatch, tmp
     assert asked == [("qemu:///system", "auto"), (KVM1, "never"), (KVM2, "never")]
     assert set(failures) == {("uris", KVM2), ("qmp_sockets", sockets[2])}
     assert {place: {named: one.ref.described for named, one in here.items()} for place, here in sights.items()} == {
-        ("uris", "qemu:///system"): {"u1": "guest u1 of qemu:///system"},
-        ("uris", KVM1): {"u1": f"guest u1 of {KVM1}"},
+        ("uris", "qemu:///system"): {"u1": "guest web1 of qemu:///system"},
+        ("uris", KVM1): {"u1": f"guest web1 of {KVM1}"},
         ("qmp_sockets", sockets[0]): {str(tmp_path / "a.sock"): str(tmp_path / "a.sock")},
         ("qmp_sockets", sockets[1]): {str(tmp_path / "a.sock"): str(tmp_path / "a.sock")},
     }

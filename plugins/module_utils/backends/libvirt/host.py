@@ -50,10 +50,10 @@ async def look_at(connection: Connection) -> Host:
     return Host(hypervisor_of(connection.uri), info[2], guests)
 
 
-async def names_of_all(connection: Connection) -> list[str]:
-    """Return the UUIDs of all domains, running or not; raises ``HotplugError``."""
+async def names_of_all(connection: Connection) -> dict[str, str]:
+    """Return the names of all domains, running or not, by their UUIDs; raises ``HotplugError``."""
     try:
         domains = await connection.call(connection.handle.listAllDomains)
     except LibvirtCallError as error:
         raise error.error("cannot list the guests") from None
-    return [domain.UUIDString() for domain in domains]
+    return {domain.UUIDString(): domain.name() for domain in domains}
