@@ -18,10 +18,11 @@ from .test_rollout import PAUSED, by_count, shut_off
 
 def test_an_audit_shows_every_drift_in_a_table_and_a_file_and_changes_nothing(boot: Boot, tmp_path: Path) -> None:
     fine, other, dead, unnamed = (boot(**PAUSED, name=name) for name in ("fine", "other", "dead", "unnamed"))
-    db = shut_off(tmp_path / "db.xml")
+    # A guest's domain XML has the guest's name.
+    of_other = shut_off(tmp_path / "other.xml")
     hosts = {
         "h1": [by_count(fine, 2)],
-        "h2": [{**by_count(other, 4), "domain_xml": str(db)}],
+        "h2": [{**by_count(other, 4), "domain_xml": str(of_other)}],
         "h3": [by_count(dead, 2)],
     }
     fleet = Hypervisors(tmp_path, hosts, audit_qmp_sockets=[unnamed.qmp_socket, fine.qmp_socket])
