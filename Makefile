@@ -41,7 +41,7 @@ unit: $(READY) ## Run the tests that need no guest: units, properties, recorded 
 
 real: $(READY) ## Run the tests against real QEMU and a real Linux guest
 	@$(LAB) prepare --ppc64 --libvirt
-	@$(PYTEST) tests/real
+	@$(PYTEST) --timeout 300 tests/real
 
 molecule: $(READY) ## Run the molecule scenarios, on guests of QEMU's and of libvirt's
 	@$(LAB) prepare --libvirt

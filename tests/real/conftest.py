@@ -15,8 +15,7 @@ from typing import Any, Callable
 
 import pytest
 
-from lab import binaries, kvm
-from lab.contact import Died
+from lab import LabError, binaries, kvm
 from lab.daemon import Daemon
 from lab.domains import LibvirtGuest
 from lab.guest import Guest
@@ -66,18 +65,21 @@ def boot(tmp_path: Path) -> Iterator[Boot]:
     with contextlib.ExitStack() as guests:
 
         def start(smp: str, ready: bool = True, **options: Any) -> Guest:
-            try:
-                return started(smp, ready, **options)
-            except Died as error:
-                # Under TCG, QEMU crashes now and then while a guest boots, before the code under test has any part.
-                warnings.warn(f"booting the guest once more: {error}", stacklevel=2)
-                return started(smp, ready, **options)
-
-        def started(smp: str, ready: bool, **options: Any) -> Guest:
-            guest = guests.enter_context(Guest(tmp_path / str(next(numbers)), smp=smp, **options))
+            guest = started(smp, **options)
             if ready and options.get("boot", True) and not options.get("paused"):
-                guest.wait_ready()
+                try:
+                    guest.wait_ready()
+                except LabError as error:
+                    # Under TCG, QEMU crashes or hangs now and then while a guest boots, before the code under test has
+                    # any part.
+                    warnings.warn(f"booting the guest once more: {error}", stacklevel=2)
+                    guest.kill()
+                    guest = started(smp, **options)
+                    guest.wait_ready()
             return guest
+
+        def started(smp: str, **options: Any) -> Guest:
+            return guests.enter_context(Guest(tmp_path / str(next(numbers)), smp=smp, **options))
 
         yield start
 
@@ -148,7 +150,7 @@ def _domains(daemon: Daemon) -> Iterator[Domains]:
             if ready and guest.speaks:
                 try:
                     guest.wait_ready()
-                except Died as error:
+                except LabError as error:
                     warnings.warn(f"booting the domain once more: {error}", stacklevel=2)
                     guest.remove()
                     guest.make()

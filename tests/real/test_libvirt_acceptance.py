@@ -282,7 +282,7 @@ def test_a_guest_without_acpi_hears_of_no_vcpu_and_gives_none_back(newest_domain
     guest.start()
     guest.wait_ready()
     vcpu = Vcpu(guest)
-    silent = vcpu(**enable("2"), timeout=2)
+    silent = vcpu(**enable("2"), timeout=2, details="full")
     assert (silent["error_code"], silent["changed"], silent.steps) == (
         "plug_unacknowledged",
         True,

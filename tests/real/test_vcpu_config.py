@@ -188,7 +188,7 @@ def test_config_does_not_get_ahead_of_a_guest_that_refuses(boot: Boot, domain_xm
     shut_off(domain_xml, count=4)
     guest = boot(**{**TWO_NODES, "smp": "4,sockets=4,cores=2,threads=1,maxcpus=8"})
     behaviours.refuse(guest, 2)
-    result = Vcpu(guest, domain_xml)(count=2, timeout=3)
+    result = Vcpu(guest, domain_xml)(count=2, timeout=3, details="full")
     assert result["error_code"] == "unplug_refused"
     assert result.steps == ["unplug 3 done", "unplug 2 refused", "disable 3 done", "disable 2 skipped"]
     assert eyes.enabled_ids(guest.eyes) == in_file(domain_xml) == result.enabled("config") == [0, 1, 2]

@@ -47,7 +47,10 @@ def test_rollback_undoes_what_was_done_before_the_refusal(boot: Boot) -> None:
     guest = boot(**FOUR)
     behaviours.refuse(guest, 2)
     result = Vcpu(guest)(
-        vcpus=[{"id": "6", "state": "enabled"}, {"id": "2-3", "state": "disabled"}], timeout=4, on_failure="rollback"
+        vcpus=[{"id": "6", "state": "enabled"}, {"id": "2-3", "state": "disabled"}],
+        timeout=4,
+        on_failure="rollback",
+        details="full",
     )
     assert result["error_code"] == "unplug_refused"
     assert result.steps == ["plug 6 undone", "unplug 3 undone", "unplug 2 refused"]
