@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Documentation that the modules share: what they support of Ansible."""
+"""Shared documentation: the attributes of the modules."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ options: {}
 attributes:
   check_mode:
     support: full
-    description: Changes nothing, in check mode or out of it.
+    description: Never changes anything.
   diff_mode:
     support: N/A
 """

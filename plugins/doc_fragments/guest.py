@@ -1,84 +1,85 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Documentation that the modules share: how to name a guest, and what is returned of it."""
+"""Shared documentation: the options that name a guest and that limit what is returned."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """The options that name a guest, and the results that describe it."""
+    """The options that name a guest, ``details``, and those of the host."""
 
     DOCUMENTATION = r"""
 options:
   name:
     description:
-      - The name, UUID or id of a guest that libvirt runs.
-      - Its vCPUs come and go through libvirt's own API, an entity at a time, and its config state is libvirt's
-        persistent definition, so that libvirt always knows; a transient guest has none.
+      - The name, UUID or id of a libvirt guest.
+      - Its vCPUs are plugged and unplugged through libvirt's own API, one entity per call, so that libvirt's record
+        stays correct. Its config state is libvirt's persistent definition; a transient guest has none.
       - Either O(name) is required, or at least one of O(qmp_socket), O(agent_socket) and O(domain_xml).
     type: str
   uri:
     description:
-      - The libvirt that runs the guest of O(name). In check mode, and to look, the connection is read-only.
+      - The libvirt daemon of the guest of O(name). In check mode and in M(kvm.hotplug.vcpu_info) the connection is
+        read-only.
     type: str
     default: qemu:///system
   ask_qemu:
     description:
-      - Whether QEMU itself is asked, through libvirt, which vCPUs it has (C(query-hotpluggable-cpus)), instead of
-        reading that from libvirt's record and from what the host's kernel counts of the vCPUs' threads.
-      - For libvirt this B(taints the guest) until it is started anew (C(custom-monitor)), and it takes a connection
-        that may write, in check mode too.
-      - It adds each vCPU's alias to the results, and is needed where vCPUs share a thread (TCG with a single one),
-        to notice that libvirt's record differs from QEMU.
+      - Whether to query QEMU itself, through libvirt, for its vCPUs (C(query-hotpluggable-cpus)), instead of deriving
+        them from libvirt's record and from the host's statistics of the vCPUs' threads.
+      - This B(taints the guest) in libvirt until its next start (C(custom-monitor)), and requires a read-write
+        connection, in check mode too.
+      - It adds each vCPU's alias to the results. It is needed to detect that libvirt's record differs from QEMU if all
+        vCPUs share one thread (TCG with C(thread=single)).
     type: bool
     default: false
   qmp_socket:
     description:
-      - The monitor of a QEMU that libvirt does not run, as started with C(-qmp unix:PATH,server=on,wait=off)
-        or C(-qmp tcp:HOST:PORT,server=on,wait=off).
+      - The monitor of a QEMU guest not managed by libvirt, which was started with
+        C(-qmp unix:PATH,server=on,wait=off) or C(-qmp tcp:HOST:PORT,server=on,wait=off).
       - A path, or C(HOST:PORT); write IPv6 addresses as C([ADDRESS]:PORT).
-      - QEMU serves one client at a time on each monitor. Give it one of its own for this collection.
-      - When O(domain_xml) is given too and no process listens at the monitor, the guest is taken to be shut off, with a
-        warning; where a process shows that its QEMU runs nevertheless, the task fails.
+      - QEMU serves one client at a time on each monitor. Configure a monitor that only this collection uses.
+      - If O(domain_xml) is set too and no process listens at the monitor, the module assumes that the guest is shut
+        off, and warns. If it finds a process that shows that the guest's QEMU still runs, the task fails.
     type: str
   agent_socket:
     description:
-      - The guest agent of a guest that libvirt does not run, by the socket of its port C(org.qemu.guest_agent.0), a
+      - The guest agent of a QEMU guest not managed by libvirt, by the socket of its port C(org.qemu.guest_agent.0), a
         path or C(HOST:PORT). It serves one client at a time.
-      - With it, RV(ignore:vcpus[].online) says whether the guest's own system runs on each vCPU. A guest of O(name)
-        needs no such option; libvirt holds its agent's channel, and only lets those ask who may also write, so that
-        what only reads does not say.
-      - Alone, it is a guest of which nothing else is known, for O(ignore:method=agent).
+      - With it, RV(ignore:vcpus[].online) shows whether the guest OS runs on each vCPU. For a guest of O(name) the
+        module uses libvirt's channel to the agent. libvirt allows that only on read-write connections, so C(online) is
+        null in M(kvm.hotplug.vcpu_info) and in check mode.
+      - As the only option that names the guest, it is for O(ignore:method=agent).
     type: str
   domain_xml:
     description:
-      - The file that holds the guest's config state, what its next boot has, as libvirt's domain XML.
-      - Alone, it is a guest that is shut off.
+      - The file that contains the guest's config state, that of its next boot, as libvirt's domain XML.
+      - As the only option that names the guest, it means that the guest is shut off.
       - Its C(<domain>) has the type C(qemu) or C(kvm), or none.
-      - Where O(probe) has a QEMU started, that is the C(<emulator>) of this file, but only if nobody but root and the
-        task's user may write the file, the binary, or a folder on the way to either.
+      - If O(probe) requires a QEMU, it is the C(<emulator>) of this file, but only if no user other than root and the
+        task's user may write the file, the binary, or a folder in the path of either.
     type: path
   probe:
     description:
-      - Whether a temporary QEMU, started paused and without disks or network, may be asked which vCPUs the guest of
+      - Whether to start a temporary QEMU, paused and without disks or network, to query which vCPUs the guest of
         O(domain_xml) or O(name) can have.
-      - It runs as the user that the task runs as, in check mode and for M(kvm.hotplug.vcpu_info) too, and is ended
-        with the task.
+      - It runs as the user that the task runs as, also in check mode and for M(kvm.hotplug.vcpu_info), and ends with
+        the task.
     type: str
     choices:
-      auto: Only where that cannot be derived from the XML, which it can for pc, q35, pseries and s390x machines.
-      never: Not at all, and no binary that an XML names is started; a guest that would need it is then an error.
-      always: Every time. Its reply is cached until the QEMU or its arguments change.
+      auto: Only if the vCPUs cannot be derived from the XML. They can for pc, q35, pseries and s390x machines.
+      never: Never. A guest that would need it is an error.
+      always: Always. The reply is cached until the QEMU or its arguments change.
     default: auto
   emulator:
     description:
-      - The QEMU to start for O(probe), instead of the one that the domain XML names as C(<emulator>).
-      - It is started whoever may write it or the XML; nothing else then is.
+      - The QEMU binary to start for O(probe), instead of the C(<emulator>) of the domain XML.
+      - It is started without a check of who may write it or the XML, and the C(<emulator>) is not started.
     type: path
   timeout:
     description:
-      - How many seconds the guest may take over one step, and QEMU over one answer.
+      - The maximum duration in seconds of one step of the guest, and of one reply of QEMU.
     type: float
     default: 60.0
 requirements:
@@ -92,16 +93,15 @@ requirements:
 options:
   details:
     description:
-      - How much of each guest is returned. Failures, C(changed), C(steps) and the facts of the guest are always
-        returned.
-      - By default V(full) for one guest where the task succeeded and for M(kvm.hotplug.vcpu_info), V(changed) for
-        failures and for M(kvm.hotplug.vcpu_batch).
+      - How many details of each guest to return. Failures, C(changed), C(steps) and C(guest) are always returned.
+      - By default V(full) for M(kvm.hotplug.vcpu_info) and for a successful task of M(kvm.hotplug.vcpu), and V(changed)
+        for a failed task of M(kvm.hotplug.vcpu) and for M(kvm.hotplug.vcpu_batch).
     type: str
     choices:
       full: All vCPUs and nodes, C(xml), C(migration) and C(qemu_args).
       changed: >-
-        The vCPUs that were changed, or that a step concerned, and their nodes; of M(kvm.hotplug.vcpu_info) those on
-        which live and config differ.
+        The vCPUs that were changed, or that a step is about, and their nodes; from M(kvm.hotplug.vcpu_info) those
+        whose live and config states differ.
       none: No vCPUs and no nodes.
 """
 
@@ -109,16 +109,16 @@ options:
 options:
   max_overcommit:
     description:
-      - How many vCPUs each CPU of the host may bear, over all of its running guests that are known, which for a libvirt
-        are all of its own. It is judged when all is planned, before anything is changed, and only where vCPUs are
-        added.
+      - The maximum number of enabled vCPUs per host CPU, over all known running guests of the host. For libvirt guests,
+        these are all guests of the daemon. It is checked after planning and before anything is changed, and only if
+        vCPUs are added.
     type: float
   overcommit:
     description:
-      - What to do when O(max_overcommit) would be exceeded.
+      - What to do if O(max_overcommit) would be exceeded.
     type: str
     choices:
-      warn: Go on, with a warning.
-      fail: Add no vCPU to any guest of that host; RV(ignore:error_code=conflicting_request).
+      warn: Continue, with a warning.
+      fail: Fail with RV(ignore:error_code=conflicting_request), and add no vCPU to any guest of that host.
     default: warn
 """

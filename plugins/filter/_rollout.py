@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The functions of ``plugin_utils`` that the roles ``kvm.hotplug.rollout`` and ``kvm.hotplug.audit`` call."""
+"""A filter that calls the functions of ``plugin_utils`` for the roles ``rollout`` and ``audit``."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ version_added: 0.1.0
 author:
   - the kvm.hotplug authors (@kvm-hotplug)
 description:
-  - Calls a function that the roles C(kvm.hotplug.rollout) and C(kvm.hotplug.audit) are made of.
-  - This filter is private, as the underscore says. It may change or disappear with any release. Use the roles, or the
+  - Calls an internal function of the roles C(kvm.hotplug.rollout) and C(kvm.hotplug.audit).
+  - The underscore marks this filter as private. It may change or disappear in any release. Use the roles, or the
     playbooks C(kvm.hotplug.rollout), C(kvm.hotplug.revert) and C(kvm.hotplug.audit).
 positional: _input, function
 options:
@@ -55,7 +55,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: What the function returns.
+  description: The return value of the function.
   type: raw
 """
 
@@ -81,7 +81,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 
 def call(value: Any, function: str, *arguments: Any) -> Any:
-    """Return what the function of this name returns; raises ``AnsibleFilterError`` if there is none."""
+    """Return the result of the function of this name; raises ``AnsibleFilterError`` if there is none."""
     if function not in _FUNCTIONS:
         raise AnsibleFilterError(f"kvm.hotplug._rollout has no function {function!r}: update the roles and the filter")
     return _FUNCTIONS[function](value, *arguments)

@@ -19,12 +19,12 @@ version_added: 0.1.0
 author:
   - the kvm.hotplug authors (@kvm-hotplug)
 description:
-  - Draws NUMA nodes as boxes, in them sockets and cores, and each vCPU with its state.
+  - Draws NUMA nodes as boxes that contain sockets and cores, and each vCPU with its state.
 positional: _input
 options:
   _input:
     description:
-      - What M(kvm.hotplug.vcpu) returned, or one of the guests that M(kvm.hotplug.vcpu_info) returned.
+      - The result of M(kvm.hotplug.vcpu), or one of the guests in the result of M(kvm.hotplug.vcpu_info).
     type: dict
     required: true
 seealso:
@@ -33,28 +33,28 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at a guest
+- name: Observe a guest
   kvm.hotplug.vcpu_info:
     qmp_socket: /run/guests/web1/qmp.sock
   register: info
 
-- name: Draw it (with callback_result_format = yaml in ansible.cfg the lines stand below one another)
+- name: Draw the guest (set callback_result_format = yaml in ansible.cfg for one line per row)
   ansible.builtin.debug:
     msg: "{{ info.guests[0] | kvm.hotplug.drawing }}"
 """
 
 RETURN = r"""
 _value:
-  description: The picture, in lines of at most 100 characters.
+  description: The drawing, in lines of at most 100 characters.
   type: str
 """
 
 
 def drawing(report: Any) -> str:
-    """Return the picture of ``report``; raises ``AnsibleFilterError`` when it is no result of this collection."""
+    """Return the drawing of ``report``; raises ``AnsibleFilterError`` if it is not a result of this collection."""
     if not isinstance(report, Mapping) or not {"guest", "vcpus", "sparse"} <= set(report):
         raise AnsibleFilterError(
-            "kvm.hotplug.drawing draws what kvm.hotplug.vcpu returned, or one of the guests of kvm.hotplug.vcpu_info"
+            "kvm.hotplug.drawing needs a result of kvm.hotplug.vcpu, or one of the guests of kvm.hotplug.vcpu_info"
         )
     return draw(report)
 

@@ -30,7 +30,7 @@ description:
     controller these are C(ansible_connection=local) and the Python that runs Ansible; for the host of a remote URI
     C(ansible_host), and, if the transport is SSH, its user, port and key file.
   - The variables C(kvm_hotplug_desired) of a guest and C(kvm_hotplug_desired_guests) and C(kvm_hotplug_defaults) of a
-    hypervisor are yours to set. The playbooks C(kvm.hotplug.rollout) and C(kvm.hotplug.audit) read them.
+    hypervisor are set by the user. The playbooks C(kvm.hotplug.rollout) and C(kvm.hotplug.audit) read them.
 options:
   plugin:
     description:
@@ -61,9 +61,10 @@ options:
       - How guests are named in the inventory.
       - Characters other than letters, digits and C(._+-) are replaced by C(_), as are a leading C(.), C(+) or C(-) and
         the dot of a trailing C(.yml), C(.yaml) or C(.json). A guest without a name is named by its socket.
-      - No guest gets the name of another guest, of a hypervisor, of C(localhost), or of a group that the inventory has
-        when this plugin runs. Such a name gets the hypervisor's name before it; if that is not enough, the UUID and a
-        number after it. A host of the guest's name that another inventory source defines is the same host.
+      - No guest gets the name of another guest, of a hypervisor, of C(localhost), or of a group that exists in the
+        inventory when this plugin runs. In such a case the hypervisor's name is prepended; if that is not enough, the
+        UUID and a number are appended. A host with the guest's name that another inventory source defines is the same
+        host.
     type: str
     choices:
       name: The guest's name.
@@ -114,7 +115,7 @@ plugin: kvm.hotplug.guests
 uris: [qemu:///system]
 
 ---
-# fleet.guests.yml: hypervisors over SSH, one of them named as elsewhere in the inventory
+# fleet.guests.yml: hypervisors over SSH, one of them with the name that it has elsewhere in the inventory
 plugin: kvm.hotplug.guests
 uris:
   - qemu+ssh://root@kvm1.example.com/system
@@ -133,8 +134,8 @@ compose:
   enabled_vcpus: kvm_hotplug.vcpus | selectattr('live', 'eq', 'enabled') | length
 
 ---
-# A playbook: each guest by itself
-- name: Four vCPUs for every running guest
+# A playbook that handles each guest separately
+- name: Enable four vCPUs in every running guest
   hosts: state_running
   gather_facts: false
   module_defaults:

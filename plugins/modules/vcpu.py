@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Bring the vCPUs of one guest to the wanted state."""
+"""Bring the vCPUs of one guest to the desired state."""
 
 from __future__ import annotations
 
@@ -12,191 +12,194 @@ module: vcpu
 short_description: Enable and disable vCPUs of a QEMU/KVM guest
 version_added: 0.1.0
 description:
-  - Says which vCPUs of a guest, or how many of them, shall be enabled; plugs and unplugs what is missing for that.
-  - A vCPU is known by its id, its position among all vCPUs the machine can have, counted from 0 in the order of
-    sockets, dies, cores and threads. On x86 that is QEMU's cpu-index and libvirt's vCPU id.
-  - After an unplug was asked for, what the guest answers decides. A refusal, a guest that is still at it and a
-    guest that says nothing are told apart, and a vCPU counts as disabled only when its slot is seen to be empty.
+  - Brings the vCPUs of a guest to the desired state, which is a set of vCPU ids or a number of vCPUs, in all or on each
+    NUMA node. Plugs and unplugs vCPUs of the running guest, and changes the vCPUs of its next boot.
+  - The id of a vCPU is its position among all vCPUs that the machine can have, counted from 0 in the order of sockets,
+    dies, cores and threads. On x86 it equals QEMU's cpu-index and libvirt's vCPU id.
+  - After an unplug request, the module evaluates the guest's acknowledgement. It distinguishes a refusal, an unplug in
+    progress and a guest that does not respond. A vCPU counts as disabled only when QEMU shows that its slot is empty.
 author:
   - the kvm.hotplug authors (@kvm-hotplug)
 options:
   vcpus:
     description:
-      - The vCPUs to enable or disable, by id. Others stay as they are, unless O(exclusive=true).
+      - The vCPUs to enable or disable, by id. All others remain unchanged, unless O(exclusive=true).
       - Exactly one of O(vcpus), O(enabled), O(nodes) and O(count) is required.
     type: list
     elements: dict
     suboptions:
       id:
         description:
-          - Ids as a list such as V(3), V(0-3,6) or V(0-7,^2), where C(^) leaves one out. Ids have no sign.
+          - A list of ids such as V(3), V(0-3,6) or V(0-7,^2), where C(^) excludes an id. Ids have no sign.
         type: str
         required: true
       state:
         description:
-          - What these vCPUs shall be.
+          - The desired state of these vCPUs.
         type: str
         choices: [enabled, disabled]
         required: true
   exclusive:
     description:
-      - Whether vCPUs that O(vcpus) does not name shall be disabled. Only with O(vcpus).
+      - Whether to disable all vCPUs that O(vcpus) does not name. Only with O(vcpus).
     type: bool
     default: false
   enabled:
     description:
-      - The ids of all vCPUs that shall be enabled, as a list such as V(0-3,6). All others become disabled. Short for
-        O(vcpus) with O(exclusive=true).
+      - The ids of all vCPUs to enable, as a list such as V(0-3,6). All others are disabled. This is short for O(vcpus)
+        with O(exclusive=true).
     type: str
   nodes:
     description:
-      - What guest NUMA nodes shall have. Nodes that are not named stay as they are.
+      - The desired state of guest NUMA nodes. Nodes that are not named remain unchanged.
     type: list
     elements: dict
     suboptions:
       id:
         description:
-          - Node ids, written like those of O(vcpus[].id).
+          - A list of node ids, in the format of O(vcpus[].id).
         type: str
         required: true
       state:
         description:
-          - The state of all vCPUs of each node.
+          - The desired state of all vCPUs of each of these nodes.
           - Exactly one of O(nodes[].state) and O(nodes[].count) is required.
         type: str
         choices: [enabled, disabled]
       count:
         description:
-          - How many vCPUs each of these nodes shall have enabled, without a sign as O(count).
+          - The number of vCPUs to have enabled on each of these nodes, without a sign like O(count).
         type: int
   count:
     description:
-      - How many vCPUs the guest shall have enabled in all.
-      - As few vCPUs as possible change. Of those that could be enabled the lowest ids are, and of those that
-        could be disabled the highest.
-      - It is a number, not a difference. A value with a sign such as V("+2") is refused where it is a string; a bare
-        C(+2) is the number 2 in YAML, which drops the sign before the module could see it.
+      - The total number of vCPUs to have enabled.
+      - As few vCPUs as possible change. The module enables the lowest ids that can be enabled, or disables the highest
+        ids that can be disabled.
+      - It is an absolute number, not a difference. A string with a sign, such as V("+2"), is refused. YAML reads a bare
+        C(+2) as the number 2, so the module does not see that sign.
     type: int
   placement:
     description:
-      - Where the vCPUs of O(count) shall be.
+      - How to choose the vCPUs of O(count).
     type: str
     choices:
       pack: The lowest ids first.
-      spread: Evenly over the guest's NUMA nodes.
+      spread: Evenly distributed over the guest's NUMA nodes.
     default: pack
   scope:
     description:
       - Which state to change.
     type: str
     choices:
-      all: That of the running guest, and that of its next boot where the guest has one.
-      live: That of the running guest.
-      config: That of the next boot.
-      current: That of the running guest, or, when it is shut off, that of the next boot.
+      all: The state of the guest if it runs, and that of its next boot if it has a config state.
+      live: The state of the running guest.
+      config: The state of the next boot.
+      current: The state of the running guest, or of the next boot if the guest is shut off.
     default: all
   method:
     description:
       - How vCPUs are enabled and disabled.
-      - V(agent) goes with O(vcpus), O(enabled) and O(count), and not with O(nodes) or O(scope=config); O(scope) is
-        always live.
-      - With V(agent), ids are those of the machine. Which of the guest's own CPUs each is, the guest's sysfs tells,
-        where its agent may read files. Where not, the guest is taken to count as the machine does, if there is no gap
-        in the ids; otherwise the task fails with RV(error_code=agent_error).
+      - V(agent) can be combined with O(vcpus), O(enabled) and O(count), but not with O(nodes) or O(scope=config). It
+        changes only the running guest.
+      - With V(agent), ids are those of the machine. The module maps them to the guest's own CPU numbers by the guest's
+        sysfs, if the agent may read files. If not, it assumes that the numbers are equal if there is no gap in the ids;
+        otherwise the task fails with RV(error_code=agent_error).
     type: str
     choices:
-      hotplug: The machine plugs and unplugs them.
-      agent: The guest's own system onlines and offlines them, asked through its agent. Nothing is plugged.
+      hotplug: QEMU plugs and unplugs them.
+      agent: The guest OS onlines and offlines them, on request of its agent. Nothing is plugged or unplugged.
     default: hotplug
   granularity:
     description:
-      - What a vCPU id in O(vcpus) stands for, and what O(count) is made up of.
+      - What a vCPU id of O(vcpus) stands for, and what O(count) is composed of.
     type: str
     choices:
-      thread: The vCPU alone. On a machine that plugs whole cores, naming a part of a core is an error.
+      thread: The single vCPU. On a machine that plugs whole cores, naming only a part of a core is an error.
       core: All threads of its core.
     default: thread
   guest_online:
     description:
       - What to wait for after a plug.
-      - On x86 a guest acknowledges that it has seen the vCPU, which needs no agent; whether its system runs on it,
-        only the guest's agent tells. On pseries and s390x, and while it is paused, a guest acknowledges nothing.
-      - With O(name), the acknowledgements come as QEMU's own events, which libvirt passes on without tainting the
-        guest.
+      - On x86 the guest OS acknowledges that it has detected the vCPU; this needs no agent. Only the guest agent shows
+        whether the guest OS runs on it. Guests on pseries and s390x, and paused guests, acknowledge no plug.
+      - With O(name), the acknowledgements are QEMU's own events, which libvirt forwards without tainting the guest.
     type: str
     choices:
       ensure:
-        - The guest's acknowledgement, without which the task fails with RV(error_code=plug_unacknowledged).
-        - Where there is an agent, it onlines what the guest has not onlined itself. Without one, see O(missing_agent).
-      verify: As V(ensure), and the task fails before it plugs anything where there is no agent that could tell.
-      ignore: Nothing.
+        - Wait for the guest's acknowledgement. Without it, the task fails with RV(error_code=plug_unacknowledged).
+        - If there is an agent, it onlines the vCPUs that the guest OS has not onlined itself. Without an agent, see
+          O(missing_agent).
+      verify: As V(ensure), but the task fails before it plugs anything if there is no agent.
+      ignore: Do not wait.
     default: ensure
   missing_agent:
     description:
-      - What to do when vCPUs are plugged into a guest without an agent, with O(guest_online=ensure). The guest's
-        acknowledgement is waited for all the same.
+      - What to do if vCPUs are plugged into a guest without an agent, with O(guest_online=ensure). The module waits for
+        the guest's acknowledgement in any case.
     type: str
     choices:
       warn:
-        - Warn that it is unknown whether the guest's system uses them. Linux does by itself with the udev rule that
-          role P(kvm.hotplug.guest#role) installs.
-      accept: Nothing, as the guest is known to bring new CPUs online by itself.
+        - Warn that the module cannot verify that the guest OS uses them. Linux onlines them by itself with the udev
+          rule that the role P(kvm.hotplug.guest#role) installs.
+      accept: Do not warn. The guest OS is known to online new CPUs by itself.
     default: warn
   drain:
     description:
-      - Whether a guest that has an agent is asked to offline a vCPU before it is unplugged. A refusal then comes at
-        once, says why, and leaves everything as it was; when the unplug fails after it, the vCPU is onlined again.
+      - Whether to have the guest OS offline a vCPU before it is unplugged, if the guest has an agent. The guest OS then
+        reports a refusal immediately and with its reason, and nothing has changed. If the unplug fails afterwards, the
+        vCPU is onlined again.
     type: bool
     default: true
   expected:
     description:
-      - The vCPUs that were enabled when this change was decided on. When others are enabled now, the task fails with
-        RV(error_code=conflicting_request) and changes nothing, unless the wish is fulfilled already.
+      - The vCPUs that are expected to be enabled before the change. If other vCPUs are enabled, the task fails with
+        RV(error_code=conflicting_request) and changes nothing, unless the guest is in the desired state already.
     type: dict
     suboptions:
       live:
         description:
-          - Those of the running guest, as a list of ids such as V(0-3,6).
+          - The vCPUs of the running guest, as a list of ids such as V(0-3,6).
         type: str
       config:
         description:
-          - Those of its next boot.
+          - The vCPUs of its next boot, in the same format.
         type: str
   max_disable:
     description:
-      - How many vCPUs the task may at most disable, in the running guest or at its next boot. When it would take more,
-        it fails with RV(error_code=conflicting_request) and changes nothing.
+      - The maximum number of vCPUs that the task may disable, in the running guest or at its next boot. If the plan
+        disables more, the task fails with RV(error_code=conflicting_request) and changes nothing.
     type: int
   on_failure:
     description:
-      - What to do with the steps done before one that failed.
+      - What to do with completed steps if a later step fails.
     type: str
     choices:
-      keep: Keep them. RV(steps) tells what was done.
-      rollback: Undo them in reverse order, as far as the guest allows.
+      keep: Keep them. RV(steps) reports what was done.
+      rollback: Undo them in reverse order, as far as the guest allows it.
     default: keep
   backup:
     description:
-      - Whether to keep the file of O(domain_xml) as it was, beside it, before it is written. RV(backup_file) names it.
+      - Whether to copy the file of O(domain_xml), in the same folder, before it is written. RV(backup_file) is the path
+        of the copy.
     type: bool
     default: false
   xml_detail:
     description:
-      - What to write of each vCPU besides its state, into a file whose C(<vcpus>) is in the RFC's dialect, with
-        C(state) attributes. By default what the file shows already. libvirt's dialect has no such attributes.
+      - Which attributes of each vCPU to write besides its state, into a file whose C(<vcpus>) is in the RFC's dialect,
+        with C(state) attributes. By default, those that the file has already. libvirt's dialect has no such attributes.
     type: str
     choices:
-      minimal: Nothing.
-      numa: Its node, as C(cell).
-      full: Its node, C(pin) and C(scheduler).
+      minimal: None.
+      numa: C(cell), the node.
+      full: C(cell), C(pin) and C(scheduler).
   force:
     description:
-      - Whether to do what is refused otherwise because it may harm the guest.
-      - In the running guest, plug vCPUs even where that may end it. Under KVM on x86, QEMU plugs a vCPU that was
-        unplugged by reusing the KVM vCPU it had. Where the host's KVM does not take back one that has run, QEMU exits.
-        Over O(qmp_socket) this is found out, and without O(force) such a vCPU cannot be enabled
-        (RV(error_code=not_hotpluggable)); where it cannot be found out, a vCPU that the guest booted with cannot.
-      - O(count) prefers vCPUs without that risk. An unplug that could not be undone so is reported as a warning.
+      - Whether to make changes that are otherwise refused because they may harm the guest.
+      - In the running guest, plug vCPUs even if that may end the guest. Under KVM on x86, QEMU plugs a vCPU again by
+        reusing its previous KVM vCPU. If the host's KVM does not accept a vCPU that has run, QEMU exits. Over
+        O(qmp_socket) the module tests the host's KVM, and without O(force) such a vCPU cannot be enabled
+        (RV(error_code=not_hotpluggable)). If the test is not possible, this applies to boot vCPUs.
+      - O(count) prefers vCPUs without that risk. A warning names unplugged vCPUs that could not be plugged again.
       - O(on_failure=rollback) never plugs such a vCPU again, even with O(force).
       - In the config state, enable vCPUs on nodes without memory.
     type: bool
@@ -209,30 +212,30 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Makes the same plan and returns it in RV(steps); nothing that changes anything is sent.
+    description: Makes the same plan and returns it in RV(steps), without changing anything.
   diff_mode:
     support: full
-    description: Shows one line for each vCPU.
+    description: Shows one line per vCPU.
 seealso:
   - module: kvm.hotplug.vcpu_info
 """
 
 EXAMPLES = r"""
-- name: Give node 1 of a guest of libvirt's four vCPUs, now and after the next boot
+- name: Enable four vCPUs on node 1 of a libvirt guest, now and after the next boot
   kvm.hotplug.vcpu:
     name: web1
     nodes:
       - id: 1
         count: 4
 
-- name: The same of a guest that libvirt does not run, now
+- name: Do the same for a running QEMU guest that is not managed by libvirt
   kvm.hotplug.vcpu:
     qmp_socket: /run/guests/web1/qmp.sock
     nodes:
       - id: 1
         count: 4
 
-- name: Enable vCPUs 5 and 6, and give up vCPU 2
+- name: Enable vCPUs 5 and 6, and disable vCPU 2
   kvm.hotplug.vcpu:
     qmp_socket: /run/guests/web1/qmp.sock
     vcpus:
@@ -241,19 +244,19 @@ EXAMPLES = r"""
       - id: 2
         state: disabled
 
-- name: Have exactly these vCPUs enabled, and no other
+- name: Enable exactly these vCPUs, and disable all others
   kvm.hotplug.vcpu:
     qmp_socket: /run/guests/web1/qmp.sock
     enabled: 0-3,6
 
-- name: Six vCPUs, spread evenly over the nodes, of a guest on another hypervisor
+- name: Enable six vCPUs, spread evenly over the nodes, of a guest on another hypervisor
   kvm.hotplug.vcpu:
     uri: qemu+ssh://root@hypervisor2/system
     name: web2
     count: 6
     placement: spread
 
-- name: Take node 1 away from the guest, all or nothing, within two minutes for each vCPU
+- name: Disable all vCPUs of node 1 within two minutes per vCPU, and roll back on failure
   kvm.hotplug.vcpu:
     qmp_socket: /run/guests/web1/qmp.sock
     nodes:
@@ -263,7 +266,7 @@ EXAMPLES = r"""
     on_failure: rollback
   register: result
 
-- name: Two vCPUs on node 1, now and after the next boot
+- name: Enable two vCPUs on node 1, now and after the next boot
   kvm.hotplug.vcpu:
     qmp_socket: /run/guests/web1/qmp.sock
     domain_xml: /etc/guests/web1.xml
@@ -272,14 +275,14 @@ EXAMPLES = r"""
         count: 2
     backup: true
 
-- name: Have the guest's own system use three of the vCPUs it has, and plug nothing
+- name: Have the guest OS use three of its vCPUs, without plugging or unplugging any
   kvm.hotplug.vcpu:
     qmp_socket: /run/guests/web1/qmp.sock
     agent_socket: /run/guests/web1/agent.sock
     method: agent
     count: 3
 
-- name: Tell a guest that refuses from one that is only slow
+- name: Distinguish a refused unplug from a pending one
   ansible.builtin.debug:
     msg: "{{ result.msg }}"
   when: result.error_code | default('') in ['unplug_refused', 'unplug_pending']
@@ -287,48 +290,49 @@ EXAMPLES = r"""
 
 RETURN = r"""
 steps:
-  description: What was done, or in check mode would be, in that order. On failures too.
+  description: The steps that were done, or in check mode would be, in order. Returned on failures too.
   returned: always
   type: list
   elements: dict
   contains:
     step:
       description:
-        - V(plug) or V(unplug) of the running guest, V(enable) or V(disable) for its next boot, V(online) or V(offline)
-          by the guest's own system.
+        - V(plug) or V(unplug) in the running guest, V(enable) or V(disable) for the next boot, V(online) or V(offline)
+          by the guest OS.
       type: str
       sample: plug
     target:
-      description: Which state it changes, V(live), V(config) or V(guest), that of the guest's own system.
+      description: The state that the step changes, V(live), V(config) or V(guest) (the guest OS).
       type: str
       sample: live
     vcpus:
-      description: The ids of the vCPUs that this step moves at once.
+      description: The ids of the vCPUs that the step changes.
       type: str
       sample: "6"
     status:
       description:
-        - V(planned) in check mode; V(done).
-        - V(pending) when the guest was asked and has not answered, V(refused) when it said no.
-        - V(failed) for any other failure, V(undone) when O(on_failure=rollback) took it back,
-          V(skipped) when an earlier step failed.
+        - V(planned) in check mode; V(done) if the step succeeded.
+        - V(pending) if an unplug was requested and has not finished, or a plug was not acknowledged; V(refused) if the
+          guest OS refused it.
+        - V(failed) after any other failure; V(undone) if O(on_failure=rollback) undid it; V(skipped) if an earlier step
+          failed.
       type: str
       sample: done
     seconds:
-      description: How long it took.
+      description: The duration in seconds.
       type: float
       sample: 0.137
     detail:
-      description: What there is to say of it, V("") mostly.
+      description: Further information, such as the reason of a refusal; V("") if there is none.
       type: str
       sample: ""
 guest:
-  description: Who the guest is.
+  description: The identity and state of the guest.
   returned: when the guest could be observed
   type: dict
   contains:
     name:
-      description: The name given with C(-name), or null.
+      description: The guest's name in libvirt, in the domain XML or given with QEMU's C(-name), or null.
       type: str
       sample: web1
     uuid:
@@ -340,7 +344,7 @@ guest:
       type: str
       sample: running
     arch:
-      description: The architecture.
+      description: The architecture of the guest.
       type: str
       sample: x86_64
     machine:
@@ -348,16 +352,17 @@ guest:
       type: str
       sample: pc-q35-10.0
     max_vcpus:
-      description: How many vCPUs the machine can have.
+      description: The maximum number of vCPUs.
       type: int
       sample: 8
     entity_size:
-      description: How many vCPUs come and go at once.
+      description: The maximum number of vCPUs that are plugged or unplugged at once.
       type: int
       sample: 1
 vcpus:
-  description: All vCPUs the machine can have, by id, as they are when the task ends; in check mode, as they would be.
-  returned: when the guest could be observed; with O(details=changed) those that were changed
+  description:
+    - All vCPUs that the machine can have, by id, in the state at the end of the task, or as predicted in check mode.
+  returned: when the guest could be observed; with O(details=changed) only those that were changed
   type: list
   elements: dict
   contains:
@@ -366,19 +371,19 @@ vcpus:
       type: int
       sample: 6
     live:
-      description: V(enabled) or V(disabled) in the running guest; null when it does not run.
+      description: V(enabled) or V(disabled) in the running guest; null if the guest does not run.
       type: str
       sample: enabled
     config:
-      description: V(enabled) or V(disabled) at the next boot; null when nothing tells.
+      description: V(enabled) or V(disabled) at the next boot; null if unknown.
       type: str
       sample: enabled
     online:
-      description: Whether the guest's system runs on it; null when it cannot be asked.
+      description: Whether the guest OS runs on it; null if unknown.
       type: bool
       sample: true
     hotpluggable:
-      description: Whether it can come and go while the guest runs.
+      description: Whether it can be plugged and unplugged while the guest runs.
       type: bool
       sample: true
     node:
@@ -414,28 +419,28 @@ vcpus:
       type: int
       sample: 0
     entity:
-      description: The ids of the vCPUs that come and go together with this one, itself included.
+      description: The ids of the vCPUs that are plugged and unplugged together with this one, including its own.
       type: str
       sample: "6"
     alias:
-      description: QEMU's device id; null for a vCPU the guest booted with.
+      description: QEMU's device id; null for a boot vCPU.
       type: str
       sample: vcpu6
     order:
-      description: libvirt's order of plugging; null when nothing tells.
+      description: libvirt's plug order; null if unknown.
       type: int
     thread_id:
-      description: The host thread, or null when there is none of its own.
+      description: The id of its thread on the host; null if it has no thread of its own.
       type: int
       sample: 24511
     pin:
-      description: The host CPUs it is pinned to; null when nothing tells.
+      description: The host CPUs that it is pinned to; null if unknown.
       type: str
     scheduler:
-      description: The scheduler of its thread; null when nothing tells.
+      description: The scheduler of its thread; null if unknown.
       type: str
 nodes:
-  description: The guest's NUMA nodes that can have vCPUs.
+  description: The guest NUMA nodes that can have vCPUs.
   returned: as RV(vcpus)
   type: list
   elements: dict
@@ -445,15 +450,15 @@ nodes:
       type: int
       sample: 1
     vcpus:
-      description: The ids of the vCPUs it can have.
+      description: The ids of all vCPUs of the node, enabled or not.
       type: str
       sample: 4-7
     live:
-      description: Those enabled in the running guest; null when it does not run.
+      description: The ids enabled in the running guest; null if the guest does not run.
       type: str
       sample: 4,6
     config:
-      description: Those enabled at the next boot; null when nothing tells.
+      description: The ids enabled at the next boot; null if unknown.
       type: str
       sample: "4"
 sparse:
@@ -462,15 +467,15 @@ sparse:
   type: dict
   contains:
     live:
-      description: In the running guest; null when it does not run.
+      description: In the running guest; null if the guest does not run.
       type: bool
       sample: true
     config:
-      description: At the next boot; null when nothing tells.
+      description: At the next boot; null if unknown.
       type: bool
       sample: false
 xml:
-  description: The C(<vcpus>) element that describes the vCPUs, with all detail.
+  description: The C(<vcpus>) element in the RFC's dialect, with all attributes.
   returned: when the guest could be observed and O(details) is V(full)
   type: str
   sample: |
@@ -478,49 +483,50 @@ xml:
       <vcpu id="0" state="enabled" cell="0"/>
     </vcpus>
 migration:
-  description: What a migration of this guest has to know.
+  description: What a migration of this guest requires.
   returned: when the guest could be observed and O(details) is V(full)
   type: dict
   contains:
     feature:
       description:
-        - V(sparse-vcpus) when the destination has to know which vCPUs there are, not only how many; else null.
+        - V(sparse-vcpus) if the destination must be started with specific vCPU ids, not only a number of vCPUs; else
+          null.
       type: str
     reason:
-      description: Why.
+      description: The reason.
       type: str
       sample: "the enabled vCPUs are 0 to n-1: their number tells a destination all"
     destination_args:
       description:
         - The arguments that start the destination's QEMU with the same vCPUs.
-        - Empty where it cannot be told, as for a guest with NUMA nodes without O(domain_xml), for the monitor does not
-          tell of their memory.
+        - Empty if they are unknown, as for a guest with NUMA nodes without O(domain_xml), because the monitor does not
+          show the memory of the nodes.
       type: list
       elements: str
       sample: ["-smp", "cpus=2,maxcpus=4,sockets=1,cores=4,threads=1"]
 diff:
-  description: The states before and after, one line for each vCPU.
+  description: The states before and after the task, one line per vCPU.
   returned: when the guest could be observed
   type: dict
   contains:
     before:
-      description: As it was found.
+      description: The state before the task.
       type: str
     after:
-      description: As it is, or in check mode would be.
+      description: The state after the task, or as predicted in check mode.
       type: str
 backup_file:
-  description: The file that O(backup=true) kept.
+  description: The copy that O(backup=true) made.
   returned: when O(domain_xml) was written with O(backup=true)
   type: str
   sample: /etc/guests/web1.xml.4711.2026-11-22@14:05:07~
 error_code:
-  description: What failed, for programs; RV(msg) says it for people, and what to do about it.
+  description: The machine-readable error code.
   returned: failure
   type: str
   sample: unplug_refused
 msg:
-  description: What failed, why, and what to do about it.
+  description: What failed, the cause, and the remedy.
   returned: failure
   type: str
 """

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Bring the vCPUs of many guests to the wanted state."""
+"""Bring the vCPUs of many guests to the desired state."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ module: vcpu_batch
 short_description: Enable and disable vCPUs of many QEMU/KVM guests at once
 version_added: 0.1.0
 description:
-  - Does for each of many guests on one hypervisor what M(kvm.hotplug.vcpu) does for one, several at a time and in one
-    task, with one connection to each libvirt.
-  - Each guest is dealt with by itself. One that fails neither stops nor hides another; the task fails at its end, with
-    the results of all.
-  - All options are checked before anything is changed.
+  - Brings many guests on one hypervisor to their desired states in one task, as M(kvm.hotplug.vcpu) does for one guest.
+    Several guests are handled concurrently, with one connection to each libvirt daemon.
+  - Guests are independent of each other. If one fails, the others are handled nevertheless. The task fails at its end,
+    with the results of all guests.
+  - The options of all guests are checked before anything is changed.
 author:
   - the kvm.hotplug authors (@kvm-hotplug)
 options:
@@ -28,19 +28,19 @@ options:
     required: true
   defaults:
     description:
-      - Options of M(kvm.hotplug.vcpu) for all guests that do not set them. A guest that has one of C(vcpus),
-        C(enabled), C(nodes) and C(count) has none of the others from here, nor C(exclusive) or C(placement) where it
-        goes with another.
+      - Options of M(kvm.hotplug.vcpu) for all guests that do not set them. A guest that sets one of C(vcpus),
+        C(enabled), C(nodes) and C(count) inherits none of the others, nor C(exclusive) or C(placement) if these belong
+        to another.
     type: dict
     default: {}
   max_concurrency:
     description:
-      - How many guests are dealt with at once, at most 256.
+      - The maximum number of guests that are handled concurrently, at most 256.
     type: int
     default: 16
   fail_fast:
     description:
-      - Whether the first guest that fails keeps those that were not begun from being changed. They are
+      - Whether to start no further guest after one has failed. Those guests are not changed, and are
         RV(guests[].skipped).
     type: bool
     default: false
@@ -67,7 +67,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Bring all guests of this hypervisor to what the inventory says
+- name: Bring all guests of this hypervisor to the desired state in the inventory
   kvm.hotplug.vcpu_batch:
     guests: "{{ hypervisor_guests }}"
     defaults:
@@ -76,7 +76,7 @@ EXAMPLES = r"""
     max_overcommit: 4
     overcommit: fail
 
-- name: Different guests, different wishes
+- name: Bring different guests to different desired states
   kvm.hotplug.vcpu_batch:
     guests:
       - name: web1
@@ -93,13 +93,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 guests:
-  description: What came of each guest, in the order of O(guests), with all results of M(kvm.hotplug.vcpu).
+  description: The result of each guest, in the order of O(guests), with all results of M(kvm.hotplug.vcpu).
   returned: always
   type: list
   elements: dict
   contains:
     item:
-      description: What the guest was named by.
+      description: The guest's name, UUID, monitor, agent socket or file, as given in O(guests).
       type: str
       sample: web1
     changed:
@@ -111,35 +111,35 @@ guests:
       type: bool
       sample: false
     skipped:
-      description: Whether this guest was left alone because another had failed and O(fail_fast) is set.
+      description: Whether this guest was not started because another one had failed and O(fail_fast=true).
       type: bool
       sample: false
     error_code:
-      description: What failed, for programs.
+      description: The machine-readable error code.
       returned: when this guest failed
       type: str
       sample: unplug_refused
     msg:
-      description: What failed, why, and what to do about it; V("") when nothing did.
+      description: What failed, the cause, and the remedy; V("") if the guest did not fail.
       type: str
       sample: ""
     warnings:
-      description: What there is to know of this guest.
+      description: Warnings about this guest.
       type: list
       elements: str
     steps:
-      description: What was done, as M(kvm.hotplug.vcpu) returns it.
+      description: The steps, as M(kvm.hotplug.vcpu) returns them.
       type: list
       elements: dict
     guest:
-      description: Who the guest is, as M(kvm.hotplug.vcpu) returns it.
+      description: The identity and state of the guest, as M(kvm.hotplug.vcpu) returns them.
       type: dict
     sparse:
       description: Whether the enabled vCPUs are other than 0 to n-1, as M(kvm.hotplug.vcpu) returns it.
       type: dict
     vcpus:
       description: Each vCPU, as M(kvm.hotplug.vcpu) returns it.
-      returned: when O(details) is V(full), and those that were changed when it is V(changed)
+      returned: when O(details) is V(full); when it is V(changed), only those that were changed
       type: list
       elements: dict
     nodes:
@@ -152,7 +152,7 @@ guests:
       returned: when O(details) is V(full)
       type: str
     migration:
-      description: What a migration of the guest needs, as M(kvm.hotplug.vcpu) returns it.
+      description: What a migration of the guest requires, as M(kvm.hotplug.vcpu) returns it.
       returned: when O(details) is V(full)
       type: dict
     backup_file:
@@ -160,37 +160,37 @@ guests:
       returned: when one was made
       type: str
 summary:
-  description: How many guests fared how.
+  description: The number of guests by outcome.
   returned: always
   type: dict
   contains:
     guests:
-      description: All of them.
+      description: All guests.
       type: int
       sample: 100
     changed:
-      description: Those that were changed, or would be; some of these may have failed afterwards.
+      description: Guests that were changed, or would be in check mode. Some of these may have failed afterwards.
       type: int
       sample: 12
     unchanged:
-      description: Those that were as wished.
+      description: Guests that were in the desired state already.
       type: int
       sample: 87
     failed:
-      description: Those that failed.
+      description: Guests that failed.
       type: int
       sample: 1
     skipped:
-      description: Those that were left alone after another's failure.
+      description: Guests that were not started because another one had failed.
       type: int
       sample: 0
 error_code:
-  description: The RV(guests[].error_code) of the first guest that failed, or what was wrong with the task itself.
+  description: The RV(guests[].error_code) of the first guest that failed, or the error code of the task itself.
   returned: failure
   type: str
   sample: unplug_refused
 msg:
-  description: How many guests failed, which, and each reason once with what to do about it.
+  description: How many guests failed, which ones, and each cause once with its remedy.
   returned: failure
   type: str
 """

@@ -3,27 +3,27 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tell everything there is to know of a guest's vCPUs."""
+"""Return the state of the vCPUs of one guest or of many."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vcpu_info
-short_description: Tell the state of the vCPUs of a QEMU/KVM guest
+short_description: Return the state of the vCPUs of QEMU/KVM guests
 version_added: 0.1.0
 description:
-  - Returns each vCPU a guest can have, whether it is enabled, where it is in the guest's topology, and whether it
-    could be enabled or disabled now, with the reason and the remedy when not.
-  - Without an option that names a guest, it tells of every guest at O(uri), running or not.
+  - Returns each vCPU that a guest can have, whether it is enabled, its position in the guest's topology, and whether it
+    can be enabled or disabled now. If it cannot, the reason and the remedy are returned.
+  - Without an option that names a guest, it returns every guest at O(uri), running or not.
 options:
   qmp_sockets:
     description:
-      - The monitors of several guests that libvirt does not run, as shell patterns such as C(/run/guests/*/qmp.sock).
+      - The monitor sockets of QEMU guests not managed by libvirt, as shell patterns such as C(/run/guests/*/qmp.sock).
     type: list
     elements: str
   max_concurrency:
     description:
-      - How many guests to look at at once, at most 256.
+      - The maximum number of guests that are observed concurrently, at most 256.
     type: int
     default: 16
 author:
@@ -38,39 +38,39 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at a guest of libvirt's
+- name: Observe a libvirt guest
   kvm.hotplug.vcpu_info:
     name: web1
   register: info
 
-- name: Look at a guest that libvirt does not run
+- name: Observe a QEMU guest not managed by libvirt
   kvm.hotplug.vcpu_info:
     qmp_socket: /run/guests/web1/qmp.sock
   register: info
 
-- name: Look at all guests of a libvirt
+- name: Observe all guests of a libvirt daemon
   kvm.hotplug.vcpu_info:
     uri: qemu:///system
   register: all_guests
 
-- name: Look at all guests that have a monitor in a folder
+- name: Observe all guests that have a monitor socket in a folder
   kvm.hotplug.vcpu_info:
     qmp_sockets: [/run/guests/*/qmp.sock]
 
-- name: Look at the config state of a guest that is shut off
+- name: Observe the config state of a guest that is shut off
   kvm.hotplug.vcpu_info:
     domain_xml: /etc/guests/web1.xml
   register: config
 
-- name: Start QEMU with what the file says, sparse or not
+- name: Show how to start QEMU with this config state, sparse or not
   ansible.builtin.debug:
     msg: "qemu-system-x86_64 -machine q35 {{ config.guests[0].qemu_args | map('quote') | join(' ') }} ..."
 
-- name: Draw it
+- name: Draw the guest
   ansible.builtin.debug:
     msg: "{{ info.guests[0] | kvm.hotplug.drawing }}"
 
-- name: Name the vCPUs that cannot be disabled now
+- name: Show the vCPUs that cannot be disabled now
   ansible.builtin.debug:
     msg: "vCPU {{ item.id }}: {{ item.can_disable.reason }}; {{ item.can_disable.remedy }}"
   loop: "{{ info.guests[0].vcpus | selectattr('can_disable') }}"
@@ -80,17 +80,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 guests:
-  description: The guests that were named, or found.
+  description: The guests that the options name, or all guests that were found.
   returned: success
   type: list
   elements: dict
   contains:
     guest:
-      description: Who the guest is.
+      description: The identity and state of the guest.
       type: dict
       contains:
         name:
-          description: The name given with C(-name), or null.
+          description: The guest's name in libvirt, in the domain XML or given with QEMU's C(-name), or null.
           type: str
           sample: web1
         uuid:
@@ -102,7 +102,7 @@ guests:
           type: str
           sample: running
         arch:
-          description: The architecture.
+          description: The architecture of the guest.
           type: str
           sample: x86_64
         machine:
@@ -110,15 +110,15 @@ guests:
           type: str
           sample: pc-q35-10.0
         max_vcpus:
-          description: How many vCPUs the machine can have.
+          description: The maximum number of vCPUs.
           type: int
           sample: 8
         entity_size:
-          description: How many vCPUs come and go at once.
+          description: The maximum number of vCPUs that are plugged or unplugged at once.
           type: int
           sample: 1
     vcpus:
-      description: All vCPUs the machine can have, by id.
+      description: All vCPUs that the machine can have, by id.
       type: list
       elements: dict
       contains:
@@ -127,19 +127,19 @@ guests:
           type: int
           sample: 6
         live:
-          description: V(enabled) or V(disabled) in the running guest; null when it does not run.
+          description: V(enabled) or V(disabled) in the running guest; null if the guest does not run.
           type: str
           sample: enabled
         config:
-          description: V(enabled) or V(disabled) at the next boot; null when nothing tells.
+          description: V(enabled) or V(disabled) at the next boot; null if unknown.
           type: str
           sample: enabled
         online:
-          description: Whether the guest's system runs on it; null when it cannot be asked.
+          description: Whether the guest OS runs on it; null if unknown.
           type: bool
           sample: true
         hotpluggable:
-          description: Whether it can come and go while the guest runs.
+          description: Whether it can be plugged and unplugged while the guest runs.
           type: bool
           sample: true
         node:
@@ -175,28 +175,28 @@ guests:
           type: int
           sample: 0
         entity:
-          description: The ids of the vCPUs that come and go together with this one, itself included.
+          description: The ids of the vCPUs that are plugged and unplugged together with this one, including its own.
           type: str
           sample: "6"
         alias:
-          description: QEMU's device id; null for a vCPU the guest booted with.
+          description: QEMU's device id; null for a boot vCPU.
           type: str
           sample: vcpu6
         order:
-          description: libvirt's order of plugging; null when nothing tells.
+          description: libvirt's plug order; null if unknown.
           type: int
         thread_id:
-          description: The host thread, or null when there is none of its own.
+          description: The id of its thread on the host; null if it has no thread of its own.
           type: int
           sample: 24511
         pin:
-          description: The host CPUs it is pinned to; null when nothing tells.
+          description: The host CPUs that it is pinned to; null if unknown.
           type: str
         scheduler:
-          description: The scheduler of its thread; null when nothing tells.
+          description: The scheduler of its thread; null if unknown.
           type: str
         can_enable:
-          description: Why this vCPU alone cannot be enabled now; null when it can, or is already.
+          description: Why this vCPU alone cannot be enabled now; null if it can, or if it is enabled.
           type: dict
           contains: &obstacle
             code:
@@ -204,19 +204,19 @@ guests:
               type: str
               sample: not_hotpluggable
             reason:
-              description: Why.
+              description: The reason.
               type: str
               sample: the guest booted on it, and QEMU never lets the boot vCPU go
             remedy:
-              description: What to do about it.
+              description: The remedy.
               type: str
               sample: leave it enabled
         can_disable:
-          description: Why this vCPU alone cannot be disabled now; null when it can, or is already.
+          description: Why this vCPU alone cannot be disabled now; null if it can, or if it is disabled.
           type: dict
           contains: *obstacle
     nodes:
-      description: The guest's NUMA nodes that can have vCPUs.
+      description: The guest NUMA nodes that can have vCPUs.
       type: list
       elements: dict
       contains:
@@ -225,15 +225,15 @@ guests:
           type: int
           sample: 1
         vcpus:
-          description: The ids of the vCPUs it can have.
+          description: The ids of all vCPUs of the node, enabled or not.
           type: str
           sample: 4-7
         live:
-          description: Those enabled in the running guest; null when it does not run.
+          description: The ids enabled in the running guest; null if the guest does not run.
           type: str
           sample: 4,6
         config:
-          description: Those enabled at the next boot; null when nothing tells.
+          description: The ids enabled at the next boot; null if unknown.
           type: str
           sample: "4"
     sparse:
@@ -241,82 +241,84 @@ guests:
       type: dict
       contains:
         live:
-          description: In the running guest; null when it does not run.
+          description: In the running guest; null if the guest does not run.
           type: bool
           sample: true
         config:
-          description: At the next boot; null when nothing tells.
+          description: At the next boot; null if unknown.
           type: bool
           sample: false
     xml:
-      description: The C(<vcpus>) element that describes the vCPUs, with all detail.
+      description: The C(<vcpus>) element in the RFC's dialect, with all attributes.
       type: str
       sample: |
         <vcpus>
           <vcpu id="0" state="enabled" cell="0"/>
         </vcpus>
     migration:
-      description: What a migration of this guest has to know.
+      description: What a migration of this guest requires.
       type: dict
       contains:
         feature:
           description:
-            - V(sparse-vcpus) when the destination has to know which vCPUs there are, not only how many; else null.
+            - V(sparse-vcpus) if the destination must be started with specific vCPU ids, not only a number of vCPUs;
+              else null.
           type: str
         reason:
-          description: Why.
+          description: The reason.
           type: str
           sample: "the enabled vCPUs are 0 to n-1: their number tells a destination all"
         destination_args:
           description:
             - The arguments that start the destination's QEMU with the same vCPUs.
-            - Empty where it cannot be told, as for a guest with NUMA nodes without O(domain_xml), for the monitor
-              does not tell of their memory.
+            - Empty if they are unknown, as for a guest with NUMA nodes without O(domain_xml), because the monitor does
+              not show the memory of the nodes.
           type: list
           elements: str
           sample: ["-smp", "cpus=2,maxcpus=4,sockets=1,cores=4,threads=1"]
     drift:
-      description: Where the guest's states differ.
+      description: Differences between the states of the guest.
       type: dict
       contains:
         config:
-          description: The ids of vCPUs whose live and config state differ; null when one of the two is not known.
+          description: The ids of vCPUs whose live and config state differ; null if one of the two is unknown.
           type: str
           sample: 4-5
         libvirt:
           description:
-            - The ids of vCPUs of which libvirt's record and QEMU differ; null for guests it does not run, and where
-              that cannot be told.
+            - The ids of vCPUs whose state differs between libvirt's record and QEMU; null for guests not managed by
+              libvirt, and if unknown.
           type: str
     qemu_args:
-      description: The arguments that start QEMU with the config state; empty when nothing tells that state.
+      description: The arguments that start QEMU with the config state; empty if that state is unknown.
       type: list
       elements: str
 failed_guests:
   description:
-    - Those of several guests that could not be looked at; they hide no others. One that was named alone fails the task.
+    - Guests that could not be observed, if the task observes several. The others are returned nevertheless. If the task
+      names a single guest that cannot be observed, the task fails.
   returned: success
   type: list
   elements: dict
   contains:
     guest:
-      description: What the guest was named by.
+      description: The guest's name or UUID, or its monitor.
       type: str
       sample: /run/guests/web2/qmp.sock
     error_code:
-      description: What failed.
+      description: The machine-readable error code.
       type: str
       sample: monitor_unreachable
     msg:
-      description: What failed, why, and what to do about it.
+      description: What failed, the cause, and the remedy.
       type: str
 error_code:
-  description: What failed, for programs; RV(msg) says it for people, and what to do about it.
+  description: The machine-readable error code.
   returned: failure
   type: str
   sample: monitor_unreachable
 msg:
-  description: What failed, why, and what to do about it.
+  description: What failed, the cause, and the remedy.
   returned: failure
   type: str
 """
