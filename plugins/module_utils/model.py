@@ -161,7 +161,10 @@ class LiveState(NamedTuple):
 
 
 class ConfigState(NamedTuple):
-    """What the next boot will have. Blockers are keyed by entity index, everything else by vCPU id."""
+    """What the next boot will have. Blockers are keyed by entity index, everything else by vCPU id.
+
+    ``boot_vcpus_fixed`` is why no enabled vCPU can be made hotpluggable, None where all but vCPU 0 can.
+    """
 
     enabled: frozenset[int]
     cannot_enable: Mapping[int, Blocker] = EMPTY
@@ -170,6 +173,7 @@ class ConfigState(NamedTuple):
     order: Mapping[int, int] = EMPTY
     pins: Mapping[int, str] = EMPTY
     schedulers: Mapping[int, str] = EMPTY
+    boot_vcpus_fixed: Blocker | None = None
 
 
 class OnlineState(NamedTuple):
@@ -261,10 +265,14 @@ STEP_KINDS: Mapping[str, StepKind] = {kind.name: kind for kind in (PLUG, UNPLUG,
 
 
 class Step(NamedTuple):
-    """One thing to do to one entity."""
+    """One thing to do to one entity.
+
+    ``makes_hotpluggable``: it is enabled in config already, and only becomes hotpluggable there.
+    """
 
     kind: StepKind
     entity: Entity
+    makes_hotpluggable: bool = False
 
     @property
     def target(self) -> str:

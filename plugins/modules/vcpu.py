@@ -24,7 +24,8 @@ options:
   vcpus:
     description:
       - The vCPUs to enable or disable, by id. All others remain unchanged, unless O(exclusive=true).
-      - Exactly one of O(vcpus), O(enabled), O(nodes) and O(count) is required.
+      - Exactly one of O(vcpus), O(enabled), O(nodes) and O(count) is required, except with O(boot_vcpus=hotpluggable),
+        which can be used alone.
     type: list
     elements: dict
     suboptions:
@@ -86,6 +87,21 @@ options:
       pack: The lowest ids first.
       spread: Evenly distributed over the guest's NUMA nodes.
     default: pack
+  boot_vcpus:
+    description:
+      - What to do with vCPUs that are enabled in the config state and not hotpluggable there. libvirt cannot unplug
+        such a vCPU while the guest runs.
+      - Can be used alone, or together with one of O(vcpus), O(enabled), O(nodes) and O(count). It does not change the
+        running guest, which must be shut down and started for it.
+    type: str
+    choices:
+      keep: Leave them unchanged.
+      hotpluggable:
+        - Make those hotpluggable that remain enabled, so that they can be unplugged after the next boot. vCPU 0 remains
+          unchanged, on machines that plug whole cores together with the rest of its core.
+        - Refused with O(scope=live) and O(method=agent), on machines without CPU hotplug, on s390x, and for a file of
+          O(domain_xml) whose C(<vcpus>) is in the RFC's dialect, which has no attribute for it.
+    default: keep
   scope:
     description:
       - Which state to change.
@@ -275,6 +291,11 @@ EXAMPLES = r"""
         count: 2
     backup: true
 
+- name: Make the boot vCPUs of a libvirt guest hotpluggable from its next boot on
+  kvm.hotplug.vcpu:
+    name: web1
+    boot_vcpus: hotpluggable
+
 - name: Have the guest OS use three of its vCPUs, without plugging or unplugging any
   kvm.hotplug.vcpu:
     qmp_socket: /run/guests/web1/qmp.sock
@@ -326,6 +347,11 @@ steps:
       description: Further information, such as the reason of a refusal; V("") if there is none.
       type: str
       sample: ""
+    makes_hotpluggable:
+      description: Whether it is a step V(enable) of vCPUs that are already enabled in the config state, and only makes
+        them hotpluggable there.
+      type: bool
+      sample: false
 guest:
   description: The identity and state of the guest.
   returned: when the guest could be observed

@@ -170,6 +170,6 @@ def _before(scope: str, planned: str | None, steps: Iterable[Mapping[str, Any]])
     found = set(ids_of(planned))
     for step in steps:
         adds = _STEPS[scope].get(step["step"])
-        if adds is not None:
+        if adds is not None and not step["makes_hotpluggable"]:
             (found.difference_update if adds else found.update)(parse_cpulist(step["vcpus"]))
     return format_cpulist(found)

@@ -110,6 +110,23 @@ class ConfigContract:
 
         stored.use(write)
 
+    def test_what_stays_enabled_becomes_hotpluggable_once(self, stored: Stored) -> None:
+        async def write(config: Config) -> None:
+            was_hotpluggable = 1 in (await config.observe()).state.hotpluggable
+            config.check(frozenset({0, 1}), hotpluggable=frozenset({1}))
+            written = await config.write(frozenset({0, 1}), hotpluggable=frozenset({1}))
+            assert written.changed is not was_hotpluggable
+            assert written.enabled == stored.now() == {0, 1}
+            assert 1 in written.hotpluggable
+            view = await config.observe()
+            assert view.state.enabled == {0, 1}
+            assert 1 in view.state.hotpluggable
+            before = stored.read()
+            assert (await config.write(frozenset({0, 1}), hotpluggable=frozenset({1}))).changed is False
+            assert stored.read() == before
+
+        stored.use(write)
+
     def test_it_keeps_what_others_changed_meanwhile(self, stored: Stored) -> None:
         async def write(config: Config) -> None:
             await config.write(frozenset({0, 1, 2}))

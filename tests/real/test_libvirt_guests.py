@@ -68,7 +68,7 @@ def test_what_we_enabled_in_config_can_go_again_after_the_next_boot(domain: Doma
     guest.wait_ready()
     assert eyes.enabled_ids(guest.eyes) == [0, 1, 3]
     blocked = vcpu.refuses("not_hotpluggable", vcpus=[{"id": "1", "state": "disabled"}])
-    assert "--config --enable" in blocked["msg"]
+    assert "boot_vcpus: hotpluggable" in blocked["msg"]
     vcpu.converges([0, 1], vcpus=[{"id": "3", "state": "disabled"}])
 
 

@@ -34,6 +34,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     Step,
     StepKind,
 )
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.boot_vcpus import boot_vcpu_steps, check_boot_vcpus
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.target import resolve
 
 if TYPE_CHECKING:
@@ -103,17 +104,31 @@ def make_plan(request: Request, state: GuestState) -> Plan:
         return _plan_of_guest(request.wish, state, request.whole_cores)
     if state.live is not None and not request.force:
         state = state._replace(live=state.live.without_unsafe_plugs)
-    reached = resolve(request.wish, state, scopes_of(request.scope, state), request.whole_cores)
+    reached = _reached(request, state)
     steps: list[Step] = []
     if LIVE in reached and state.live is not None:
         steps += _with_agent(_live_steps(state.layout.entities, state.live, reached[LIVE]), state.online, request)
     if CONFIG in reached and state.config is not None:
+        if request.hotpluggable_boot_vcpus:
+            steps += boot_vcpu_steps(state.layout.entities, state.config, reached[CONFIG])
         steps += _steps(state.layout.entities, state.config, reached[CONFIG], ENABLE, DISABLE)
     return Plan(tuple(steps), reached)
 
 
-def _plan_of_guest(wish: Wish, state: GuestState, whole_cores: bool) -> Plan:
+def _reached(request: Request, state: GuestState) -> dict[str, frozenset[int]]:
+    """The ids that each scope to change shall have enabled."""
+    scopes = scopes_of(request.scope, state)
+    if request.hotpluggable_boot_vcpus:
+        check_boot_vcpus(state, scopes)
+    if request.wish is not None:
+        return resolve(request.wish, state, scopes, request.whole_cores)
+    return {} if state.config is None else {CONFIG: state.config.enabled}
+
+
+def _plan_of_guest(wish: Wish | None, state: GuestState, whole_cores: bool) -> Plan:
     """The guest's system deals with each vCPU by itself, whatever the machine can only plug together."""
+    if wish is None:
+        raise RuntimeError("method agent without a wish is refused with the options")
     if state.online is None:
         raise HotplugError(GUEST_NOT_RUNNING, "the guest does not run, so it has no agent to ask: start or resume it")
     alone = state._replace(layout=state.layout.by_thread)

@@ -17,6 +17,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     OnlineState,
     StepKind,
 )
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.boot_vcpus import made_hotpluggable
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import Plan
@@ -27,7 +28,9 @@ def predict(state: GuestState, plan: Plan) -> GuestState:
     if state.live is not None and LIVE in plan.reached:
         state = state._replace(live=state.live._replace(enabled=plan.reached[LIVE]))
     if state.config is not None and CONFIG in plan.reached:
-        state = state._replace(config=state.config._replace(enabled=plan.reached[CONFIG]))
+        enabled = plan.reached[CONFIG]
+        hotpluggable = state.config.hotpluggable | made_hotpluggable(plan.steps) | (state.config.enabled - enabled)
+        state = state._replace(config=state.config._replace(enabled=enabled, hotpluggable=hotpluggable))
     if state.online is not None:
         state = state._replace(online=_predicted_online(state.online, plan))
     return state

@@ -42,7 +42,8 @@ class ConfigView(NamedTuple):
 class WriteResult(NamedTuple):
     """The outcome of a write: ``enabled`` are the config's vCPUs now, others' changes in between included.
 
-    ``failure`` is why only a part of it was written, None when all was; ``warning`` is for the user.
+    ``hotpluggable`` are the vCPUs that are hotpluggable now, enabled or not. ``failure`` is why only a part of it was
+    written, None when all was; ``warning`` is for the user.
     """
 
     changed: bool
@@ -50,6 +51,7 @@ class WriteResult(NamedTuple):
     backup_file: str | None = None
     failure: HotplugError | None = None
     warning: str = ""
+    hotpluggable: frozenset[int] = frozenset()
 
 
 class Config(Protocol):
@@ -57,7 +59,7 @@ class Config(Protocol):
 
     Every method but ``close`` raises ``HotplugError``: guest_not_found when there is no config, config_invalid
     when it cannot be used, config_locked when another process keeps it locked. ``layout`` is that of the running
-    machine, None for a guest that is shut off.
+    machine, None for a guest that is shut off. ``hotpluggable`` are vCPUs that stay enabled and become hotpluggable.
     """
 
     async def observe(self, running: GuestFacts | None = None) -> ConfigView:
@@ -66,10 +68,14 @@ class Config(Protocol):
         ``running`` are the facts of the running guest: the config of another guest is refused (config_invalid).
         """
 
-    def check(self, enabled: frozenset[int], layout: Layout | None = None) -> None:
+    def check(
+        self, enabled: frozenset[int], layout: Layout | None = None, hotpluggable: frozenset[int] = frozenset()
+    ) -> None:
         """Refuse (config_invalid) to have exactly ``enabled`` in the config as last observed, if it could not boot."""
 
-    async def write(self, enabled: frozenset[int], layout: Layout | None = None) -> WriteResult:
+    async def write(
+        self, enabled: frozenset[int], layout: Layout | None = None, hotpluggable: frozenset[int] = frozenset()
+    ) -> WriteResult:
         """Enable and disable what makes ``enabled`` of the config as last observed, in the config as it is now.
 
         What ``check`` refuses is not written.

@@ -216,10 +216,13 @@ def _record_drift(state: GuestState) -> str | None:
     return format_cpulist(state.live.recorded ^ state.live.enabled)
 
 
-def state_lines(state: GuestState, with_online: bool, only: Collection[int] | None = None) -> str:
+def state_lines(
+    state: GuestState, with_online: bool, with_hotpluggable: bool = False, only: Collection[int] | None = None
+) -> str:
     """Return one line a vCPU, the same text for the same state: what diff mode compares.
 
-    ``only`` are the vCPUs to return, None for all.
+    ``with_online`` adds whether the guest's system runs on it, ``with_hotpluggable`` whether an enabled one is
+    hotpluggable at the next boot. ``only`` are the vCPUs to return, None for all.
     """
     online = state.online if with_online else None
     lines: list[str] = []
@@ -230,6 +233,8 @@ def state_lines(state: GuestState, with_online: bool, only: Collection[int] | No
                 continue
             scopes = (("live", _state_of(vcpu, _live(state))), ("config", _state_of(vcpu, _config(state))))
             told = [f"{scope} {value}" for scope, value in scopes if value is not None]
+            if with_hotpluggable and state.config is not None and vcpu in state.config.enabled:
+                told.append("hotpluggable" if vcpu in state.config.hotpluggable else "not hotpluggable")
             if online is not None and vcpu in online.known:
                 told.append("online" if vcpu in online.enabled else "offline")
             said = ", ".join(told)

@@ -11,6 +11,9 @@ from typing import Any
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import CHANGED, FULL, NONE
 
+# The value of ``boot_vcpus`` that asks for a change, and so may stand without any other wish.
+HOTPLUGGABLE = "hotpluggable"
+
 # A day: a longer wait for one step is a mistake in the playbook.
 LONGEST_TIMEOUT = 86400
 
@@ -64,6 +67,7 @@ WISH_OPTIONS: dict[str, Any] = {
     },
     "count": {"type": "int"},
     "placement": {"type": "str", "choices": ["pack", "spread"], "default": "pack"},
+    "boot_vcpus": {"type": "str", "choices": ["keep", HOTPLUGGABLE], "default": "keep"},
 }
 
 HOW_OPTIONS: dict[str, Any] = {
@@ -105,11 +109,11 @@ FLEET_OPTIONS: dict[str, Any] = {
     "max_concurrency": {"type": "int", "default": 16},
 }
 
-# The ways to say what is wanted, exactly one of which a task has.
+# The ways to say which vCPUs are wanted: a task has one of them, or none where ``boot_vcpus`` asks for a change.
 WISHES = ("vcpus", "nodes", "count", "enabled")
 
 WISH_CONSTRAINTS: dict[str, Any] = {
-    "required_one_of": [WISHES, *GUEST_CONSTRAINTS["required_one_of"]],
+    "required_one_of": GUEST_CONSTRAINTS["required_one_of"],
     "mutually_exclusive": [WISHES, *GUEST_CONSTRAINTS["mutually_exclusive"]],
 }
 

@@ -9,20 +9,21 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG, LIVE
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guards import NO_GUARDS, Guards, parse_guards
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import parse_timeout
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import HOTPLUGGABLE, parse_timeout
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import Wish, parse_wish
 
 
 class Request(NamedTuple):
     """What the user asked for. ``guest_online`` is ensure, verify or ignore; ``timeout`` in seconds.
 
-    With ``by_agent`` (method agent) nothing is plugged: the guest's own system onlines and offlines. With ``drain`` the
-    guest's system offlines a vCPU before it is unplugged.
+    ``wish`` is None where only boot vCPUs are to be changed. With ``by_agent`` (method agent) nothing is plugged: the
+    guest's own system onlines and offlines. With ``drain`` the guest's system offlines a vCPU before it is unplugged.
+    With ``hotpluggable_boot_vcpus`` those that stay enabled in config become hotpluggable there.
     """
 
-    wish: Wish
+    wish: Wish | None
     scope: str = "all"
     whole_cores: bool = False
     guest_online: str = "ensure"
@@ -34,6 +35,7 @@ class Request(NamedTuple):
     by_agent: bool = False
     drain: bool = True
     guards: Guards = NO_GUARDS
+    hotpluggable_boot_vcpus: bool = False
 
     @property
     def onlines_plugged(self) -> bool:
@@ -49,8 +51,14 @@ class Request(NamedTuple):
 def parse_request(params: Mapping[str, Any], check_mode: bool) -> Request:
     """Return what the options of ``vcpu`` ask for; raises ``HotplugError`` for what no guest could satisfy."""
     by_agent = params["method"] == "agent"
+    boot_vcpus = params["boot_vcpus"] == HOTPLUGGABLE
     if by_agent:
         _refuse_what_the_agent_cannot(params)
+    if boot_vcpus and params["scope"] == LIVE:
+        raise HotplugError(
+            CONFLICTING_REQUEST,
+            "boot_vcpus does not go with scope live, because it changes the config state: use scope all or config",
+        )
     return Request(
         wish=parse_wish(params),
         scope=params["scope"],
@@ -64,6 +72,7 @@ def parse_request(params: Mapping[str, Any], check_mode: bool) -> Request:
         by_agent=by_agent,
         drain=params["drain"],
         guards=parse_guards(params),
+        hotpluggable_boot_vcpus=boot_vcpus,
     )
 
 
@@ -80,4 +89,9 @@ def _refuse_what_the_agent_cannot(params: Mapping[str, Any]) -> None:
             CONFLICTING_REQUEST,
             "method agent does not go with scope config: what a guest's system onlines and offlines is lost at its "
             "next boot; use scope live, or method hotplug",
+        )
+    if params["boot_vcpus"] == HOTPLUGGABLE:
+        raise HotplugError(
+            CONFLICTING_REQUEST,
+            "method agent does not go with boot_vcpus, which changes the config state: leave one of them out",
         )

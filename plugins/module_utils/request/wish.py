@@ -18,6 +18,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     HotplugError,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import ENABLED
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import HOTPLUGGABLE
 
 
 class VcpuWish(NamedTuple):
@@ -45,10 +46,11 @@ class CountWish:
 Wish = Union[VcpuWish, NodeWish, CountWish]
 
 
-def parse_wish(params: Mapping[str, Any]) -> Wish:
+def parse_wish(params: Mapping[str, Any]) -> Wish | None:
     """Return the wish in the options ``vcpus``/``exclusive``, ``enabled``, ``nodes`` or ``count``/``placement``.
 
-    Raises ``HotplugError`` for what no guest could satisfy: malformed or empty lists, contradictions.
+    None where only ``boot_vcpus`` asks for a change. Raises ``HotplugError`` for what no guest could satisfy: malformed
+    or empty lists, contradictions.
     """
     if params.get("exclusive") and params.get("vcpus") is None:
         raise HotplugError(
@@ -64,7 +66,12 @@ def parse_wish(params: Mapping[str, Any]) -> Wish:
         return _node_wish(params["nodes"])
     if params.get("count") is not None:
         return _count_wish(params["count"], params.get("placement") == "spread")
-    raise HotplugError(CONFLICTING_REQUEST, "nothing is wanted: give one of vcpus, enabled, nodes and count")
+    if params.get("boot_vcpus") == HOTPLUGGABLE:
+        return None
+    raise HotplugError(
+        CONFLICTING_REQUEST,
+        "nothing is wanted: give one of vcpus, enabled, nodes and count, or boot_vcpus: hotpluggable",
+    )
 
 
 def _vcpu_wish(items: Sequence[Mapping[str, Any]], exclusive: bool) -> VcpuWish:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONNECTION_LOST, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import PLUG, UNPLUG
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.boot_vcpus import made_hotpluggable
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.interruption import completed
 
 if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import WriteResult
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Entry
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.live_steps import LiveSteps
 
@@ -36,7 +38,8 @@ async def write_config(run: LiveSteps, planned: Sequence[Entry]) -> None:
         else:
             enabled.difference_update(members)
     try:
-        written = await completed(config.write(frozenset(enabled), state.layout))
+        hotpluggable = made_hotpluggable(entry.step for entry in entries)
+        written = await completed(config.write(frozenset(enabled), state.layout, hotpluggable))
     except HotplugError as error:
         for entry in entries:
             entry.end(Answer(FAILED, took_effect=_unknown_if_lost(error), detail=error.msg, code=error.code))
@@ -44,11 +47,18 @@ async def write_config(run: LiveSteps, planned: Sequence[Entry]) -> None:
     journal.backup_file = written.backup_file
     run.ports.warn(written.warning)
     for entry in entries:
-        is_enabled = not written.enabled.isdisjoint(entry.step.entity.vcpus)
-        if written.failure is None or is_enabled is entry.step.kind.adds:
+        if written.failure is None or _is_done(entry, written):
             entry.end(Answer(DONE, took_effect=True))
         else:
             entry.end(Answer(FAILED, detail=written.failure.msg, code=written.failure.code))
+
+
+def _is_done(entry: Entry, written: WriteResult) -> bool:
+    """Whether a write that failed in the middle has got as far as this step."""
+    members = entry.step.entity.vcpus
+    if entry.step.makes_hotpluggable:
+        return written.hotpluggable.issuperset(members)
+    return (not written.enabled.isdisjoint(members)) is entry.step.kind.adds
 
 
 def _unknown_if_lost(error: HotplugError) -> bool | None:

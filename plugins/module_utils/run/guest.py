@@ -27,6 +27,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     GuestState,
     LiveState,
 )
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.boot_vcpus import made_hotpluggable
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.guards import check_guards
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import Plan, StillEjecting, make_plan
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.prediction import predict
@@ -55,6 +56,7 @@ UNVERIFIED = (
 class Convergence:
     """What came of a request; ``after`` is the predicted state in check mode.
 
+    ``of_boot_vcpus``: which vCPUs are hotpluggable at the next boot is a part of what was asked for.
     ``is_unverified``: it is worth a warning that only the guest's agent could show whether its system uses what is
     plugged. ``journal`` is None when there was nothing to do. After a failure ``error`` is set, and what could not be
     observed is None.
@@ -66,6 +68,7 @@ class Convergence:
     is_prediction: bool = False
     is_unverified: bool = False
     by_agent: bool = False
+    of_boot_vcpus: bool = False
     warnings: list[str] = field(default_factory=list)
     error: HotplugError | None = None
 
@@ -86,7 +89,7 @@ class Run:
         self._request = request
         self._need = Need(request.needs_config, request.by_agent)
         self._ports: Ports | None = None
-        self.result = Convergence(by_agent=request.by_agent)
+        self.result = Convergence(by_agent=request.by_agent, of_boot_vcpus=request.hotpluggable_boot_vcpus)
         self.plan: Plan | None = None
 
     async def prepare(self) -> None:
@@ -251,4 +254,4 @@ def _judge_what_cannot_be_verified(request: Request, state: GuestState, result: 
 def _check_config(ports: Ports, seen: Observation, plan: Plan) -> None:
     """Refuse now what libvirt or QEMU would only refuse at the next boot."""
     if ports.config is not None:
-        ports.config.check(plan.reached[CONFIG], seen.state.layout)
+        ports.config.check(plan.reached[CONFIG], seen.state.layout, made_hotpluggable(plan.steps))

@@ -14,8 +14,10 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONNECTION_LOST
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     UNPLUG,
+    ConfigState,
     GuestState,
     OnlineState,
+    Scope,
     Step,
     StepKind,
 )
@@ -66,6 +68,7 @@ class Entry:
             "status": self.status,
             "seconds": round(self.seconds, 3),
             "detail": self.detail,
+            "makes_hotpluggable": self.step.makes_hotpluggable,
         }
 
 
@@ -110,8 +113,7 @@ class Journal:
                 is_open = entry.code == CONNECTION_LOST
             if scope is None or not is_open:
                 continue
-            is_enabled = not scope.enabled.isdisjoint(members)
-            if is_enabled is entry.step.kind.adds:
+            if _is_in_effect(entry.step, scope):
                 entry.status, entry.took_effect = DONE, True
                 entry.detail = "the connection was lost during this step; it was found done afterwards"
             else:
@@ -120,3 +122,9 @@ class Journal:
                     # The request stays with the guest, if it was sent.
                     entry.status = PENDING
                     entry.detail = f"{entry.detail}; the guest may still carry it out"
+
+
+def _is_in_effect(step: Step, scope: Scope) -> bool:
+    if step.makes_hotpluggable and isinstance(scope, ConfigState):
+        return scope.hotpluggable.issuperset(step.entity.vcpus)
+    return (not scope.enabled.isdisjoint(step.entity.vcpus)) is step.kind.adds

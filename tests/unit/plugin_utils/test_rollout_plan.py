@@ -35,6 +35,12 @@ def test_a_plan_has_the_state_before_its_steps() -> None:
     assert row["apply"] == {**WEB1, "expected": {"live": "0-1", "config": "0-1"}}
 
 
+def test_a_step_that_only_makes_a_vcpu_hotpluggable_leaves_the_state_before_as_it_is() -> None:
+    (row,) = planned("01", "enable 1 planned hotpluggable", config="01")
+    assert row["before"] == {"live": "0-1", "config": "0-1", "online": None}
+    assert row["steps"] == "enable 1"
+
+
 def test_a_guest_that_failed_has_a_blocker_and_no_steps() -> None:
     (row,) = planned("01", failed=True, error_code="conflicting_request", msg="why")
     assert (row["blocker"], row["blocked_by"], row["msg"]) == ("conflicting_request", "guest", "why")

@@ -29,6 +29,7 @@ DEFAULTS = {
     "guest_online": "ensure",
     "missing_agent": "warn",
     "on_failure": "keep",
+    "boot_vcpus": "keep",
     "timeout": 60.0,
 }
 

@@ -54,11 +54,15 @@ class JsonFile:
             boot_arguments=self._boot_arguments,
         )
 
-    def check(self, enabled: frozenset[int], layout: Layout | None = None) -> None:
+    def check(
+        self, enabled: frozenset[int], layout: Layout | None = None, hotpluggable: frozenset[int] = frozenset()
+    ) -> None:
         if 0 not in enabled:
             raise HotplugError(CONFIG_INVALID, f"{self._path}: vCPU 0 would be disabled, and every guest boots on it")
 
-    async def write(self, enabled: frozenset[int], layout: Layout | None = None) -> WriteResult:
+    async def write(
+        self, enabled: frozenset[int], layout: Layout | None = None, hotpluggable: frozenset[int] = frozenset()
+    ) -> WriteResult:
         found = self._read()
         before = (self._observed or found).enabled
         wanted = (found.enabled | (enabled - before)) - (before - enabled)
@@ -66,7 +70,7 @@ class JsonFile:
         self._observed = found._replace(enabled=wanted)
         if wanted != found.enabled:
             self._path.write_text(json.dumps({**self._observed._asdict(), "enabled": sorted(wanted)}), encoding="utf-8")
-        return WriteResult(wanted != found.enabled, wanted)
+        return WriteResult(wanted != found.enabled, wanted, hotpluggable=frozenset(range(1, found.maximum)))
 
     async def close(self) -> None:
         return None

@@ -35,10 +35,14 @@ def result(live: str | None, *steps: str, config: str | None = None, **more: Any
         "changed": bool(steps),
         "msg": "",
         "vcpus": vcpus,
-        "steps": [dict(zip(("step", "vcpus", "status"), step.split())) for step in steps],
+        "steps": [_step(*step.split()) for step in steps],
         "guest": {"name": "web1", "state": "running", "uuid": None},
         **more,
     }
+
+
+def _step(kind: str, vcpus: str, status: str, note: str = "") -> dict[str, Any]:
+    return {"step": kind, "vcpus": vcpus, "status": status, "makes_hotpluggable": note == "hotpluggable"}
 
 
 def failure(code: str, msg: str = "why") -> dict[str, Any]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.memory_args import memory_arguments
@@ -27,7 +27,7 @@ def qemu_args(domain: Domain, config: ConfigLayout, enabled: Collection[int]) ->
     present = [_is_enabled(slot, enabled) for slot in config.slots]
     if not present or not present[0]:
         raise HotplugError(CONFIG_INVALID, "vCPU 0 is disabled in config, but a guest boots on it: enable it")
-    booted = present.index(False) if False in present else len(present)
+    booted = _booted(domain, config, present)
     plugged = [slot for slot, there in zip(config.slots[booted:], present[booted:]) if there]
     config.check(enabled)
     if not all(slot.driver for slot in plugged):
@@ -37,6 +37,18 @@ def qemu_args(domain: Domain, config: ConfigLayout, enabled: Collection[int]) ->
     for slot in plugged:
         args += ["-device", arguments.device_argument(slot)]
     return tuple(args)
+
+
+def _booted(domain: Domain, config: ConfigLayout, present: Sequence[bool]) -> int:
+    """How many slots QEMU boots with: as libvirt has it, the first ones, up to one that is disabled or hotpluggable.
+
+    A hotpluggable one can only be a device where its driver is known.
+    """
+    for index, slot in enumerate(config.slots):
+        pluggable = bool(index and slot.driver) and domain.hotpluggable.issuperset(slot.entity.vcpus)
+        if not present[index] or (config.hotplug and pluggable):
+            return index
+    return len(present)
 
 
 def smp_argument(domain: Domain, booted: int) -> str:

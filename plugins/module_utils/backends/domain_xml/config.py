@@ -63,13 +63,17 @@ class XmlFile:
         self._observed = found._replace(error=self._named(found.error) if found.error is not None else None)
         return self._observed.view(self._path, self._warning(domain))
 
-    def check(self, enabled: frozenset[int], layout: Layout | None = None) -> None:
+    def check(
+        self, enabled: frozenset[int], layout: Layout | None = None, hotpluggable: frozenset[int] = frozenset()
+    ) -> None:
         if self._observed is not None:
-            self._check(self._observed, enabled, layout)
+            self._check(self._observed, enabled, layout, hotpluggable)
 
-    async def write(self, enabled: frozenset[int], layout: Layout | None = None) -> WriteResult:
+    async def write(
+        self, enabled: frozenset[int], layout: Layout | None = None, hotpluggable: frozenset[int] = frozenset()
+    ) -> WriteResult:
         ended = threading.Event()
-        writing = asyncio.ensure_future(asyncio.to_thread(self._write, enabled, layout, ended))
+        writing = asyncio.ensure_future(asyncio.to_thread(self._write, enabled, layout, hotpluggable, ended))
         try:
             return await asyncio.shield(writing)
         except asyncio.CancelledError:
@@ -89,7 +93,13 @@ class XmlFile:
     def _read(self) -> Domain:
         return self._parsed(locked_file.read(self._path, SIZE_LIMIT))
 
-    def _write(self, enabled: frozenset[int], layout: Layout | None, ended: threading.Event) -> WriteResult:
+    def _write(
+        self,
+        enabled: frozenset[int],
+        layout: Layout | None,
+        hotpluggable: frozenset[int],
+        ended: threading.Event,
+    ) -> WriteResult:
         with locked_file.locked(self._path, SIZE_LIMIT, self._timeout, ended) as held:
             domain = self._parsed(held.data)
             # Only the difference is ours: another run may have changed other vCPUs since we looked.
@@ -97,9 +107,9 @@ class XmlFile:
             before = observed.domain.enabled
             wanted = (domain.enabled | (enabled - before)) - (before - enabled)
             now = observed._replace(domain=domain)
-            self._check(now, wanted, layout)
+            self._check(now, wanted, layout, hotpluggable)
             try:
-                goal, data = self._edited(held.data, now, wanted, layout)
+                goal, data = self._edited(held.data, now, wanted, layout, hotpluggable)
             except HotplugError as error:
                 raise self._named(error) from None
             warning = ""
@@ -108,7 +118,9 @@ class XmlFile:
                 self._backup_file = self._backup_file or backup_file
                 warning = self._warning_of_links(held.status.st_nlink)
             self._observed = now._replace(domain=goal)
-            return WriteResult(data != held.data, goal.enabled, self._backup_file, warning=warning)
+            return WriteResult(
+                data != held.data, goal.enabled, self._backup_file, warning=warning, hotpluggable=goal.hotpluggable
+            )
 
     def _warning_of_links(self, names: int) -> str:
         if names == 1:
@@ -118,17 +130,28 @@ class XmlFile:
             "others keep the config as it was; use symbolic links, which are followed"
         )
 
-    def _check(self, definition: Definition, enabled: frozenset[int], layout: Layout | None) -> None:
+    def _check(
+        self,
+        definition: Definition,
+        enabled: frozenset[int],
+        layout: Layout | None,
+        hotpluggable: frozenset[int],
+    ) -> None:
         try:
-            definition.check(enabled, layout, self._forced)
+            definition.check(enabled, layout, hotpluggable, self._forced)
         except HotplugError as error:
             raise self._named(error) from None
 
     def _edited(
-        self, data: bytes, definition: Definition, wanted: frozenset[int], running: Layout | None
+        self,
+        data: bytes,
+        definition: Definition,
+        wanted: frozenset[int],
+        running: Layout | None,
+        hotpluggable: frozenset[int],
     ) -> tuple[Domain, bytes]:
         domain, layout = definition.domain, definition.layout(running)
-        goal = with_enabled(domain, wanted, layout)
+        goal = with_enabled(domain, wanted, layout, hotpluggable)
         entities = () if layout is None else layout.entities
         nodes = {vcpu: entity.node for entity in entities if entity.node is not None for vcpu in entity.vcpus}
         return goal, edit_domain(data, domain, goal, self._detail, nodes or nodes_of(domain))

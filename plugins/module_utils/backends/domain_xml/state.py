@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Collection
 from typing import TYPE_CHECKING, Callable, NamedTuple, Protocol
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import RFC
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_config
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    CONFLICTING_REQUEST,
     NOT_HOTPLUGGABLE,
     HotplugError,
     printable,
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
 
 BOOT_VCPU = Blocker(NOT_HOTPLUGGABLE, "a guest boots on vCPU 0", "leave it enabled")
+_S390X = Blocker(NOT_HOTPLUGGABLE, "s390x machines cannot unplug vCPUs", "leave boot_vcpus out")
+_RFC_DIALECT = Blocker(
+    CONFLICTING_REQUEST,
+    "the <vcpus> of the domain XML is in the RFC's dialect, which does not say which vCPUs are hotpluggable",
+    "leave boot_vcpus out, or write <vcpus> in libvirt's dialect",
+)
 
 
 class NextBoot(Protocol):
@@ -65,15 +73,15 @@ class Definition(NamedTuple):
         """Return the layout of the ``running`` machine, or without one that of the next boot if it is known."""
         return self.next_boot.layout if running is None and self.next_boot is not None else running
 
-    def check(self, enabled: frozenset[int], layout: Layout | None, forced: bool) -> None:
+    def check(self, enabled: frozenset[int], layout: Layout | None, hotpluggable: frozenset[int], forced: bool) -> None:
         """Refuse a config state that libvirt or QEMU would refuse only at the next boot.
 
-        ``layout`` is that of the running machine. ``forced`` allows vCPUs on nodes without memory. Raises
-        ``HotplugError`` (config_invalid).
+        ``layout`` is that of the running machine, ``hotpluggable`` are vCPUs that stay enabled and become hotpluggable.
+        ``forced`` allows vCPUs on nodes without memory. Raises ``HotplugError`` (config_invalid).
         """
         if self.next_boot is not None:
             self.next_boot.check(enabled)
-        check_config(self.domain, self.layout(layout), enabled, forced)
+        check_config(self.domain, self.layout(layout), enabled, forced, hotpluggable)
 
 
 async def define(domain: Domain, derive_boot: DeriveBoot) -> Definition:
@@ -93,6 +101,7 @@ def config_state(domain: Domain) -> ConfigState:
         order=domain.order,
         pins=domain.pins,
         schedulers=domain.schedulers,
+        boot_vcpus_fixed=_S390X if domain.arch == "s390x" else _RFC_DIALECT if domain.dialect == RFC else None,
     )
 
 

@@ -25,12 +25,18 @@ def leading(ids: Iterable[int]) -> frozenset[int]:
     return frozenset(range(length))
 
 
-def with_enabled(domain: Domain, enabled: frozenset[int], layout: Layout | None = None) -> Domain:
+def with_enabled(
+    domain: Domain,
+    enabled: frozenset[int],
+    layout: Layout | None = None,
+    hotpluggable: frozenset[int] = frozenset(),
+) -> Domain:
     """Return ``domain`` with exactly ``enabled``, as it is written and as it then reads.
 
     vCPUs that become enabled or disabled become hotpluggable, so that they can change again after the next boot;
-    so do those that a gap now separates from the first ones. vCPU 0 never does. vCPUs that the machine can only have
-    together stay alike. On a machine without CPU hotplug no enabled vCPU is hotpluggable: libvirt would not start it.
+    so do those that a gap now separates from the first ones, and those of ``hotpluggable``. vCPU 0 never does. vCPUs
+    that the machine can only have together stay alike. On a machine without CPU hotplug no enabled vCPU is
+    hotpluggable: libvirt would not start it.
     ``layout`` is that of the machine, None where it is unknown.
 
     Raises config_invalid when the domain has not all of ``enabled``, or the machine could not boot with it.
@@ -44,15 +50,16 @@ def with_enabled(domain: Domain, enabled: frozenset[int], layout: Layout | None 
         )
     if layout is not None and not layout.hotplug:
         return _with_boot_vcpus(domain, enabled)
-    if domain.enabled == enabled:
+    freed = (hotpluggable & enabled & domain.enabled) - domain.hotpluggable - {0}
+    if domain.enabled == enabled and not freed:
         return domain
     groups = [frozenset(entity.vcpus) for entity in layout.entities] if layout is not None else []
     if domain.dialect == LIBVIRT:
-        hotpluggable = _hotpluggable(domain, enabled, groups)
-        return domain._replace(enabled=enabled, hotpluggable=hotpluggable, order=_order(domain, enabled, groups))
-    if domain.dialect is None and (enabled - domain.enabled or enabled != leading(enabled)):
-        hotpluggable = _hotpluggable(domain, enabled, groups)
-        return domain._replace(enabled=enabled, hotpluggable=hotpluggable, dialect=LIBVIRT)
+        pluggable = _hotpluggable(domain, enabled, groups, freed)
+        return domain._replace(enabled=enabled, hotpluggable=pluggable, order=_order(domain, enabled, groups))
+    if domain.dialect is None and (enabled - domain.enabled or enabled != leading(enabled) or freed):
+        pluggable = _hotpluggable(domain, enabled, groups, freed)
+        return domain._replace(enabled=enabled, hotpluggable=pluggable, dialect=LIBVIRT)
     return domain._replace(enabled=enabled, hotpluggable=by_default(domain.max_vcpus, enabled))
 
 
@@ -76,9 +83,12 @@ def by_default(max_vcpus: int, enabled: frozenset[int]) -> frozenset[int]:
     return frozenset(range(max_vcpus)) - leading(enabled)
 
 
-def _hotpluggable(domain: Domain, enabled: frozenset[int], groups: Sequence[frozenset[int]]) -> frozenset[int]:
+def _hotpluggable(
+    domain: Domain, enabled: frozenset[int], groups: Sequence[frozenset[int]], freed: frozenset[int]
+) -> frozenset[int]:
     became_disabled = domain.enabled - enabled
-    return (enabled - _boot_vcpus(domain, enabled, groups)) | (domain.hotpluggable - enabled) | became_disabled
+    fixed = _boot_vcpus(domain._replace(hotpluggable=domain.hotpluggable | freed), enabled, groups)
+    return (enabled - fixed) | (domain.hotpluggable - enabled) | became_disabled
 
 
 def _boot_vcpus(domain: Domain, enabled: frozenset[int], groups: Sequence[frozenset[int]]) -> frozenset[int]:

@@ -21,16 +21,22 @@ _MOST_CELLS = 128
 _KIB_PER_MIB = 1024
 
 
-def check_config(domain: Domain, layout: Layout | None, enabled: frozenset[int], forced: bool = False) -> None:
+def check_config(
+    domain: Domain,
+    layout: Layout | None,
+    enabled: frozenset[int],
+    forced: bool = False,
+    hotpluggable: frozenset[int] = frozenset(),
+) -> None:
     """Refuse to have exactly ``enabled`` in ``domain`` if the guest could not boot with what would be written.
 
     ``layout`` is that of the machine, None where it is not known. A node without memory is no place for vCPUs
-    that are not enabled yet, unless ``forced``.
+    that are not enabled yet, unless ``forced``. ``hotpluggable`` are those of ``enabled`` that become hotpluggable.
 
     Raises config_invalid, with the first problem there is.
     """
     entities = [] if layout is None else [entity.vcpus for entity in layout.entities]
-    for problem in _problems(domain, with_enabled(domain, enabled, layout), entities, forced):
+    for problem in _problems(domain, with_enabled(domain, enabled, layout, hotpluggable), entities, forced):
         raise HotplugError(CONFIG_INVALID, problem)
 
 

@@ -52,20 +52,24 @@ class LibvirtConfig:
         self._observed = await define(await self._read(), self._derive_boot)
         return self._observed.view(self._source, self._warning())
 
-    def check(self, enabled: frozenset[int], layout: Layout | None = None) -> None:
+    def check(
+        self, enabled: frozenset[int], layout: Layout | None = None, hotpluggable: frozenset[int] = frozenset()
+    ) -> None:
         if self._observed is not None:
-            self._observed.check(enabled, layout, self._forced)
+            self._observed.check(enabled, layout, hotpluggable, self._forced)
 
-    async def write(self, enabled: frozenset[int], layout: Layout | None = None) -> WriteResult:
+    async def write(
+        self, enabled: frozenset[int], layout: Layout | None = None, hotpluggable: frozenset[int] = frozenset()
+    ) -> WriteResult:
         await self._check_defined()
         domain = await self._read()
         # Only the difference is ours: somebody else may have changed other vCPUs since we looked.
         observed = self._observed or Definition(domain, None)
         before = observed.domain.enabled
         wanted = (domain.enabled | (enabled - before)) - (before - enabled)
-        observed._replace(domain=domain).check(wanted, layout, self._forced)
+        observed._replace(domain=domain).check(wanted, layout, hotpluggable, self._forced)
         machine = observed.layout(layout)
-        todo = calls_for(domain, wanted, hotplug=machine is None or machine.hotplug)
+        todo = calls_for(domain, wanted, machine is None or machine.hotplug, hotpluggable)
         failure = None
         for call in todo:
             try:
@@ -75,7 +79,8 @@ class LibvirtConfig:
                 failure = HotplugError(code, f"libvirt says: {error.desc}; {remedy}")
                 break
         self._observed = observed._replace(domain=await self._read())
-        return WriteResult(bool(todo), self._observed.domain.enabled, failure=failure)
+        found = self._observed.domain
+        return WriteResult(bool(todo), found.enabled, failure=failure, hotpluggable=found.hotpluggable)
 
     async def close(self) -> None:
         return None

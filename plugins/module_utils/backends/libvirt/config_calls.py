@@ -22,23 +22,27 @@ class Call(NamedTuple):
     arguments: tuple[object, ...]
 
 
-def calls_for(domain: Domain, enabled: frozenset[int], hotplug: bool) -> tuple[Call, ...]:
+def calls_for(
+    domain: Domain, enabled: frozenset[int], hotplug: bool, hotpluggable: frozenset[int] = frozenset()
+) -> tuple[Call, ...]:
     """Return the calls that make exactly ``enabled`` of ``domain``, in their order; none where that is so already.
 
-    On a machine without CPU ``hotplug``, ``enabled`` are the first so many vCPUs.
+    ``hotpluggable`` are vCPUs that stay enabled and become hotpluggable. On a machine without CPU ``hotplug``,
+    ``enabled`` are the first so many vCPUs.
     """
-    return _by_vcpu(domain, enabled) if hotplug else _by_count(domain, len(enabled))
+    return _by_vcpu(domain, enabled, hotpluggable) if hotplug else _by_count(domain, len(enabled))
 
 
-def _by_vcpu(domain: Domain, enabled: frozenset[int]) -> tuple[Call, ...]:
+def _by_vcpu(domain: Domain, enabled: frozenset[int], hotpluggable: frozenset[int]) -> tuple[Call, ...]:
     """Return calls of virDomainSetVcpu, which makes each vCPU that it names hotpluggable.
 
-    It disables none that is followed by one that is not hotpluggable: those are enabled, which they are, first.
+    It disables none that is followed by one that is not hotpluggable: those are enabled, which they are, first, and so
+    are those that shall become ``hotpluggable``.
     """
     removed = domain.enabled - enabled
     fixed = (domain.enabled & enabled) - domain.hotpluggable - {0}
     in_the_way = frozenset(vcpu for vcpu in fixed if removed and vcpu > min(removed))
-    added = (enabled - domain.enabled) | in_the_way
+    added = (enabled - domain.enabled) | in_the_way | (fixed & hotpluggable)
     return tuple(
         Call("setVcpu", (format_cpulist(vcpus), state, _AFFECT_CONFIG))
         for vcpus, state in ((added, 1), (removed, 0))

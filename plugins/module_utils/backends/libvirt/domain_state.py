@@ -33,7 +33,8 @@ RESTART_REMEDY = (
 _NOT_HOTPLUGGABLE = Blocker(
     NOT_HOTPLUGGABLE,
     "the guest booted with it as a vCPU that libvirt cannot unplug",
-    "enable it in config once (virsh setvcpu --config --enable), which makes it hotpluggable from the next boot on",
+    "set boot_vcpus: hotpluggable with scope: config, which makes it hotpluggable from the next boot on, then shut the "
+    "guest down and start it",
 )
 _STALE = Blocker(
     NOT_HOTPLUGGABLE, "QEMU has it no more, but libvirt's record still has, so libvirt cannot plug it", RESTART_REMEDY

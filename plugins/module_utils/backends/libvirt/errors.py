@@ -71,7 +71,7 @@ _BY_WORDS: tuple[tuple[str, str, str], ...] = (
     (
         r"can't be unplugged|can't be modified|followed by non-hotpluggable",
         NOT_HOTPLUGGABLE,
-        "enable it in config once, which makes it hotpluggable from the next boot on",
+        "set boot_vcpus: hotpluggable with scope: config, which makes it hotpluggable from the next boot on",
     ),
     (r"already in requested state", NOT_HOTPLUGGABLE, "restart the libvirt daemon, which reads QEMU's own state then"),
 )

@@ -44,6 +44,30 @@ def test_all_others_are_devices() -> None:
     )
 
 
+def test_hotpluggable_vcpus_are_devices_as_far_as_their_driver_is_known() -> None:
+    hotpluggable: Any = {"hotpluggable": frozenset({1, 2, 3}), "topology": {"sockets": 1, "cores": 4, "threads": 1}}
+    assert arguments({0, 1, 3}, **hotpluggable) == (
+        "-smp cpus=1,maxcpus=4,sockets=1,cores=4,threads=1 "
+        "-device qemu64-x86_64-cpu,id=vcpu1,core-id=1,socket-id=0,thread-id=0 "
+        "-device qemu64-x86_64-cpu,id=vcpu3,core-id=3,socket-id=0,thread-id=0"
+    )
+    assert arguments({0, 1}, cpu_mode="host-model", **hotpluggable).startswith("-smp cpus=2,maxcpus=4")
+    assert arguments({0, 1}, **{**hotpluggable, "machine": "microvm"}).startswith("-smp cpus=2,maxcpus=4")
+
+
+def test_a_core_that_is_not_all_hotpluggable_is_booted() -> None:
+    pseries: Any = {"arch": "ppc64", "machine": "pseries", "cpu_model": "power9_v2.2"}
+    shape = {"sockets": 1, "cores": 2, "threads": 2}
+    some, every = (
+        arguments({0, 1, 2, 3}, topology=shape, hotpluggable=frozenset(ids), **pseries) for ids in ({1, 2}, {2, 3})
+    )
+    assert some.startswith("-smp cpus=4,maxcpus=4")
+    assert every == (
+        "-smp cpus=2,maxcpus=4,sockets=1,cores=2,threads=2 "
+        "-device power9_v2.2-spapr-cpu-core,id=vcpu2,core-id=2,node-id=0"
+    )
+
+
 def test_a_pseries_core_is_booted_as_a_whole() -> None:
     pseries: Any = {"arch": "ppc64", "machine": "pseries", "cpu_model": "power9_v2.2"}
     shape = {"sockets": 3, "cores": 1, "threads": 4}

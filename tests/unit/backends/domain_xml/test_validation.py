@@ -142,6 +142,6 @@ def test_whatever_whole_entities_are_enabled_a_sound_domain_stays_sound(data: st
         order = {vcpu: 1 + vcpu // size for vcpu in enabled}
     sound = Domain(cores * size, enabled, hotpluggable=by_default(cores * size, enabled), dialect=dialect, order=order)
     for _turn in range(3):
-        wanted = data.draw(chosen)
-        check_config(sound, layout, wanted)
-        sound = with_enabled(sound, wanted, layout)
+        wanted, freed = data.draw(chosen), data.draw(chosen)
+        check_config(sound, layout, wanted, hotpluggable=freed)
+        sound = with_enabled(sound, wanted, layout, freed)

@@ -60,6 +60,28 @@ def test_vcpus_are_enabled_and_disabled_by_id(
 
 
 @pytest.mark.parametrize(
+    ("wanted", "freed", "calls"),
+    [
+        ({0, 1, 2, 3}, {1, 2, 3}, [("1-3", 1)]),
+        ({0, 1, 2}, {1, 2}, [("1-2", 1), ("3", 0)]),
+        ({0, 1, 2, 3, 5}, {1, 2, 3}, [("1-3,5", 1)]),
+        ({0, 1, 2, 3}, set(), []),
+    ],
+)
+def test_what_becomes_hotpluggable_is_enabled_once_more(
+    wanted: set[int], freed: set[int], calls: list[tuple[str, int]]
+) -> None:
+    found = domain({0, 1, 2, 3}, {0, 1, 2, 3})
+    made = calls_for(found, frozenset(wanted), hotplug=True, hotpluggable=frozenset(freed))
+    assert made == tuple(Call("setVcpu", (*arguments, 2)) for arguments in calls)
+    for call in made:
+        found = after(found, call)
+    assert found.enabled == wanted
+    assert found.hotpluggable >= freed
+    assert calls_for(found, frozenset(wanted), hotplug=True, hotpluggable=frozenset(freed)) == ()
+
+
+@pytest.mark.parametrize(
     ("enabled", "fixed", "count", "counts"),
     [
         ({0, 1}, {0, 1}, 2, []),
