@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-# Well above what any machine of QEMU has; it bounds the memory a mistyped range can take.
+# Far above the maximum of any QEMU machine; it bounds the memory that a mistyped range can use.
 HIGHEST_ID = 65535
-# Each id once, and once more to leave it out: it bounds the time that a list may take whose ranges overlap.
+# Each id once, and once more to exclude it: it bounds the time for a list whose ranges overlap.
 _MOST_LISTED = 2 * (HIGHEST_ID + 1)
 
 _ITEM = re.compile(r"(\^?)(\d{1,20})(?:-(\d{1,20}))?", re.ASCII)
@@ -29,17 +29,17 @@ def parse_cpulist(text: str) -> frozenset[int]:
         if match is None:
             raise ValueError(
                 f"{_shown(text)!r} is not a list of ids: write a number, a range such as 0-3, "
-                "several of them with commas, and ^2 to leave one out"
+                "several of them separated by commas, and ^2 to exclude one"
             )
         first = int(match.group(2))
         last = int(match.group(3) or first)
         if last < first:
             raise ValueError(f"the range {first}-{last} in {_shown(text)!r} runs backwards: write {last}-{first}")
         if last > HIGHEST_ID:
-            raise ValueError(f"{last} in {_shown(text)!r} is above {HIGHEST_ID}, the highest id there can be")
+            raise ValueError(f"{last} in {_shown(text)!r} is above {HIGHEST_ID}, the highest possible id")
         listed += last - first + 1
         if listed > _MOST_LISTED:
-            raise ValueError(f"{_shown(text)!r} lists the same ids again and again: list each once")
+            raise ValueError(f"{_shown(text)!r} lists the same ids repeatedly: list each once")
         (excluded if match.group(1) else named).update(range(first, last + 1))
     if not named - excluded:
         raise ValueError(f"{_shown(text)!r} names no id")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one error type of the collection: a code for machines, a sentence for people."""
+"""The error type of the collection: a machine-readable code and a message for the user."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ CONNECTION_LOST = "connection_lost"
 PLACEMENT_FAILED = "placement_failed"
 INTERNAL = "internal"
 
-LIBRARY_REMEDY = "the role kvm.hotplug.hypervisor installs what the modules need"
+LIBRARY_REMEDY = "the role kvm.hotplug.hypervisor installs the libraries that the modules need"
 
-# Ansible's own list of the options that there are, for one that there is not, has its place.
+# Long enough for Ansible's own list of supported options, in its message about an unsupported one.
 LONGEST_MESSAGE = 4000
 
-# Of text, this many times what may be shown is looked at; of anything else, a few members and levels.
-_LOOKED_AT = 4
+# Of a text, this many times the limit is examined; of anything else, a few members and levels.
+_EXAMINED = 4
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 400
 
@@ -47,8 +47,8 @@ _BRIEF.maxstring = _BRIEF.maxother = 400
 class HotplugError(Exception):
     """A failure the user can act on.
 
-    ``code`` is one of this file's constants, ``msg`` says what happened, why, and what to do, and is safe to print
-    whatever the names, paths and replies in it are.
+    ``code`` is one of this file's constants. ``msg`` states what failed, the cause and the remedy. It is safe to print,
+    whatever names, paths and replies it contains.
     """
 
     def __init__(self, code: str, msg: str) -> None:
@@ -58,14 +58,14 @@ class HotplugError(Exception):
 
 
 class NoListener(HotplugError):
-    """There is no monitor socket, or nobody at it: the guest may simply be shut off."""
+    """There is no monitor socket, or no process listens at it: the guest may be shut off."""
 
     def __init__(self, msg: str) -> None:
         super().__init__(MONITOR_UNREACHABLE, msg)
 
 
 class MissingLibrary(HotplugError):
-    """A Python library that an adapter needs cannot be imported; the edge words it for the user's interpreter."""
+    """A Python library that an adapter needs cannot be imported; ``entry/`` adds the name of the interpreter."""
 
     def __init__(self, library: str, url: str) -> None:
         super().__init__(
@@ -76,7 +76,7 @@ class MissingLibrary(HotplugError):
 
 
 class InternalError(HotplugError):
-    """A defect of the collection, or a peer that contradicts itself; ``traceback`` is for the report of it."""
+    """A defect of the collection, or a peer that contradicts itself; ``traceback`` is for the bug report."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(
@@ -93,7 +93,7 @@ def printable(value: object, limit: int = 200) -> str:
     them, separators of lines and paragraphs, and surrogates.
     """
     text = _BRIEF.repr(value) if isinstance(value, (dict, list, tuple)) else str(value)
-    # Whoever sent the text chose its length: look at no more of it than can be shown.
-    beginning = text[: _LOOKED_AT * limit]
+    # The sender chooses the length of the text: examine no more of it than can be shown.
+    beginning = text[: _EXAMINED * limit]
     line = " ".join("".join(char if char.isprintable() else " " for char in beginning).split())
     return line if len(line) <= limit and len(beginning) == len(text) else line[: limit - 3] + "..."

@@ -198,7 +198,7 @@ def test_a_monitor_is_no_agent(boot: Boot) -> None:
     guest.agent_socket = guest.qmp_socket
     error = error_of(guest)
     assert error.code == "agent_error"
-    assert "does not answer as a guest agent" in error.msg
+    assert "does not reply like a guest agent" in error.msg
 
 
 def test_a_qemu_that_ends_in_the_middle_is_no_agent_any_more(boot: Boot) -> None:

@@ -135,7 +135,7 @@ def test_no_ids_are_written_as_nothing() -> None:
 
 def test_a_list_whose_ranges_overlap_thousands_of_times_is_refused_at_once() -> None:
     began = time.process_time()
-    with pytest.raises(ValueError, match="again and again"):
+    with pytest.raises(ValueError, match="repeatedly"):
         parse_cpulist(",".join(["0-65535"] * 100_000))
     assert time.process_time() - began < 1
     assert parse_cpulist("0-65535,^1-65535") == {0}

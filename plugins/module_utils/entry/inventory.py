@@ -26,8 +26,8 @@ async def inspect_places(
 ) -> tuple[dict[Place, dict[str, Inspection]], dict[Place, str]]:
     """Inspect all guests of URIs and socket patterns.
 
-    Returns for each place its guests by what names them there, and for each place whose guests could not be listed the
-    reason. Raises ``HotplugError``: ``MissingLibrary``, or for options out of range.
+    Returns for each place its guests by their names or sockets there, and for each place whose guests could not be
+    listed the reason. Raises ``HotplugError``: ``MissingLibrary``, or for options out of range.
     """
     concurrency = check_concurrency(params["max_concurrency"])
     failures: dict[Place, str] = {}
@@ -61,5 +61,5 @@ def _options_at(kind: str, place: str) -> dict[str, Any]:
     """The options that name all guests of a URI or a pattern."""
     if kind == "qmp_sockets":
         return {"qmp_sockets": [place]}
-    # The QEMU binary of a remote host cannot be run here.
+    # The QEMU binary of a remote host cannot be started here.
     return {"uri": place, "probe": "never" if urlsplit(place).hostname else "auto"}

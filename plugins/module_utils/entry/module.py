@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The edge to Ansible: results become exit_json, and errors fail_json, here and nowhere else."""
+"""The interface to Ansible: the only place where results become exit_json and errors become fail_json."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.request.values import 
 
 
 class GuestModule(AnsibleModule):  # type: ignore[misc]  # ansible-core has no types
-    """A module whose every failure has an ``error_code``, those of the argument spec included."""
+    """A module whose every failure has an ``error_code``, including failures of the argument spec."""
 
-    # What a failure returns besides, where nothing is known of the guest.
+    # Further results of a failure before the guest was observed.
     failure: Mapping[str, Any] = {}
 
     def __init__(self, **kwargs: Any) -> None:
@@ -34,7 +34,7 @@ class GuestModule(AnsibleModule):  # type: ignore[misc]  # ansible-core has no t
             self.fail_json(self._misread)
 
     def _load_params(self) -> None:
-        """Keep from the argument spec what it would misread or end with a traceback for."""
+        """Remove options that the argument spec would convert wrongly or fail for with a traceback, and report them."""
         super()._load_params()
         found = misread_option(self.params, self.argument_spec)
         while found is not None:
@@ -48,7 +48,7 @@ class GuestModule(AnsibleModule):  # type: ignore[misc]  # ansible-core has no t
         super().fail_json(self._misread or msg, **details)
 
     def fail_with(self, error: HotplugError, report: Mapping[str, Any]) -> None:
-        """Fail with an error, and with ``report``, what is known by then."""
+        """Fail with an error, and with the results that are known by then (``report``)."""
         details = {**report, "error_code": error.code}
         msg = error_text(error)
         if isinstance(error, InternalError):
@@ -63,7 +63,7 @@ class VcpuModule(GuestModule):
 
 
 def error_text(error: HotplugError) -> str:
-    """Return the message of an error; that of a missing library names the interpreter that misses it."""
+    """Return the message of an error; that of a missing library names the interpreter that cannot import it."""
     if isinstance(error, MissingLibrary):
         return f"{missing_required_lib(error.library, url=error.url)} T{LIBRARY_REMEDY[1:]}."
     return error.msg
@@ -71,12 +71,12 @@ def error_text(error: HotplugError) -> str:
 
 @contextlib.contextmanager
 def failing(module: GuestModule) -> Iterator[None]:
-    """Have what concerns no single guest, or is a defect, end the module with ``fail_json``."""
+    """End the module with ``fail_json`` on an error that concerns no single guest, or on a defect."""
     try:
         yield
     except HotplugError as error:
         module.fail_with(error, {})
-    except Exception as error:  # noqa: BLE001 - the one edge where a defect becomes a failure of the task
+    except Exception as error:  # noqa: BLE001 - the only place where a defect becomes a failure of the task
         module.fail_with(InternalError(error), {})
 
 

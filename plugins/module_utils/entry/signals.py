@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Signals that ask a module to end, as Ctrl-C does: it ends with a result, and not with a traceback."""
+"""Signals that end a module, such as Ctrl-C: it ends with a result instead of a traceback."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ def run_until_signal(work: Callable[[Interruption], Awaitable[Result]]) -> Resul
     try:
         return asyncio.run(watched())
     except KeyboardInterrupt:
-        # Before the handlers were there, or after them.
+        # Before the handlers were installed, or after they were removed.
         raise Interrupted(signal.SIGINT.name) from None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def run_vcpu(module: GuestModule) -> None:
-    """Do what ``kvm.hotplug.vcpu`` is asked for."""
+    """Run the module ``kvm.hotplug.vcpu`` and end it with its results."""
     with failing(module):
         job, warnings = run_until_signal(lambda interruption: _run(module, interruption))
     report = convergence_report(job.result, module.params["details"])

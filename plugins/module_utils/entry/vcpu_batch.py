@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def run_vcpu_batch(module: GuestModule) -> None:
-    """Do what ``kvm.hotplug.vcpu_batch`` is asked for."""
+    """Run the module ``kvm.hotplug.vcpu_batch`` and end it with its results."""
     with failing(module):
         jobs, warnings, interrupted = run_until_signal(lambda interruption: _run(module, interruption))
     report = batch_report(jobs, module.params["details"])
@@ -51,7 +51,7 @@ async def _run(module: GuestModule, interruption: Interruption) -> tuple[list[Jo
 
 
 def _job(number: int, params: Mapping[str, Any], kept: Connections, check_mode: bool) -> Job:
-    """Raises ``HotplugError`` for options that no guest could satisfy, naming the guest that has them."""
+    """Raises ``HotplugError`` for options that no guest could satisfy, and names the guest that has them."""
     ref = guest_ref(params)
     try:
         return Job(ref, source_of(params, kept), parse_request(params, check_mode))
@@ -62,6 +62,6 @@ def _job(number: int, params: Mapping[str, Any], kept: Connections, check_mode: 
 
 
 def _listed(labels: Sequence[str]) -> str:
-    """The first ten, and how many more there are."""
+    """The first ten labels, and the number of further ones."""
     more = f" and {len(labels) - 10} more" if len(labels) > 10 else ""
     return ", ".join(labels[:10]) + more

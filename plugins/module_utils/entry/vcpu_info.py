@@ -21,7 +21,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import 
 
 
 def run_vcpu_info(module: GuestModule) -> None:
-    """Do what ``kvm.hotplug.vcpu_info`` is asked for."""
+    """Run the module ``kvm.hotplug.vcpu_info`` and end it with its results."""
     with failing(module):
         inspections = run_until_signal(lambda _interruption: inspect_named(module.params))
         guests = list(_reports(inspections, module.params["details"] or FULL))

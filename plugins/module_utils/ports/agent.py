@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The agent port: what the engine asks of the agent inside a guest, in the ids of the machine's vCPUs."""
+"""The agent port: the interface of the agent inside a guest, in terms of the machine's vCPU ids."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 
-# An agent replies within a moment or not at all: one that hangs is not given the whole timeout of a step.
+# An agent replies quickly or not at all: do not wait for one that hangs for the whole timeout of a step.
 LONGEST_REPLY_SECONDS = 15.0
 
 
 class VcpuInGuest(NamedTuple):
-    """Whether the guest's system runs on a vCPU, and whether it could take it offline."""
+    """Whether the guest OS runs on a vCPU, and whether it could offline it."""
 
     online: bool
     can_offline: bool
 
 
 class AgentView(NamedTuple):
-    """The vCPUs that the guest's system sees, at one moment.
+    """The vCPUs that the guest OS has detected, at one moment.
 
-    A vCPU is missing where the guest does not see it yet. Where the guest's CPUs cannot be matched with vCPUs,
+    A vCPU is missing if the guest OS has not detected it yet. If the guest's CPUs cannot be mapped to vCPUs,
     ``mismatch`` is the reason, and ``vcpus`` are only those plugged since the first view, if as many CPUs appeared
-    since then: which of these is which is unknown, so each is online once all are.
+    since then. Their mapping is unknown, so each counts as online once all of them are.
     """
 
     vcpus: Mapping[int, VcpuInGuest]
@@ -35,12 +35,12 @@ class AgentView(NamedTuple):
 
 
 class SetResult(NamedTuple):
-    """How far a request to online and offline vCPUs got.
+    """The result of a request to online and offline vCPUs.
 
-    ``processed`` are the ids the agent has dealt with, in the order asked for. ``stopped_at`` is the first that it has
-    not, None when there is none; ``code`` is then an error code and ``reason`` the sentence for the user. Where it
-    ``refused``, the vCPUs from ``stopped_at`` on are as they were; otherwise the guest has to be observed again, and
-    one that did not answer may yet do as it was asked.
+    ``processed`` are the ids that the agent has processed, in the order of the request. ``stopped_at`` is the first
+    that it has not, or None; ``code`` is then an error code and ``reason`` a message for the user. If it ``refused``,
+    the vCPUs from ``stopped_at`` on are unchanged. Otherwise the guest must be observed again, and a guest that did not
+    reply may still carry out the request.
     """
 
     processed: tuple[int, ...]
@@ -53,22 +53,22 @@ class SetResult(NamedTuple):
 class Agent(Protocol):
     """The agent of a running guest, for one caller at a time.
 
-    Every method but ``close`` raises ``HotplugError`` within the agent's timeout: agent_unavailable where nothing
-    answers or another client is served, agent_error where the reply is invalid, incomplete, or that this agent cannot
-    do it.
+    Every method but ``close`` raises ``HotplugError`` within the agent's timeout: agent_unavailable if no agent replies
+    or another client is served, agent_error if the reply is invalid or incomplete, or if the agent does not support
+    the command.
     """
 
     async def observe(self, plugged: Collection[int] | None) -> AgentView:
-        """Return what the guest's system sees of the vCPUs that are ``plugged``; changes nothing.
+        """Return the state in the guest OS of the vCPUs that are ``plugged``; changes nothing.
 
-        None where no machine can be asked: the guest is then believed in which vCPUs it has.
+        None if no machine can be queried: the guest's own list of CPUs is then used.
         """
 
     async def set_online(self, wanted: Mapping[int, bool]) -> SetResult:
-        """Online the vCPUs that are ``wanted`` so, and offline the others, in that order up to the first refusal.
+        """Online the vCPUs that are true in ``wanted``, and offline the others, in that order up to the first refusal.
 
-        They are those of the last view. Raises only where nothing is known to have been done: a request that got no
-        answer may yet be carried out.
+        They are vCPUs of the last view. Raises only if the agent has processed none of them as far as is known; a
+        guest that did not reply may still carry out the request.
         """
 
     async def close(self) -> None:

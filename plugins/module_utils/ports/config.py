@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The config port: what a run needs of the store of a guest's config state."""
+"""The config port: the interface of the store of a guest's config state."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ BootArguments = Callable[[Collection[int]], "tuple[str, ...]"]
 
 
 def unknown_arguments(_enabled: Collection[int]) -> tuple[str, ...]:
-    """Return no arguments: those of a config that does not know how QEMU is started."""
+    """Return no arguments, for a config without information on how QEMU is started."""
     return ()
 
 
 class ConfigView(NamedTuple):
     """The config at one moment.
 
-    ``facts`` are those of the guest while it is shut off, ``source`` is the name of what holds its config, and
-    ``warning`` is for the user. ``layout`` is that of the next boot; where it is None, ``layout_error`` is the reason.
-    ``boot_arguments`` returns the arguments of QEMU that start the guest with a set of enabled vCPUs, none where they
+    ``facts`` are those of the guest while it is shut off, ``source`` is the name of the config store, and
+    ``warning`` is for the user. ``layout`` is that of the next boot; if it is None, ``layout_error`` is the reason.
+    ``boot_arguments`` returns the arguments of QEMU that start the guest with a set of enabled vCPUs, none if they
     are unknown; it raises ``HotplugError`` (config_invalid) for a set that QEMU cannot start with.
     """
 
@@ -55,7 +55,7 @@ class WriteResult(NamedTuple):
 
 
 class Config(Protocol):
-    """What holds a guest's config state.
+    """The store of a guest's config state.
 
     Every method but ``close`` raises ``HotplugError``: guest_not_found when there is no config, config_invalid
     when it cannot be used, config_locked when another process keeps it locked. ``layout`` is that of the running
@@ -63,7 +63,7 @@ class Config(Protocol):
     """
 
     async def observe(self, running: GuestFacts | None = None) -> ConfigView:
-        """Return what the config is; changes nothing.
+        """Return the config; changes nothing.
 
         ``running`` are the facts of the running guest: the config of another guest is refused (config_invalid).
         """
@@ -71,14 +71,14 @@ class Config(Protocol):
     def check(
         self, enabled: frozenset[int], layout: Layout | None = None, hotpluggable: frozenset[int] = frozenset()
     ) -> None:
-        """Refuse (config_invalid) to have exactly ``enabled`` in the config as last observed, if it could not boot."""
+        """Refuse (config_invalid) exactly ``enabled`` in the config as last observed, if the guest could not boot."""
 
     async def write(
         self, enabled: frozenset[int], layout: Layout | None = None, hotpluggable: frozenset[int] = frozenset()
     ) -> WriteResult:
-        """Enable and disable what makes ``enabled`` of the config as last observed, in the config as it is now.
+        """Apply the difference between the config as last observed and ``enabled`` to the config as it is now.
 
-        What ``check`` refuses is not written.
+        A state that ``check`` refuses is not written.
         """
 
     async def close(self) -> None:

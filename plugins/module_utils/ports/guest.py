@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A guest's ports, and the sources that open them: whichever way the guest is named, the engine meets only these."""
+"""A guest's ports, and the sources that open them: the interfaces that a run uses for every backend."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class Ports:
-    """The open ports of a guest: it is shut off without a machine, and nothing holds its next boot without a config.
+    """The open ports of a guest. Without a machine the guest is shut off; without a config its next boot is unknown.
 
-    ``has_agent`` without an ``agent`` is one that must not be asked. ``warnings`` are for the user.
+    ``has_agent`` without an ``agent`` means an agent that must not be queried. ``warnings`` are for the user.
     """
 
     machine: Machine | None = None
@@ -32,20 +32,20 @@ class Ports:
     warnings: list[str] = field(default_factory=list)
 
     def warn(self, text: str) -> None:
-        """Tell the user, once."""
+        """Add a warning for the user, once."""
         text = printable(text, LONGEST_MESSAGE)
         if text and text not in self.warnings:
             self.warnings.append(text)
 
     async def close(self) -> None:
-        """Let go of all ports; never raises."""
+        """Close all ports; never raises."""
         for port in (self.agent, self.machine, self.config):
             if port is not None:
                 await port.close()
 
 
 class Source(Protocol):
-    """Where the options of a task say that a guest is."""
+    """The guest that the options of a task name, before its ports are open."""
 
     async def open(self, reading: bool) -> Ports:
         """Open the ports, only for reading if nothing will be changed; raises the ``HotplugError`` of a port."""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The host port: what a run asks about the host of its guests, whichever way the host is reached."""
+"""The host port: the interface to query the hypervisor of the guests."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The machine port: what the engine asks of a running guest's machine, whoever speaks to it."""
+"""The machine port: the interface of a running guest's machine."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ FAILED = "failed"
 class Answer(NamedTuple):
     """How a request for one entity ended.
 
-    ``status`` is done, pending, refused or failed. ``took_effect`` says whether the vCPU's state in the
-    machine is another now because of this request, None where that could not be found out. ``code`` is an
-    error code, or None where nothing is wrong; ``detail`` is the sentence for the user, empty where there is
-    nothing to add.
+    ``status`` is done, pending, refused or failed. ``took_effect`` is whether this request has changed the
+    vCPU's state in the machine, None if unknown. ``code`` is an error code, or None without an error; ``detail`` is
+    a message for the user, empty if there is nothing to add.
     """
 
     status: str
@@ -48,27 +47,27 @@ class MachineView(NamedTuple):
 class Machine(Protocol):
     """A running guest's machine.
 
-    Every method raises ``HotplugError``: monitor_unreachable or monitor_busy before the first answer,
-    connection_lost afterwards. Durations are seconds.
+    Every method raises ``HotplugError``: monitor_unreachable or monitor_busy before the first reply,
+    connection_lost afterwards. Durations are in seconds.
     """
 
     async def observe(self) -> MachineView:
-        """Return what the machine is and has; changes nothing."""
+        """Return the state of the machine; changes nothing."""
 
     def latest(self) -> MachineView:
-        """Return the machine as the last method that looked at it saw it; asks nothing."""
+        """Return the state that the last method observed; sends no query."""
 
     async def plug(self, entities: Sequence[Entity]) -> dict[int, Answer]:
-        """Plug ``entities`` and return what became of each, by its index, without waiting for the guest."""
+        """Plug ``entities`` and return the outcome of each, by its index, without waiting for the guest."""
 
     async def await_insertion(self, entities: Sequence[Entity], timeout: float) -> dict[int, Answer]:
         """Wait until the guest has acknowledged each plugged entity; every acknowledgement renews ``timeout``."""
 
     async def unplug(self, entity: Entity, timeout: float) -> Answer:
-        """Have the guest give up ``entity``; asks again when the guest was busy, while ``timeout`` lasts."""
+        """Unplug ``entity``; repeats the request to a busy guest until ``timeout``."""
 
     async def settle(self, entities: Sequence[Entity], timeout: float) -> None:
-        """Wait until no unplug of ``entities`` is under way any more, at most ``timeout``."""
+        """Wait until no unplug of ``entities`` is in progress any more, at most ``timeout``."""
 
     async def close(self) -> None:
-        """Let go of the machine; never raises."""
+        """Close the connection; never raises."""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the modules return of a guest's state: plain dictionaries, as documented under RETURN."""
+"""The results of the modules about a guest's state: plain dictionaries, as documented under RETURN."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ SPARSE_FEATURE = "sparse-vcpus"
 
 
 def guest_report(seen: Observation, details: str = FULL, changed: Collection[int] = frozenset()) -> dict[str, Any]:
-    """Return the results that all modules have of a guest, as far as ``details`` asks for them.
+    """Return the results about a guest that all modules share, limited by ``details``.
 
-    ``changed`` are the vCPUs that are returned where ``details`` is changed.
+    ``changed`` are the vCPUs that are returned if ``details`` is changed.
     """
     state = seen.state
     vcpus = [_vcpu(state, entity, vcpu) for entity in state.layout.entities for vcpu in entity.vcpus]
@@ -62,7 +62,7 @@ def guest_report(seen: Observation, details: str = FULL, changed: Collection[int
 
 
 def info_report(seen: Observation, details: str = FULL) -> dict[str, Any]:
-    """Return one guest of ``vcpu_info``: the common results, and what could be done next."""
+    """Return one guest of ``vcpu_info``: the common results, and which changes are possible now."""
     report = guest_report(seen, details, _differing(seen.state) or frozenset())
     by_vcpu = seen.state.layout.by_vcpu
     for vcpu in report.get("vcpus", []):
@@ -75,7 +75,7 @@ def info_report(seen: Observation, details: str = FULL) -> dict[str, Any]:
 
 
 def failure_report(inspection: Inspection) -> dict[str, Any]:
-    """Return what there is to say of a guest that could not be looked at."""
+    """Return the result for a guest that could not be observed."""
     error = inspection.error
     return {
         "guest": inspection.ref.label,
@@ -91,13 +91,13 @@ def _qemu_args(seen: Observation) -> list[str]:
 
 
 def _destination_args(seen: Observation) -> list[str]:
-    """Return the machine's, or where it does not know them (the memory of NUMA nodes) those that config has."""
+    """Return those of the machine, or those of the config if the machine does not know the memory of NUMA nodes."""
     if seen.destination_args or seen.config is None or seen.state.live is None:
         return list(seen.destination_args)
     try:
         return list(seen.config.boot_arguments(seen.state.live.enabled))
     except HotplugError:
-        # The next boot is of another machine, on which these vCPUs cannot be had.
+        # The next boot is of another machine, which cannot have these vCPUs.
         return []
 
 
@@ -137,7 +137,7 @@ def _vcpu(state: GuestState, entity: Entity, vcpu: int) -> dict[str, Any]:
 
 
 def _is_hotpluggable(state: GuestState, entity: Entity) -> bool:
-    """Whether the machine lets this vCPU come and go, whatever stands in the way at this moment."""
+    """Whether the machine can plug and unplug this vCPU, regardless of temporary blockers."""
     if not state.layout.hotplug:
         return False
     if state.live is None:
@@ -174,17 +174,17 @@ def _migration(sparse: Mapping[str, bool | None], destination_args: Iterable[str
     return {
         "feature": SPARSE_FEATURE if where else None,
         "reason": (
-            f"the enabled vCPUs are not 0 to n-1 ({where}): a destination that only knows their number starts with "
-            "others, so it must be started with destination_args"
+            f"the enabled vCPUs are not 0 to n-1 ({where}): a destination that is started with their number only has "
+            "other vCPUs, so it must be started with destination_args"
             if where
-            else "the enabled vCPUs are 0 to n-1: their number tells a destination all"
+            else "the enabled vCPUs are 0 to n-1: their number is sufficient to start a destination"
         ),
         "destination_args": list(destination_args),
     }
 
 
 def _obstacle(state: GuestState, entity: Entity, vcpu: Mapping[str, Any], enabling: bool) -> dict[str, str] | None:
-    """Why this vCPU alone cannot be enabled or disabled now; None when it can, or is already."""
+    """Why this vCPU alone cannot be enabled or disabled now; None if it can, or if it is already."""
     scope, found = ("live", state.live) if state.live is not None else ("config", state.config)
     if found is None or vcpu[scope] == (ENABLED if enabling else DISABLED):
         return None
@@ -201,7 +201,7 @@ def _obstacle(state: GuestState, entity: Entity, vcpu: Mapping[str, Any], enabli
 
 
 def _differing(state: GuestState) -> frozenset[int] | None:
-    """The vCPUs on which live and config differ, None where one of them is unknown."""
+    """The vCPUs whose live and config states differ, None if one of these is unknown."""
     return None if state.live is None or state.config is None else state.live.enabled ^ state.config.enabled
 
 
@@ -219,9 +219,9 @@ def _record_drift(state: GuestState) -> str | None:
 def state_lines(
     state: GuestState, with_online: bool, with_hotpluggable: bool = False, only: Collection[int] | None = None
 ) -> str:
-    """Return one line a vCPU, the same text for the same state: what diff mode compares.
+    """Return one line per vCPU, the same text for the same state, for diff mode to compare.
 
-    ``with_online`` adds whether the guest's system runs on it, ``with_hotpluggable`` whether an enabled one is
+    ``with_online`` adds whether the guest OS runs on it, ``with_hotpluggable`` whether an enabled vCPU is
     hotpluggable at the next boot. ``only`` are the vCPUs to return, None for all.
     """
     online = state.online if with_online else None
@@ -232,11 +232,10 @@ def state_lines(
             if only is not None and vcpu not in only:
                 continue
             scopes = (("live", _state_of(vcpu, _live(state))), ("config", _state_of(vcpu, _config(state))))
-            told = [f"{scope} {value}" for scope, value in scopes if value is not None]
+            states = [f"{scope} {value}" for scope, value in scopes if value is not None]
             if with_hotpluggable and state.config is not None and vcpu in state.config.enabled:
-                told.append("hotpluggable" if vcpu in state.config.hotpluggable else "not hotpluggable")
+                states.append("hotpluggable" if vcpu in state.config.hotpluggable else "not hotpluggable")
             if online is not None and vcpu in online.known:
-                told.append("online" if vcpu in online.enabled else "offline")
-            said = ", ".join(told)
-            lines.append(f"vCPU {vcpu}{place}: {said}\n")
+                states.append("online" if vcpu in online.enabled else "offline")
+            lines.append(f"vCPU {vcpu}{place}: {', '.join(states)}\n")
     return "".join(lines)

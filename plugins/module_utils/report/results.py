@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the modules return of a run: of one guest, and of a batch."""
+"""The results of the modules about a run: for one guest, and for a batch."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Job
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence
 
-# A batch's message names so many reasons, and so many guests for each; the rest is in its results.
+# The message of a batch contains at most so many reasons, with so many guests each; its results contain all.
 _MOST_REASONS = 5
 _MOST_NAMES = 10
 _LONGEST_REASON = 400
 
 
 def batch_report(jobs: Sequence[Job], details: str | None = None) -> dict[str, Any]:
-    """Return what ``vcpu_batch`` returns: each guest as ``vcpu`` would, and the number of guests by outcome."""
+    """Return the results of ``vcpu_batch``: those of ``vcpu`` for each guest, and the number of guests by outcome."""
     guests = [
         {
             "item": job.ref.label,
@@ -60,9 +60,9 @@ def batch_report(jobs: Sequence[Job], details: str | None = None) -> dict[str, A
 
 
 def batch_failure(jobs: Sequence[Job]) -> HotplugError | None:
-    """Return the error of a batch in which guests failed: each reason once, with the guests it concerns.
+    """Return the error of a batch in which guests failed: each reason once, with its guests.
 
-    It has the code of the first guest that failed. None where none did.
+    It has the code of the first guest that failed. None if none failed.
     """
     failed = [(job.ref.label, job.result.error) for job in jobs if job.result.error is not None]
     if not failed:
@@ -70,19 +70,19 @@ def batch_failure(jobs: Sequence[Job]) -> HotplugError | None:
     reasons: dict[tuple[str, str], list[str]] = {}
     for label, error in failed:
         reasons.setdefault((error.code, error.msg), []).append(label)
-    told = [
+    listed = [
         f"{_names(labels)} ({code}): {printable(msg, _LONGEST_REASON)}"
         for (code, msg), labels in list(reasons.items())[:_MOST_REASONS]
     ]
     if len(reasons) > _MOST_REASONS:
-        told.append(f"and {len(reasons) - _MOST_REASONS} other reasons, see msg of each guest in guests")
-    return HotplugError(failed[0][1].code, f"{len(failed)} of {len(jobs)} guests failed. {'. '.join(told)}")
+        listed.append(f"and {len(reasons) - _MOST_REASONS} other reasons, see msg of each guest in guests")
+    return HotplugError(failed[0][1].code, f"{len(failed)} of {len(jobs)} guests failed. {'. '.join(listed)}")
 
 
 def convergence_report(result: Convergence, details: str | None = None) -> dict[str, Any]:
-    """Return what ``vcpu`` returns, after a success, a prediction or a failure, as far as it is known.
+    """Return the results of ``vcpu``, after a success, a prediction or a failure, as far as they are known.
 
-    Without ``details`` a success has all there is of the guest, a failure what was changed.
+    Without ``details`` a success returns everything about the guest, a failure only what was changed.
     """
     details = details or (FULL if result.error is None else CHANGED)
     changed = _changed_vcpus(result)

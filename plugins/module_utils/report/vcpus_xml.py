@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The RFC's <vcpus> element, at its full level of detail, from the results of a guest."""
+"""The RFC's <vcpus> element, with all attributes, from the results of a guest."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 def vcpus_xml(vcpus: Iterable[Mapping[str, Any]]) -> str:
     """Return the element for ``vcpus`` as the modules return them.
 
-    It has the live states, those of the config for a guest that is shut off, and what is known of
-    ``cell``, ``pin`` and ``scheduler``.
+    It has the live states, or the config states of a guest that is shut off, and ``cell``, ``pin`` and ``scheduler`` if
+    known.
     """
     lines = ["<vcpus>"]
     for vcpu in vcpus:
@@ -25,8 +25,8 @@ def vcpus_xml(vcpus: Iterable[Mapping[str, Any]]) -> str:
             "pin": vcpu["pin"],
             "scheduler": vcpu["scheduler"],
         }
-        said = " ".join(_attribute(name, value) for name, value in attributes.items() if value is not None)
-        lines.append(f"  <vcpu {said}/>")
+        text = " ".join(_attribute(name, value) for name, value in attributes.items() if value is not None)
+        lines.append(f"  <vcpu {text}/>")
     return "\n".join([*lines, "</vcpus>", ""])
 
 

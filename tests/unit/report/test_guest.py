@@ -119,7 +119,7 @@ def test_vcpu_returns_no_error_code_when_it_succeeds(peer: StartPeer) -> None:
 def test_vcpu_info_returns_what_it_documents(peer: StartPeer) -> None:
     migrating = Imitation(answers={"query-migrate": {"return": {"status": "active"}}})
     lost = failure_report(
-        Inspection(GuestRef(qmp_socket="/q"), error=HotplugError("monitor_unreachable", "nobody listens"))
+        Inspection(GuestRef(qmp_socket="/q"), error=HotplugError("monitor_unreachable", "no process listens"))
     )
     seen = info_report(look(peer(migrating).address))
     report = {"guests": [seen], "failed_guests": [lost], "error_code": "", "msg": ""}

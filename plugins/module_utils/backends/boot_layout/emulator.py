@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which QEMU may be started for a domain: what a file names is run only where no other user can write it."""
+"""Choose the QEMU to start for a domain. One that a file names is started only if no other user can write it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 _BINARIES = {"i686": "i386", "ppc64le": "ppc64", "armv7l": "arm", "armv6l": "arm"}
 _RED_HAT_BINARY = "/usr/libexec/qemu-kvm"
-# As many as the kernel follows.
+# The kernel follows the same number.
 _MOST_LINKS = 40
 
 
 def emulator_of(domain: Domain, option: str | None, xml_file: str | None, remote: bool = False) -> str:
     """Return the QEMU to start: that of the option ``emulator``, else of the domain, else the host's own.
 
-    The domain's own must be writable by root and this user only, and so must ``xml_file``, which holds the domain;
-    None where libvirt does. What the domain of a ``remote`` libvirt names is a file of another host, and is never run.
+    The domain's own must be writable by root and this user only. So must ``xml_file``, the file of the domain, None if
+    libvirt stores it. The domain of a ``remote`` libvirt names a file of another host, which is never started.
     Raises ``HotplugError`` (config_invalid).
     """
     if option is not None:
@@ -41,17 +41,17 @@ def emulator_of(domain: Domain, option: str | None, xml_file: str | None, remote
         if writer is not None:
             raise HotplugError(
                 CONFIG_INVALID,
-                f"the vCPUs of this machine would have to be asked of {printable(named)}, which the domain XML names "
-                f"as its <emulator>, but that is not run: {writer}; name the QEMU to run by the option emulator, let "
-                "only root and the task's user write there, or use probe: never",
+                f"the vCPUs of this machine can only be queried from {printable(named)}, the <emulator> of the domain "
+                f"XML, but it is not started: {writer}; set the option emulator to the QEMU to start, restrict write "
+                "permission to root and the task's user, or use probe: never",
             )
     return named
 
 
 def other_writer(path: str) -> str | None:
-    """Return which place on the way to ``path`` others than root and this user may write, None if there is none.
+    """Return which folder, link or file in ``path`` another user than root and this one may write, None if none.
 
-    It is a sentence for the user.
+    It is a message for the user.
     """
     try:
         return next(_other_writers(os.path.join(os.getcwd(), path)), None)
@@ -60,7 +60,7 @@ def other_writer(path: str) -> str | None:
 
 
 def _other_writers(path: str) -> Iterator[str]:
-    """Follow ``path`` as the kernel does, and look at each folder, link and file on the way."""
+    """Follow ``path`` as the kernel does, and check each folder, link and file."""
     pending = [part for part in reversed(path.split("/")) if part]
     links = 0
     current = "/"
@@ -89,10 +89,10 @@ def _writers_of(path: str) -> Iterator[str]:
     found = os.lstat(path)
     if found.st_uid not in (0, os.geteuid()):
         yield f"{printable(path)} belongs to another user (uid {found.st_uid})"
-    # A link has no mode of its own. In a sticky folder no user can replace another user's file.
+    # A link has no mode. In a sticky folder no user can replace another user's file.
     sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
     if not stat.S_ISLNK(found.st_mode) and not sticky:
-        # The mode's group bits are also the most that an access control list grants to anybody.
+        # The group bits of the mode also limit what an access control list grants.
         if found.st_mode & stat.S_IWGRP:
             yield f"{printable(path)} may be written by its group"
         if found.st_mode & stat.S_IWOTH:

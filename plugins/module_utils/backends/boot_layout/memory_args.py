@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write QEMU's arguments for a domain's memory: its nodes and what is in them, their distances, and room for more."""
+"""QEMU's arguments for a domain's memory: its nodes, their vCPUs and distances, and slots for more memory."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot
 
 _KIB_PER_MIB = 1024
-# QEMU takes a node's memory on pseries in whole blocks; libvirt rounds up likewise.
+# On pseries, QEMU accepts a node's memory only in whole blocks; libvirt rounds up in the same way.
 _PSERIES_BLOCK_MIB = 256
 
 _REMOTE_DISTANCE = 20
 _HIERARCHIES = ("memory", "first-level", "second-level", "third-level")
-# What QEMU calls otherwise than libvirt.
+# Values for which QEMU and libvirt have different names.
 _WORDS = {"full": "complex", "writeback": "write-back", "writethrough": "write-through"}
 
 
 def memory_arguments(domain: Domain, slots: Sequence[Slot]) -> list[str]:
-    """Return the arguments for a domain's nodes and memory, none where it has neither nodes nor slots for memory."""
+    """Return the arguments for a domain's nodes and memory, none if it has neither nodes nor memory slots."""
     if not domain.cells:
         memory = _mebibytes(domain, domain.memory)
         return ["-m", f"{memory}M{_room(domain)}"] if memory and domain.memory_slots else []
@@ -46,10 +46,10 @@ def numa_arguments(
     slots: Sequence[Slot] = (),
     initiators: Mapping[int, int] = EMPTY,
 ) -> list[str]:
-    """Return the arguments for a domain's cells, with so much memory each, and what is in them; ``-m`` is the first.
+    """Return the arguments for a domain's cells, their memory and vCPUs; ``-m`` is the first.
 
-    vCPUs go by the props of ``slots``, or where there are no props by their ids. ``initiators`` are the nodes whose
-    vCPUs reach a node's memory best.
+    vCPUs are identified by the props of ``slots``, or by their ids if there are no props. ``initiators`` are the nodes
+    whose vCPUs have the best access to a node's memory.
     """
     by_props = any(slot.props for slot in slots)
     args = ["-m", f"{sum(mebibytes.values())}M"]
@@ -70,7 +70,7 @@ def numa_arguments(
 
 
 def _places(slots: Iterable[Slot]) -> list[str]:
-    """Where everything is: a socket at a time, or its slots one by one where they are in different nodes."""
+    """The node of each socket, or of each slot if the slots of a socket are in different nodes."""
     sockets: dict[object, list[Slot]] = {}
     for slot in slots:
         sockets.setdefault(slot.props.get("socket-id", ("alone", slot.entity.index)), []).append(slot)
@@ -89,14 +89,14 @@ def _mebibytes(domain: Domain, kibibytes: int) -> int:
 
 
 def _room(domain: Domain) -> str:
-    """What ``-m`` has for memory to be plugged."""
+    """The part of ``-m`` for hotpluggable memory."""
     if not domain.memory_slots:
         return ""
     return f",slots={domain.memory_slots},maxmem={_mebibytes(domain, domain.max_memory)}M"
 
 
 def _distances(domain: Domain) -> Iterator[str]:
-    """All distances, if the XML gives any: one way is as far as the other unless both are given."""
+    """All distances, if the XML has any. Both directions are equal unless the XML has both."""
     if not any(cell.distances for cell in domain.cells):
         return
     for source in domain.cells:
@@ -107,7 +107,7 @@ def _distances(domain: Domain) -> Iterator[str]:
 
 
 def _initiators(domain: Domain, slots: Sequence[Slot]) -> dict[int, int]:
-    """Return the node that reaches each node's memory best: itself where it has vCPUs, else the fastest of others."""
+    """Return the initiator of each node: itself if it has vCPUs, else the node with the fastest access."""
     with_vcpus = sorted({slot.entity.node for slot in slots if slot.entity.node is not None}) or [0]
     found = {}
     for cell in domain.cells:
@@ -120,7 +120,7 @@ def _initiators(domain: Domain, slots: Sequence[Slot]) -> dict[int, int]:
 
 
 def _hmat(domain: Domain) -> Iterator[str]:
-    """The table of latencies, bandwidths and caches; QEMU wants a node's caches last, and by level."""
+    """The table of latencies, bandwidths and caches; QEMU requires a node's caches last, and by level."""
     for link in domain.interconnects:
         place = f"initiator={link.initiator},target={link.target},hierarchy={_HIERARCHIES[link.cache]}"
         value = f"{link.value}K" if link.kind == "bandwidth" else link.value

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Foretell the CPU slots that QEMU will give a domain at its next boot, without asking QEMU."""
+"""Derive the CPU slots of a domain's next boot from its XML, without a QEMU."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 X86 = "x86"
 PSERIES = "pseries"
 S390X = "s390x"
-# Machines that cannot plug vCPUs: the next boot has the first so many of them.
+# Machines without CPU hotplug: the next boot has vCPUs 0 to n-1.
 FIXED = "fixed"
 
 _ARCHITECTURES = {"x86_64": X86, "i686": X86, "ppc64": PSERIES, "ppc64le": PSERIES, "s390x": S390X}
@@ -39,7 +39,7 @@ _MACHINES = {
     S390X: re.compile(r"s390-ccw-virtio(?:-.+)?"),
     FIXED: re.compile(r"microvm|isapc"),
 }
-# QEMU starts these only with as many vCPUs as they can have at most.
+# QEMU starts these only with all of their vCPUs.
 _MACHINES_WITHOUT_HOTPLUG = re.compile(r"pseries-2\.[1-6]")
 _LEVELS = ("sockets", "dies", "clusters", "cores", "threads")
 # QEMU refuses more than one of any other level.
@@ -49,21 +49,21 @@ _LEVELS_OF = {
     S390X: ("sockets", "cores"),
 }
 
-# Of a binary that runs other guests than its name says: i686 on the one for x86_64, or on Debian's and Red Hat's.
+# Of a binary whose name is not that of the guest's architecture: i686 on that for x86_64, or on Debian's or Red Hat's.
 _X86_BINARY = re.compile(r"qemu-system-(i386|x86_64)(?:-.*)?|(?:qemu-)?kvm")
 _DEFAULT_X86_MODELS = {"i386": "qemu32", "x86_64": "qemu64"}
 
-# What may stand in an argument of QEMU without being taken for more than one.
+# Characters that QEMU does not interpret within an argument.
 WORD = re.compile(r"[A-Za-z0-9_.+-]+")
-# Names of pseries models that are no aliases, whose meaning would change with QEMU's version and with KVM's host.
+# Names of pseries models that are not aliases. The meaning of an alias depends on QEMU's version and on the KVM host.
 _POWER_MODEL = re.compile(r"[a-z0-9+]+_v[0-9.]+")
 
 
 class ConfigLayout(NamedTuple):
-    """The slots of the machine that boots next, none of them filled.
+    """The slots of the machine that boots next, all of them empty.
 
-    A slot's ``driver`` is empty where only QEMU knows it. Without ``hotplug``, slots have neither driver nor props, and
-    the guest can only have the first so many of its vCPUs, or where it ``needs_all``, all of them.
+    A slot's ``driver`` is empty if only QEMU knows it. Without ``hotplug``, slots have neither driver nor props, and
+    the guest can only have vCPUs 0 to n-1, or all of them if it ``needs_all``.
     """
 
     slots: tuple[Slot, ...]
@@ -72,11 +72,11 @@ class ConfigLayout(NamedTuple):
 
     @property
     def layout(self) -> Layout:
-        """What the planner needs to know of the slots."""
+        """The layout for the planner."""
         return layout_of(self.slots, self.hotplug)
 
     def check(self, enabled: Collection[int]) -> None:
-        """Refuse (config_invalid) vCPUs that a machine without CPU hotplug does not start with."""
+        """Refuse (config_invalid) vCPUs with which a machine without CPU hotplug does not start."""
         if self.hotplug:
             return
         present = frozenset(enabled)
@@ -91,15 +91,15 @@ class ConfigLayout(NamedTuple):
         if scattered:
             raise HotplugError(
                 CONFIG_INVALID,
-                f"vCPU {format_cpulist(scattered)} would be enabled and one below it not, but this machine has no CPU "
-                "hotplug: it can only start with the first so many; ask for a count",
+                f"vCPU {format_cpulist(scattered)} would be enabled and a lower one disabled, but this machine has no "
+                "CPU hotplug: it can only start with vCPUs 0 to n-1; request a count",
             )
 
 
 def layout_of_domain(domain: Domain) -> ConfigLayout | None:
     """Return the layout, or None for a machine whose slots only QEMU knows.
 
-    Raises ``HotplugError`` (config_invalid) for a topology or nodes that QEMU would not start with.
+    Raises ``HotplugError`` (config_invalid) for a topology or nodes with which QEMU would not start.
     """
     check_machine(domain)
     family = machine_family(domain)
@@ -127,7 +127,7 @@ def fixed_layout(domain: Domain) -> ConfigLayout:
 
 
 def machine_family(domain: Domain) -> str | None:
-    """``X86``, ``PSERIES``, ``S390X``, ``FIXED``, or None for a machine this file knows nothing of."""
+    """``X86``, ``PSERIES``, ``S390X``, ``FIXED``, or None for an unknown machine."""
     if domain.arch in _ARCHITECTURES_WITHOUT_HOTPLUG:
         return FIXED
     if domain.machine is None:
@@ -138,17 +138,17 @@ def machine_family(domain: Domain) -> str | None:
 
 
 def topology_of(domain: Domain) -> dict[str, int]:
-    """Return the number of each level; one socket per vCPU where the XML has none, as libvirt tells QEMU."""
+    """Return the number of each level; one socket per vCPU if the XML has no topology, as libvirt starts QEMU."""
     if not domain.topology:
         return {**dict.fromkeys(_LEVELS, 1), "sockets": domain.max_vcpus}
     return {level: domain.topology.get(level, 1) for level in _LEVELS}
 
 
 def driver_of(domain: Domain) -> str:
-    """Return QEMU's type of the domain's vCPUs, or nothing where the XML leaves it to QEMU or to the host."""
+    """Return QEMU's type of the domain's vCPUs, or nothing if the XML leaves it to QEMU or to the host."""
     family = machine_family(domain)
     passed_through = domain.cpu_mode == "host-passthrough"
-    # libvirt makes a named model of host-model, by the host.
+    # libvirt replaces host-model with a named model, depending on the host.
     model = None if domain.cpu_mode == "host-model" else domain.cpu_model
     if model is not None and not WORD.fullmatch(model):
         return ""
@@ -169,7 +169,7 @@ def driver_of(domain: Domain) -> str:
 
 
 def _x86_target(domain: Domain) -> str:
-    """Return what QEMU's binary was built for, which its drivers are named after; by default that of the guest."""
+    """Return the architecture in the names of the binary's drivers; by default that of the guest."""
     binary = _X86_BINARY.fullmatch((domain.emulator or "").rpartition("/")[2])
     if binary is None:
         return "i386" if domain.arch == "i686" else "x86_64"
@@ -203,7 +203,7 @@ def _pseries(domain: Domain, topology: Mapping[str, int], nodes: Mapping[int, in
 def _s390x(domain: Domain, topology: Mapping[str, int], nodes: Mapping[int, int]) -> list[dict[str, Any]]:
     if domain.cells:
         raise _invalid(domain, "numa", "s390x machines have no NUMA nodes")
-    # QEMU >= 8.2 shows a drawer, book and socket too, but plugs by the core alone as those before it.
+    # QEMU >= 8.2 also shows drawer, book and socket, but like earlier versions it needs only the core to plug.
     return [{"props": {"core-id": core}} for core in range(domain.max_vcpus)]
 
 
@@ -211,9 +211,9 @@ _FORETELL = {X86: _x86, PSERIES: _pseries, S390X: _s390x}
 
 
 def _node(domain: Domain, nodes: Mapping[int, int], vcpu: int, socket: int) -> dict[str, int]:
-    """Return the prop that says in which node a vCPU is: QEMU deals sockets out where no cell lists vCPUs."""
+    """Return the prop with the node of a vCPU; QEMU distributes sockets over the nodes if no cell lists vCPUs."""
     if not domain.cells:
-        # Memory that can be plugged needs a node to be plugged into.
+        # Hotpluggable memory needs a node.
         return {"node-id": 0} if domain.memory_slots else {}
     if nodes:
         return {"node-id": nodes[vcpu]}

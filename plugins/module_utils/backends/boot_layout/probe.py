@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start a temporary QEMU for the CPU slots of a domain where they cannot be derived, and leave nothing of it behind."""
+"""Start a temporary QEMU to query the CPU slots of a domain that cannot be derived, and remove all of its files."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
 
-# Run as `python -c`: it becomes QEMU, which the kernel then kills when this process's thread ends, however it ends.
-# setpriv could do that, but not the one in Red Hat Enterprise Linux 8.
+# Run by `python -c`. It executes QEMU, which the kernel kills when the thread of this process ends for any reason.
+# setpriv could do that, but not the one of Red Hat Enterprise Linux 8.
 _TIED = """
 import os, sys
 try:
@@ -62,7 +62,7 @@ os._exit(127)
 """
 _NOT_STARTED = (126, 127)
 
-# No guest runs in the memory, so it is never touched; this much lets every machine start.
+# No guest uses the memory; this size is sufficient to start every machine.
 _NODE_MIB = 64
 _NODE_MIB_PSERIES = 256
 _LONGEST_SOCKET_PATH = 107
@@ -75,10 +75,10 @@ _COMMAND = "query-hotpluggable-cpus"
 
 
 async def probe(binary: str, domain: Domain, timeout: float) -> ConfigLayout:
-    """Return the slots that ``binary`` gives ``domain``, from the cache where it was probed before.
+    """Return the slots of ``domain`` on ``binary``, from the cache if it was probed before.
 
-    A machine without CPU hotplug is no error. Raises ``HotplugError``: backend_missing
-    where ``binary`` is no QEMU that answers within ``timeout`` seconds, config_invalid where it refuses the domain.
+    A machine without CPU hotplug is no error. Raises ``HotplugError``: backend_missing if ``binary`` is no QEMU that
+    replies within ``timeout`` seconds, config_invalid if it refuses the domain.
     """
     check_machine(domain)
     path = _executable(binary)
@@ -94,9 +94,9 @@ async def probe(binary: str, domain: Domain, timeout: float) -> ConfigLayout:
 
 
 def probe_arguments(domain: Domain) -> list[str]:
-    """Return the arguments of a QEMU that has the domain's vCPUs and nodes, and nothing else.
+    """Return the arguments of a QEMU with only the vCPUs and nodes of the domain.
 
-    Raises ``HotplugError`` (config_invalid) for a machine or model that is no plain name.
+    Raises ``HotplugError`` (config_invalid) for a machine or model that is not a plain name.
     """
     arguments = []
     model = _model(domain)
@@ -110,24 +110,24 @@ def probe_arguments(domain: Domain) -> list[str]:
     if domain.cells:
         node = _NODE_MIB_PSERIES if pseries else _NODE_MIB
         arguments += numa_arguments(domain, {cell.id: node if cell.memory else 0 for cell in domain.cells})
-    # What has no TCG built in is left with KVM; wherever there is TCG, /dev/kvm is not touched.
+    # A QEMU without TCG uses KVM; with TCG, /dev/kvm is not used.
     return [*arguments, "-accel", "tcg", "-accel", "kvm", "-S", "-nodefaults", "-no-user-config", "-display", "none"]
 
 
 def _model(domain: Domain) -> str | None:
-    """Return the CPU model to start with: none where it would need KVM, and slots do not depend on it."""
+    """Return the CPU model to start with: none if it would need KVM and the slots do not depend on it."""
     named = domain.cpu_mode in (None, "custom") and not (domain.arch or "").startswith("s390")
     return domain.cpu_model if named else None
 
 
 def _read(domain: Domain, reply: object) -> ConfigLayout:
-    """Return the layout that QEMU's reply, or None for its refusal, gives the domain."""
+    """Return the domain's layout from QEMU's reply; a refusal of QEMU is None."""
     if reply is None:
         return fixed_layout(domain)
     slots = [slot._replace(qom_path=None) for slot in read_slots(reply)]
     if sum(len(slot.entity.vcpus) for slot in slots) != domain.max_vcpus:
         raise invalid_reply(_COMMAND, reply)
-    # With KVM, the default model of pseries and s390x may be another than here.
+    # With KVM, the default model of pseries and s390x may be different.
     has_default = domain.cpu_mode is None and machine_family(domain) in (X86, None)
     is_known = _model(domain) is not None or has_default
     if not is_known:
@@ -140,8 +140,8 @@ def _executable(binary: str) -> str:
     if path is None:
         raise HotplugError(
             BACKEND_MISSING,
-            f"there is no QEMU at {printable(binary)} to ask for the domain's vCPUs: install it, "
-            "or name the right one by the option emulator",
+            f"there is no QEMU at {printable(binary)} to probe for the domain's vCPUs: install it, "
+            "or set the option emulator",
         )
     return os.path.abspath(path)
 
@@ -170,7 +170,7 @@ async def _run(path: str, arguments: list[str], timeout: float) -> Any:
         try:
             return await asyncio.wait_for(_query(process, address, monitor), timeout)
         except asyncio.TimeoutError:
-            raise _no_qemu(path, f"it did not answer within {timeout:g} s") from None
+            raise _no_qemu(path, f"it did not reply within {timeout:g} s") from None
         except HotplugError as error:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(process.wait(), _ENDING_SECONDS)
@@ -207,7 +207,7 @@ async def _connect(process: asyncio.subprocess.Process, address: str, monitor: M
             try:
                 return await monitor.connect()
             except HotplugError:
-                # For a moment, a socket has a name but takes no connections yet.
+                # For a moment, a socket has a name but accepts no connections yet.
                 refusals += 1
                 if refusals == _MOST_REFUSALS:
                     raise
@@ -221,7 +221,7 @@ def _is_there(path: str) -> bool:
 
 
 async def _last_output(process: asyncio.subprocess.Process) -> str:
-    """Read all that QEMU prints, however much, and return the end of it when it has ended."""
+    """Read everything that QEMU prints, in bounded memory, and return the last part of it when QEMU has ended."""
     kept = b""
     while process.stdout is not None:
         chunk = await process.stdout.read(_OUTPUT_KEPT)
@@ -253,7 +253,7 @@ def _private_folder() -> Iterator[str]:
 def _no_qemu(path: str, why: str) -> HotplugError:
     return HotplugError(
         BACKEND_MISSING,
-        f"{printable(path)} cannot be asked for the domain's vCPUs: {why}; name a QEMU that can by the option emulator",
+        f"{printable(path)} cannot be probed for the domain's vCPUs: {why}; set the option emulator to another QEMU",
     )
 
 

@@ -16,21 +16,21 @@ from pathlib import Path
 from typing import Any
 
 LONGEST_ANSWER = 16 * 1024 * 1024
-# To be raised when the command that is sent changes.
+# Increase this when the command that is sent changes.
 _FORMAT = 1
 
 
 def key_of(binary: str, arguments: Sequence[str]) -> str:
-    """What makes an answer of this binary to these arguments the same; raises ``OSError`` where there is none."""
+    """The key under which replies of this binary to these arguments are equal; raises ``OSError`` without a binary."""
     path = os.path.realpath(binary)
     found = os.stat(path)
     return json.dumps([_FORMAT, path, found.st_size, found.st_mtime_ns, list(arguments)])
 
 
 def recall(key: str) -> list[Any]:
-    """Return the answer that was kept under ``key``, as the only member of a list, or an empty one."""
+    """Return the reply that is cached under ``key`` as the only member of a list, or an empty list."""
     try:
-        # A folder, a FIFO or a device there is left unread.
+        # Do not read from a folder, a FIFO or a device.
         handle = os.open(_file(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return []
@@ -48,7 +48,7 @@ def recall(key: str) -> list[Any]:
 
 
 def keep(key: str, answer: Any) -> None:
-    """Keep ``answer`` under ``key`` where there is a safe place for it."""
+    """Cache ``answer`` under ``key``, if there is a safe place for it."""
     target = _file(key)
     if not target.is_absolute():
         return

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the arguments that start QEMU with a domain's config state, sparse or not."""
+"""The arguments that start QEMU with a domain's config state, sparse or not."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def qemu_args(domain: Domain, config: ConfigLayout, enabled: Collection[int]) -> tuple[str, ...]:
-    """Return the arguments, none where they need a driver that ``config`` does not know.
+    """Return the arguments, none if they need a driver that ``config`` does not know.
 
-    Raises ``HotplugError`` (config_invalid) for vCPUs that QEMU cannot start with.
+    Raises ``HotplugError`` (config_invalid) for vCPUs with which QEMU cannot start.
     """
     present = [_is_enabled(slot, enabled) for slot in config.slots]
     if not present or not present[0]:
@@ -62,6 +62,6 @@ def _is_enabled(slot: Slot, enabled: Collection[int]) -> bool:
         raise HotplugError(
             CONFIG_INVALID,
             f"vCPUs {format_cpulist(slot.entity.vcpus)} are one core, but only {format_cpulist(found)} are enabled "
-            "in config: a core is there as a whole or not at all",
+            "in config: enable or disable whole cores",
         )
     return bool(found)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which vCPUs the next boot can have: foretold from the XML, or told by a throw-away QEMU as the last resort."""
+"""The vCPUs that the next boot can have: derived from the XML, or from a temporary QEMU as the last resort."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class BootLayout(NamedTuple):
         return self.laid_out.layout
 
     def check(self, enabled: Collection[int]) -> None:
-        """Refuse vCPUs that it does not start with; see ``ConfigLayout``."""
+        """Refuse vCPUs with which it does not start; see ``ConfigLayout``."""
         self.laid_out.check(enabled)
 
     def arguments(self, enabled: Collection[int]) -> tuple[str, ...]:
-        """Return the arguments of QEMU that start it with these vCPUs; see ``qemu_args``."""
+        """Return QEMU's arguments that start it with these vCPUs; see ``qemu_args``."""
         from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.qemu_args import qemu_args
 
         return qemu_args(self.domain, self.laid_out, enabled)
@@ -54,11 +54,11 @@ async def lay_out(
 ) -> BootLayout:
     """Return the machine of the next boot; ``policy`` is the option ``probe``: auto, never or always.
 
-    ``emulator`` is that option, and ``xml_file`` the file that holds the domain, None where libvirt does;
-    ``remote`` is whether that libvirt is that of another host.
+    ``emulator`` is that option, and ``xml_file`` the file of the domain, None if libvirt stores it; ``remote`` is
+    whether that libvirt is on another host.
 
-    Raises ``HotplugError``: config_invalid for a domain no QEMU would start, or that only QEMU could lay out when it
-    must not be asked; backend_missing without a QEMU to ask.
+    Raises ``HotplugError``: config_invalid for a domain that no QEMU would start, or that needs a probe if ``policy``
+    forbids it; backend_missing without a QEMU to probe.
     """
     if emulator is not None:
         domain = domain._replace(emulator=emulator)
@@ -70,7 +70,7 @@ async def lay_out(
             raise HotplugError(
                 CONFIG_INVALID,
                 f"the vCPUs of a {printable(domain.machine or 'nameless', 60)} machine cannot be derived from the XML: "
-                "use probe: auto, which asks a QEMU that is started and ended for it",
+                "use probe: auto, which starts a temporary QEMU to query them",
             )
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.emulator import emulator_of
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.probe import probe

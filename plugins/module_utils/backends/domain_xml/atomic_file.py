@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A locked file replaced in one piece: any run may die at any moment, and the file is the old one or the new one."""
+"""Replace a locked file atomically: if a run is killed at any moment, the file is the old one or the new one."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _NAME_LIMIT = 200
 _CREATING = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _ACCESS_LIST = "system.posix_acl_access"
-# Errors of a file system, or for a user, without attributes that decide on no access.
+# Errors of a file system, or of a user, that may not have attributes that do not affect access.
 _DISPENSABLE = (errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENODATA, errno.EINVAL)
 
 
 def replace(held: Held, data: bytes, backup: bool) -> str | None:
-    """Put ``data`` in the place of a locked file, whole or not at all; return the path of the copy of the old one.
+    """Replace a locked file with ``data``, completely or not at all; return the path of the copy of the old file.
 
-    Everything is done in the folder as it was opened, whatever its path has become since. Raises ``HotplugError``:
-    config_invalid where it cannot be done, config_locked where the file was changed by something without a lock.
+    Everything is done in the open folder, even if its path has changed since. Raises ``HotplugError``: config_invalid
+    if that fails, config_locked if another process changed the file without locking it.
     """
     copy = None
     with _reporting(held), contextlib.ExitStack() as leftovers:
@@ -45,12 +45,12 @@ def replace(held: Held, data: bytes, backup: bool) -> str | None:
         if not (held.is_in_place() and held.is_unchanged()):
             raise HotplugError(
                 CONFIG_LOCKED,
-                f"{held.path} was changed by something that does not lock it while it was being written, so it was "
-                "left alone: run the task again",
+                f"another process that does not lock {held.path} changed it during the write, so it was not replaced: "
+                "run the task again",
             )
         os.replace(temporary, held.name, src_dir_fd=held.folder, dst_dir_fd=held.folder)
         leftovers.pop_all()
-    # What is in place stays in place: a folder that cannot be synchronised is no failure of ours.
+    # The file is in place; a folder that cannot be synchronised is not an error.
     with contextlib.suppress(OSError):
         os.fsync(held.folder)
     return None if copy is None else os.path.join(os.path.dirname(held.path), copy)
@@ -63,8 +63,8 @@ def _reporting(held: Held) -> Iterator[None]:
     except OSError as error:
         raise HotplugError(
             CONFIG_INVALID,
-            f"{held.path} cannot be replaced ({error.strerror}), so it was left alone: let this user write to "
-            f"{os.path.dirname(held.path)}, and see that there is room",
+            f"{held.path} cannot be replaced ({error.strerror}), so it was not changed: let this user write to "
+            f"{os.path.dirname(held.path)}, and check the free space",
         ) from None
 
 
@@ -74,7 +74,7 @@ def _remove(held: Held, name: str) -> None:
 
 
 def _prefix(held: Held) -> str:
-    """How the names of temporary files for this one begin; of a name near the limit there is a hash in it."""
+    """The prefix of the names of temporary files; for a name near the limit it contains a hash."""
     name = held.name
     if len(os.fsencode(name)) > _NAME_LIMIT:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
@@ -82,7 +82,7 @@ def _prefix(held: Held) -> str:
 
 
 def _remove_stale(held: Held) -> None:
-    """Remove what killed runs left behind: only the run that holds the lock has such a file in use."""
+    """Remove temporary files of killed runs: only the run that holds the lock uses such files."""
     prefix = _prefix(held)
     with os.scandir(held.folder) as entries:
         stale = [entry.name for entry in entries if entry.name.startswith(prefix) and entry.name.endswith(".tmp")]
@@ -91,7 +91,7 @@ def _remove_stale(held: Held) -> None:
 
 
 def _write(held: Held, data: bytes, leftovers: contextlib.ExitStack) -> str:
-    """Write a file beside the held one, with its owner, mode and attributes, and return its name."""
+    """Write a new file in the same folder, with the owner, mode and attributes of the old one, and return its name."""
     name = f"{_prefix(held)}{secrets.token_hex(6)}.tmp"
     descriptor = os.open(name, _CREATING, 0o600, dir_fd=held.folder)
     leftovers.callback(_remove, held, name)
@@ -104,7 +104,7 @@ def _write(held: Held, data: bytes, leftovers: contextlib.ExitStack) -> str:
 
 
 def _back_up(held: Held, leftovers: contextlib.ExitStack) -> str:
-    """Keep the old bytes under the name that Ansible's own modules give to backups."""
+    """Copy the old file, with a name like the backups of Ansible's own modules."""
     try:
         copy = _free_name(held)
     except OSError as error:
@@ -112,8 +112,8 @@ def _back_up(held: Held, leftovers: contextlib.ExitStack) -> str:
             raise
         raise HotplugError(
             CONFIG_INVALID,
-            f"{held.path} was left alone, because the name of its backup would be too long for this file system: give "
-            "the file a shorter name, or do without backup",
+            f"{held.path} was not changed, because the name of its backup would be too long for this file system: give "
+            "the file a shorter name, or use backup: false",
         ) from None
     temporary = _write(held, held.data, leftovers)
     times = (held.status.st_atime_ns, held.status.st_mtime_ns)
@@ -135,7 +135,7 @@ def _free_name(held: Held) -> str:
 
 
 def _make_alike(held: Held, descriptor: int) -> None:
-    """Give a new file the owner, group, access list, mode and other attributes (SELinux's) of the old one."""
+    """Copy owner, group, access list, mode and other attributes (such as SELinux's) of the old file to a new one."""
     new = os.fstat(descriptor)
     if (new.st_uid, new.st_gid) != (held.status.st_uid, held.status.st_gid):
         try:
@@ -143,11 +143,11 @@ def _make_alike(held: Held, descriptor: int) -> None:
         except PermissionError:
             raise HotplugError(
                 CONFIG_INVALID,
-                f"the owner and group of {held.path} could not be kept, so it was left alone: run the task as root "
+                f"the owner and group of {held.path} could not be kept, so it was not changed: run the task as root "
                 "(become), or as its owner and in its group",
             ) from None
     old, own = _attributes(held.descriptor), _attributes(descriptor)
-    # The folder may have given the new file an access list that the old one has not.
+    # The new file may have inherited an access list from the folder that the old file does not have.
     if old.get(_ACCESS_LIST) != own.get(_ACCESS_LIST):
         _set_access_list(held, descriptor, old.get(_ACCESS_LIST))
     os.fchmod(descriptor, stat.S_IMODE(held.status.st_mode))
@@ -166,7 +166,7 @@ def _set_access_list(held: Held, descriptor: int, value: bytes | None) -> None:
     except OSError as error:
         raise HotplugError(
             CONFIG_INVALID,
-            f"the access control list of {held.path} could not be kept ({error.strerror}), so it was left alone: run "
+            f"the access control list of {held.path} could not be kept ({error.strerror}), so it was not changed: run "
             "the task as root (become), or as its owner",
         ) from None
 

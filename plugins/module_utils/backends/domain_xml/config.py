@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The config port on a file of domain XML: for guests that libvirt does not run."""
+"""The config port on a file of domain XML: for QEMU guests not managed by libvirt."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class XmlFile:
     """A file of domain XML; ``derive_boot`` returns the machine of its next boot.
 
     ``timeout`` is how long another run may keep it locked, in seconds. ``detail`` is one of ``xml_edit.DETAILS``,
-    or None for what the file shows. With ``backup`` the first write keeps the file as it was beside it.
+    or None for the attributes that the file has. With ``backup`` the first write copies the file in the same folder.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class XmlFile:
         try:
             return await asyncio.shield(writing)
         except asyncio.CancelledError:
-            # A thread cannot be cancelled: have it wait for no lock any more, and leave the file written or not.
+            # A thread cannot be cancelled. It stops waiting for the lock; the file is written completely or not at all.
             ended.set()
             await asyncio.gather(writing, return_exceptions=True)
             raise
@@ -102,7 +102,7 @@ class XmlFile:
     ) -> WriteResult:
         with locked_file.locked(self._path, SIZE_LIMIT, self._timeout, ended) as held:
             domain = self._parsed(held.data)
-            # Only the difference is ours: another run may have changed other vCPUs since we looked.
+            # Only the difference is applied: another run may have changed other vCPUs since the observation.
             observed = self._observed or Definition(domain, None)
             before = observed.domain.enabled
             wanted = (domain.enabled | (enabled - before)) - (before - enabled)
@@ -126,8 +126,8 @@ class XmlFile:
         if names == 1:
             return ""
         return (
-            f"{self._path} was one of {names} names of a file (hard links): it is a file of its own now, and the "
-            "others keep the config as it was; use symbolic links, which are followed"
+            f"{self._path} was one of {names} names of a file (hard links): it is a separate file now, and the "
+            "others keep the old config; use symbolic links, which are followed"
         )
 
     def _check(
@@ -167,7 +167,7 @@ class XmlFile:
                 CONFIG_INVALID,
                 f"{self._path} is the config of another guest than the running one: its {found.what} is "
                 f"{found.config}, that of the running guest is {found.running}; name the file of this guest, or "
-                "correct what the file says",
+                "correct the file",
             )
         return domain
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A domain's config state in plain values, which reading, layout and arguments share."""
+"""A domain's config state as plain values, shared by parsing, layout and arguments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOCAL_DISTANCE = 10
 
 
 class Cache(NamedTuple):
-    """A cache in front of a node's memory: ``size`` in KiB, ``line`` in bytes, all else as libvirt writes it."""
+    """A cache in front of a node's memory: ``size`` in KiB, ``line`` in bytes, everything else in libvirt's format."""
 
     level: int
     size: int
@@ -41,7 +41,7 @@ class Cell(NamedTuple):
 
 
 class Interconnect(NamedTuple):
-    """How fast a node reaches the memory of another, or its ``cache`` of a level above 0.
+    """The speed of a node's access to the memory of another, or to its ``cache`` of a level above 0.
 
     ``kind`` is latency, with a ``value`` in nanoseconds, or bandwidth, in KiB a second; ``access`` is access, read or
     write.
@@ -58,11 +58,11 @@ class Interconnect(NamedTuple):
 class Domain(NamedTuple):
     """A domain's config state.
 
-    ``topology`` has sockets, dies, clusters, cores and threads, or is empty where the XML has none. ``memory`` is what
-    the guest boots with, ``max_memory`` what it can have with its ``memory_slots`` filled, in KiB and 0 if unknown.
+    ``topology`` has sockets, dies, clusters, cores and threads, or is empty if the XML has none. ``memory`` is the
+    memory at boot, ``max_memory`` the maximum with all ``memory_slots`` filled, in KiB and 0 if unknown.
     ``dialect`` is that of its ``<vcpus>`` element, or None without one. ``lines`` are those of the elements a message
     may name: ``vcpu``, ``vcpus``, ``topology``, ``numa``, ``maxMemory``. Everything by vCPU is keyed by its id.
-    ``agent`` is whether the guest's agent has its channel open, known from the XML of a running domain.
+    ``agent`` is whether the guest's agent has opened its channel, according to the XML of a running domain.
     """
 
     max_vcpus: int

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Other vCPUs enabled in a domain's XML: a few bytes are replaced, every other byte of the file stays what it is."""
+"""Change the enabled vCPUs in a domain's XML: replace a few bytes, and preserve every other byte of the file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.pa
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.scan import Places, Tag, find_places
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import INTERNAL, HotplugError
 
-# What the RFC's three levels of detail add to the state of a vCPU.
+# The attributes that the RFC's three levels of detail add to the state of a vCPU.
 DETAILS: Mapping[str, tuple[str, ...]] = {
     "minimal": (),
     "numa": ("cell",),
@@ -25,7 +25,7 @@ _OUTPUT_ONLY = DETAILS["full"]
 
 _COMMENT_ON_LINE = re.compile(rb"[ \t]*<!--[^\r\n]*?-->")
 
-# What is repeated for each vCPU: no style needs more, and a file could otherwise have it repeated beyond all memory.
+# The limit of text that is repeated for each vCPU; without it, a file could exhaust the memory.
 _MOST_BLANKS = 200
 
 Splice = tuple[int, int, str]
@@ -38,10 +38,10 @@ def edit_domain(
     detail: str | None = None,
     nodes: Mapping[int, int] | None = None,
 ) -> bytes:
-    """Return ``data``, which reads as ``domain``, edited to read as ``goal``, a transition of it.
+    """Return ``data``, which parses to ``domain``, edited so that it parses to ``goal``, a transition of it.
 
-    ``detail`` is one of ``DETAILS``, or None for what the file shows; it is for the RFC's dialect, as is ``nodes``,
-    the node of each vCPU.
+    ``detail`` is one of ``DETAILS``, or None for the attributes that the file has; it applies to the RFC's dialect, as
+    does ``nodes``, the node of each vCPU.
     """
     source = decode(data)
     markup = source.text.encode()
@@ -50,7 +50,7 @@ def edit_domain(
     found = read_domain(edited)
     if found._replace(lines={}) != goal._replace(lines={}):
         raise HotplugError(
-            INTERNAL, f"the edited domain XML would read as {found} and not as {goal}, so it was not written"
+            INTERNAL, f"the edited domain XML would parse to {found} and not to {goal}, so it was not written"
         )
     return edited
 
@@ -120,7 +120,7 @@ class _Edit:
                 yield self._set(child, name, value)
 
     def _attributes(self, vcpu: int, shown: Sequence[str]) -> Iterator[tuple[str, object]]:
-        """What the element of a vCPU is to say; None is for attributes it must not have."""
+        """The attributes of a vCPU's element; None marks attributes that it must not have."""
         is_enabled = vcpu in self._goal.enabled
         if self._goal.dialect == LIBVIRT:
             yield "enabled", "yes" if is_enabled else "no"
@@ -137,7 +137,7 @@ class _Edit:
                 yield name, self._truth[name].get(vcpu)
 
     def _is_new(self, vcpu: int) -> bool:
-        """Whether the vCPU's state is another than before, or not written anywhere yet."""
+        """Whether the vCPU's state has changed, or is not written yet."""
         return vcpu not in self._children or (vcpu in self._domain.enabled) != (vcpu in self._goal.enabled)
 
     def _shown_by(self, child: Tag) -> Sequence[str]:
@@ -152,7 +152,7 @@ class _Edit:
         return next((DETAILS[level] for level in ("minimal", "numa") if names.isdisjoint(_beyond(level))), _OUTPUT_ONLY)
 
     def _additions(self) -> Iterator[Splice]:
-        """Elements for vCPUs that were disabled by being left out, each after the one before it."""
+        """Elements for vCPUs that were disabled by omission, each after its predecessor."""
         shown = self._shown_at_most()
         there = sorted(self._children)
         for vcpu in sorted(self._goal.enabled - self._children.keys()):
@@ -179,7 +179,7 @@ class _Edit:
         return vcpus.inside, vcpus.inside, elements + (indent if is_bare else "")
 
     def _elements(self, indent: str, sibling: Tag) -> str:
-        """All vCPUs, one step further in than ``indent``, which is the first step of all."""
+        """All vCPUs, indented one level more than ``indent``, which is the first level."""
         deeper = indent + indent.lstrip("\r\n")
         return "".join(deeper + self._element(vcpu, (), sibling) for vcpu in range(self._goal.max_vcpus))
 
@@ -207,7 +207,7 @@ class _Edit:
             yield place.start, place.end, ""
 
     def _quote(self, tag: Tag) -> str:
-        """The quotation mark that the file uses in this element, else in its first attribute."""
+        """The quotation mark that the file uses in this element, or else in its first attribute."""
         for place in tag.places.values():
             return self._markup[place.value_end : place.end].decode()
         if self._first_quote is None:
@@ -216,7 +216,7 @@ class _Edit:
         return self._first_quote
 
     def _indent(self, tag: Tag) -> str:
-        """The line end and the white space in front of a tag, if it is the first on its line."""
+        """The line end and the white space before a tag, if it is the first on its line."""
         start = tag.start
         while start and tag.start - start <= _MOST_BLANKS and self._markup[start - 1] in b" \t":
             start -= 1
@@ -226,7 +226,7 @@ class _Edit:
         return (line_end + self._markup[start : tag.start]).decode()
 
     def _after(self, tag: Tag) -> int:
-        """The place after an element, and after a comment on the same line, which is about that element."""
+        """The position after an element, and after a comment on the same line, which belongs to it."""
         comment = _COMMENT_ON_LINE.match(self._markup, tag.end)
         return comment.end() if comment else tag.end
 

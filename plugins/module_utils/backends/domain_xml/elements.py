@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read single elements and attributes of a domain's XML, or refuse them with their line and what to do about it."""
+"""Read single elements and attributes of a domain's XML, or refuse them with their line and the remedy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MOST_MEMORY = 2**63
 
 
 def only(parent: _Element, tag: str) -> _Element | None:
-    """Return the child with this name and no namespace; a second one could mean anything."""
+    """Return the child with this name and no namespace; refuse a second one, because its meaning is undefined."""
     found = [child for child in parent if child.tag == tag]
     if len(found) > 1:
         raise wrong(found[1], f"there is a second <{tag}>, after line {line_of(found[0])}: keep one")
@@ -35,22 +35,22 @@ def only(parent: _Element, tag: str) -> _Element | None:
 
 
 def below(root: _Element, parent: str, tag: str) -> _Element | None:
-    """Return the only child of an only child, None where there is none."""
+    """Return the only child of an only child, None if there is none."""
     found = only(root, parent)
     return None if found is None else only(found, tag)
 
 
 def text_of(element: _Element | None) -> str | None:
-    """Return an element's text, None where it is missing or blank."""
+    """Return an element's text, None if it is missing or blank."""
     return None if element is None or element.text is None else element.text.strip() or None
 
 
 def number(element: _Element, text: str | None, what: str, lowest: int, highest: int) -> int:
-    """Return a number between two others, including those."""
+    """Return a number from ``lowest`` to ``highest``, inclusive."""
     if text is None or not text.strip():
         raise wrong(element, f"{what} is missing: write a number from {lowest} to {highest}")
     digits = text.strip()
-    # Turning digits into a number takes time that grows with their square.
+    # The time to convert digits into a number grows with the square of their number.
     if not re.fullmatch(r"[0-9]{1,20}", digits) or not lowest <= int(digits) <= highest:
         raise wrong(element, f"{what} is {printable(digits, 40)!r}: write a number from {lowest} to {highest}")
     return int(digits)
@@ -72,7 +72,7 @@ def line_of(element: _Element) -> int:
 
 
 def wrong(element: _Element, problem: str) -> HotplugError:
-    """Return the error (config_invalid) for an element; ``problem`` says what is wrong and what to do."""
+    """Return the error (config_invalid) for an element; ``problem`` is the cause and the remedy."""
     tag = printable(element.tag, 40)
     return invalid(line_of(element), f"in <{tag}>, {problem}")
 
@@ -87,5 +87,5 @@ def bytes_of(element: _Element, text: str | None, what: str, unit_if_none: str =
     unit = str(element.get("unit", unit_if_none))
     factor = _UNITS.get(unit.lower())
     if factor is None:
-        raise wrong(element, f"the unit of memory {printable(unit, 40)!r} is not known: write b, KiB, MiB, GiB or TiB")
+        raise wrong(element, f"the unit of memory {printable(unit, 40)!r} is unknown: write b, KiB, MiB, GiB or TiB")
     return number(element, text, what, 0, _MOST_MEMORY // factor) * factor

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The bytes of an XML file as text and back: which encoding they are in, and that nothing gets lost on the way."""
+"""Decode the bytes of an XML file and encode them again, without loss, in the encoding of the file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, HotplugError, printable
 
-# A guest with thousands of vCPUs and devices takes a tenth of this.
+# The XML of a guest with thousands of vCPUs and devices has a tenth of this.
 SIZE_LIMIT = 4 * 1024 * 1024
 
 _UTF16 = ("utf-16", "utf-16-le", "utf-16-be")
-# Each encodes a character on its own, so that text replaced in one place leaves the bytes of all others alone.
+# Each encodes characters independently, so that replaced text does not change the bytes of other text.
 _BYTEWISE = (
     "utf-8",
     "ascii",
@@ -31,9 +31,9 @@ _DECLARATION = re.compile(r"""<\?xml\s[^>]*?\bencoding\s*=\s*["']([^"'>]{0,60})[
 
 
 class XmlText(NamedTuple):
-    """A file's text, and what turns it into the file's bytes again.
+    """A file's text, and the encoding to write it with.
 
-    ``declared`` is what the file calls its encoding, where its first bytes do not show it.
+    ``declared`` is the encoding that the file declares, if its first bytes do not show it.
     """
 
     text: str
@@ -47,7 +47,7 @@ class XmlText(NamedTuple):
 
 
 def invalid(line: int | None, problem: str) -> HotplugError:
-    """Return the error for XML that cannot be used; ``problem`` says what is wrong and what to do."""
+    """Return the error for XML that cannot be used; ``problem`` is the cause and the remedy."""
     where = "the domain XML" if line is None else f"line {line} of the domain XML"
     return HotplugError(CONFIG_INVALID, f"{where}: {problem}")
 
@@ -71,7 +71,7 @@ def decode(data: bytes) -> XmlText:
             line, f"it has bytes that are not {codec}: save it in the encoding it declares, or in UTF-8"
         ) from None
     if text.startswith("\N{BYTE ORDER MARK}"):
-        raise invalid(1, "it has a second byte order mark, which no parser takes: remove it")
+        raise invalid(1, "it has a second byte order mark, which no parser accepts: remove it")
     decoded = XmlText(text, codec, bom, declared)
     if decoded.encode(text) != data:
         raise invalid(None, f"its {codec} text cannot be written back unchanged: save it in UTF-8")
@@ -81,7 +81,7 @@ def decode(data: bytes) -> XmlText:
 def _encoding(data: bytes) -> tuple[bytes, str, str | None]:
     """Return the byte order mark, Python's name of the encoding, and the declared one if it is needed."""
     if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, b"\0\0\0<", b"<\0\0\0")):
-        raise invalid(1, "it is in UTF-32, which no XML parser has to read: save it in UTF-8")
+        raise invalid(1, "it is in UTF-32, which XML parsers need not support: save it in UTF-8")
     bom = next((mark for mark in _BOMS if data.startswith(mark)), b"")
     found = _BOMS.get(bom) or _WITHOUT_BOM.get(data[:2])
     head = data[len(bom) : len(bom) + 400].decode(found if found in _UTF16 else "latin-1", "replace")
@@ -99,7 +99,7 @@ def _encoding(data: bytes) -> tuple[bytes, str, str | None]:
     if (declared in _UTF16) != (found in _UTF16) or (found == "utf-8" and declared != "utf-8"):
         raise invalid(
             1,
-            f"it declares the encoding {printable(match.group(1), 60)}, but is not in it: save it in UTF-8",
+            f"it declares the encoding {printable(match.group(1), 60)}, but is encoded differently: save it in UTF-8",
         )
     return bom, found or declared, None if found else match.group(1)
 

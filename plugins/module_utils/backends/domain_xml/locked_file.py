@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A file that several runs may change: opened beside its folder, so that no path is followed twice, read and locked."""
+"""Open, lock and read a file that several runs may change, together with its folder, resolving its path only once."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
 )
 
 _POLL = 0.02
-# A FIFO would otherwise keep us waiting for a process that writes to it.
+# Without O_NONBLOCK, opening a FIFO would wait for a process that writes to it.
 _READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 
 
 class Held(NamedTuple):
-    """A file that is locked, as it was when it was read.
+    """A locked file with its content at the time of reading.
 
-    ``folder`` and ``descriptor`` are open as long as it is held; ``path`` is for messages.
+    ``folder`` and ``descriptor`` are open while it is locked; ``path`` is for messages.
     """
 
     path: str
@@ -44,7 +44,7 @@ class Held(NamedTuple):
     status: os.stat_result
 
     def is_in_place(self) -> bool:
-        """Whether its name still stands for it."""
+        """Whether its name still refers to this file."""
         try:
             there = os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
         except OSError:
@@ -52,7 +52,7 @@ class Held(NamedTuple):
         return (there.st_dev, there.st_ino) == (self.status.st_dev, self.status.st_ino)
 
     def is_unchanged(self) -> bool:
-        """Whether it has been left alone since it was read."""
+        """Whether it is unchanged since it was read."""
         now = os.fstat(self.descriptor)
         return (now.st_mtime_ns, now.st_size) == (self.status.st_mtime_ns, self.status.st_size)
 
@@ -66,18 +66,18 @@ def read(path: str, limit: int) -> bytes:
 
 @contextlib.contextmanager
 def locked(path: str, limit: int, timeout: float, ended: threading.Event | None = None) -> Iterator[Held]:
-    """Keep other runs from changing the file while the block lasts, and give what it holds.
+    """Lock the file against other runs for a ``with`` block, and yield its content.
 
-    It waits for the lock until ``timeout`` seconds have passed or the run has ``ended``.
+    Waits for the lock until ``timeout`` seconds have passed or the run has ``ended``.
 
-    The lock is on the file itself, so nothing is left lying beside it. Replacing a file makes another of it: a run
-    that waited for the old one opens the new one.
+    The lock is on the file itself, so no lock file remains. A replacement is a new file: a run that waited for the lock
+    of the old file then opens the new one.
     """
     deadline = time.monotonic() + timeout
     while True:
         with contextlib.ExitStack() as opened:
             with _opening(path):
-                # Others see the target replaced, never the link.
+                # The target of a link is replaced, never the link.
                 folder_path, name = os.path.split(os.path.realpath(path))
                 folder = opened.enter_context(_closing(os.open(folder_path, _FOLDER)))
                 descriptor = opened.enter_context(_closing(os.open(name, _READING | os.O_NOFOLLOW, dir_fd=folder)))
@@ -98,7 +98,7 @@ def _opening(path: str) -> Iterator[None]:
         yield
     except (FileNotFoundError, NotADirectoryError, ValueError):
         raise HotplugError(
-            GUEST_NOT_FOUND, f"there is no file {path}: name the file that holds the guest's domain XML"
+            GUEST_NOT_FOUND, f"there is no file {path}: name the file with the guest's domain XML"
         ) from None
     except OSError as error:
         raise HotplugError(
@@ -116,7 +116,7 @@ def _closing(descriptor: int) -> Iterator[int]:
 
 def _refuse_other_kinds(path: str, descriptor: int) -> None:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise HotplugError(CONFIG_INVALID, f"{path} is not a regular file: name the file that holds the domain XML")
+        raise HotplugError(CONFIG_INVALID, f"{path} is not a regular file: name the file with the domain XML")
 
 
 def _read(descriptor: int, limit: int) -> bytes:
@@ -147,7 +147,8 @@ def _lock(path: str, descriptor: int, deadline: float, timeout: float, ended: th
                 raise HotplugError(CONFIG_LOCKED, f"the run ended while it waited for the lock of {path}") from None
         except OSError as error:
             raise HotplugError(
-                CONFIG_LOCKED, f"{path} cannot be locked ({error.strerror}): keep it on a file system with locks"
+                CONFIG_LOCKED,
+                f"{path} cannot be locked ({error.strerror}): move it to a file system that supports locks",
             ) from None
 
 

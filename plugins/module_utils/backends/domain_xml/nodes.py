@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which guest node each vCPU of a domain is on, as its <numa> has it."""
+"""The guest node of each vCPU of a domain, by its <numa>."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def nodes_of(domain: Domain) -> dict[int, int]:
-    """Return the node of each vCPU that the XML puts on one; a vCPU in no cell goes to the first, as libvirt has it.
+    """Return the node of each vCPU. A vCPU in no cell belongs to the first cell, as in libvirt.
 
-    Where no cell names vCPUs, QEMU decides, and there is nothing to return.
+    If no cell lists vCPUs, QEMU decides, and the result is empty.
     """
     nodes = {vcpu: cell.id for cell in domain.cells for vcpu in cell.cpus or ()}
     if not nodes:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read a domain's <numa>: its cells, how far they are from each other, and how fast each reaches the others' memory."""
+"""Read a domain's <numa>: its cells, their distances, and the speed of their access to each other's memory."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def cells_of(numa: _Element) -> Iterator[Cell]:
     for index, cell in enumerate(child for child in numa if child.tag == "cell"):
         cell_id = number(cell, cell.get("id", str(index)), "id", 0, HIGHEST_ID)
         if cell_id in seen:
-            raise wrong(cell, f"cell {cell_id} is there a second time: give each <cell> its own id")
+            raise wrong(cell, f"cell {cell_id} occurs a second time: give each <cell> its own id")
         seen.add(cell_id)
         cpus = cell.get("cpus")
         yield Cell(
@@ -77,7 +77,7 @@ def _distances(cell: _Element, cell_id: int) -> dict[int, int]:
     for sibling in () if distances is None else distances.iterfind("sibling"):
         other = number(sibling, sibling.get("id"), "id", 0, HIGHEST_ID)
         if other in found:
-            raise wrong(sibling, f"the distance to cell {other} is there a second time: keep one")
+            raise wrong(sibling, f"the distance to cell {other} occurs a second time: keep one")
         nearest, farthest = (
             (LOCAL_DISTANCE, LOCAL_DISTANCE) if other == cell_id else (LOCAL_DISTANCE + 1, _LONGEST_DISTANCE)
         )

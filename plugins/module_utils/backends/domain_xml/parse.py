@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A domain's XML read into plain values, or refused with the line that is wrong and what to do about it."""
+"""Parse a domain's XML into plain values, or refuse it with the line of the error and the remedy."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read_domain(data: bytes) -> Domain:
     refuse_hostile(source.text.encode())
     root = _parse(source)
     if root.tag != "domain":
-        raise wrong(root, "the outermost element is not <domain>: name the file that holds the guest's <domain>")
+        raise wrong(root, "the outermost element is not <domain>: name the file with the guest's <domain>")
     kind = root.get("type", "kvm")
     if kind not in _KINDS:
         raise wrong(
@@ -62,7 +62,7 @@ def _parse(source: XmlText) -> _Element:
     except ImportError:
         raise MissingLibrary("lxml", "https://pypi.org/project/lxml/") from None
     try:
-        # What it is called matters to every reader of the file, not what Python makes of that.
+        # All readers of the file use its declared encoding, not Python's name for it.
         etree.XMLParser(encoding=source.declared)
     except LookupError:
         raise invalid(
@@ -77,7 +77,7 @@ def _parse(source: XmlText) -> _Element:
         remove_comments=True,
         remove_pis=True,
     )
-    # The declaration has been followed already; here it could only contradict the encoding.
+    # The text is decoded already; the declaration could only contradict its encoding now.
     undeclared = _DECLARATION.sub(lambda match: re.sub(r"[^\r\n]", " ", match.group()), source.text)
     try:
         return etree.fromstring(undeclared.encode(), parser)
@@ -129,7 +129,7 @@ def _read(root: _Element) -> Domain:
 
 
 def _numbers_of_vcpus(vcpu: _Element | None) -> tuple[int, int]:
-    """Return the maximum, and how many are enabled where no <vcpus> lists them; without <vcpu> a guest has one."""
+    """Return the maximum, and the number enabled if no <vcpus> lists them; without <vcpu> a guest has one."""
     if vcpu is None:
         return 1, 1
     max_vcpus = number(vcpu, vcpu.text, "the number in <vcpu>", 1, HIGHEST_ID + 1)
@@ -152,7 +152,7 @@ def _children(vcpus: _Element, max_vcpus: int) -> list[tuple[int, _Element]]:
             continue
         vcpu_id = number(child, child.get("id"), "id", 0, max_vcpus - 1)
         if vcpu_id in found:
-            raise wrong(child, f"vCPU {vcpu_id} is there a second time, after line {line_of(found[vcpu_id])}: keep one")
+            raise wrong(child, f"vCPU {vcpu_id} occurs a second time, after line {line_of(found[vcpu_id])}: keep one")
         found[vcpu_id] = child
     return list(found.items())
 
@@ -165,7 +165,7 @@ def _dialect(children: list[tuple[int, _Element]]) -> str | None:
             raise wrong(
                 child,
                 "<vcpus> mixes the RFC's attributes (state, cell, pin, scheduler) with libvirt's (enabled, "
-                "hotpluggable, order): keep to one of them in all of <vcpus>",
+                "hotpluggable, order): use only one of the dialects in <vcpus>",
             )
         if not used or _STATES[used[0]][0] not in child.attrib:
             raise wrong(child, "it lacks the vCPU's state: add enabled='yes' or enabled='no'")
@@ -188,7 +188,7 @@ def _either(element: _Element, name: str, yes: str, no: str) -> bool:
 def _hotpluggable(
     children: list[tuple[int, _Element]], dialect: str | None, max_vcpus: int, enabled: frozenset[int]
 ) -> frozenset[int]:
-    """Read them as libvirt does: without the attribute, disabled vCPUs are hotpluggable and enabled ones are not."""
+    """Read them like libvirt: without the attribute, disabled vCPUs are hotpluggable and enabled ones are not."""
     if dialect != LIBVIRT:
         return by_default(max_vcpus, enabled)
     written = {
@@ -208,7 +208,7 @@ def _orders(children: list[tuple[int, _Element]]) -> Iterator[tuple[int, int]]:
 
 
 def _topology(topology: _Element) -> dict[str, int]:
-    """Read the levels; those that libvirt lets be left out have one part."""
+    """Read the levels; those that are optional in libvirt are 1 by default."""
     optional = {"dies": "1", "clusters": "1"}
     return {
         name: number(topology, topology.get(name, optional.get(name)), name, 1, HIGHEST_ID + 1) for name in _TOPOLOGY
@@ -216,10 +216,10 @@ def _topology(topology: _Element) -> dict[str, int]:
 
 
 def _memory(root: _Element) -> tuple[int, int, int]:
-    """Read what the guest boots with, the slots for more, and the most it can have; amounts in KiB, 0 if unknown."""
+    """Read the memory at boot, the number of slots for more, and the maximum; amounts in KiB, 0 if unknown."""
     memory, most = only(root, "memory"), only(root, "maxMemory")
     total = 0 if memory is None else memory_of(memory, memory.text, "the number in <memory>")
-    # The devices' memory is a part of the total that takes slots.
+    # The total includes the memory of devices, which occupy slots.
     for size in root.iterfind("devices/memory/target/size"):
         total -= memory_of(size, size.text, "the size of a memory device")
     if most is None:
@@ -229,7 +229,7 @@ def _memory(root: _Element) -> tuple[int, int, int]:
 
 
 def _pins(root: _Element, vcpu: _Element | None, max_vcpus: int) -> dict[int, str]:
-    """Read which host CPUs each vCPU may use: its own <vcpupin>, else the cpuset of all, unless numad chooses that."""
+    """Read the host CPUs that each vCPU may use: its <vcpupin>, else the cpuset of all, unless numad chooses them."""
     pins: dict[int, str] = {}
     cpuset = None if vcpu is None else vcpu.get("cpuset")
     if vcpu is not None and cpuset is not None and vcpu.get("placement") != "auto":
@@ -253,7 +253,7 @@ def _schedulers(root: _Element, max_vcpus: int) -> dict[int, str]:
         scheduler = tuning.get("scheduler")
         if scheduler not in _SCHEDULERS:
             raise wrong(
-                tuning, f"the scheduler {printable(scheduler, 40)!r} is not known: write {', '.join(_SCHEDULERS)}"
+                tuning, f"the scheduler {printable(scheduler, 40)!r} is unknown: write {', '.join(_SCHEDULERS)}"
             )
         if scheduler in ("fifo", "rr"):
             scheduler = f"{scheduler}:{number(tuning, tuning.get('priority'), 'priority', 0, 99)}"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Scan untrusted XML: refuse what could harm a parser, and find where the vCPUs are written."""
+"""Scan untrusted XML: refuse constructs that could harm a parser, and find the positions of the vCPUs' elements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEPTH_LIMIT = 200
 ELEMENT_LIMIT = 200_000
 ATTRIBUTE_LIMIT = 200
 
-# expat writes a name that has a namespace with it in front; a space cannot be in either.
+# expat puts the namespace before a name, separated by this; neither can contain a space.
 _NAMESPACE_MARK = " "
 
 _NAME = re.compile(rb"<[^\s/>]+")
@@ -26,7 +26,7 @@ _TAG_END = re.compile(rb"\s*(/?)>")
 
 
 class Attribute(NamedTuple):
-    """Where an attribute is written; ``start`` is that of the white space before it."""
+    """The position of an attribute; ``start`` is that of the white space before it."""
 
     start: int
     value_start: int
@@ -38,7 +38,7 @@ class Attribute(NamedTuple):
 
 
 class Tag(NamedTuple):
-    """Where an element is written, and its attributes that have no namespace.
+    """The position of an element, and its attributes without a namespace.
 
     Its start tag is ``start`` to ``inside``, the whole element ``start`` to ``end``; ``last`` is where its name
     and attributes end.
@@ -56,7 +56,7 @@ class Tag(NamedTuple):
 
 @dataclass
 class Places:
-    """The elements of a domain with the number of its vCPUs and their states, as often as they occur."""
+    """The elements of a domain with the number and the states of its vCPUs, each as often as it occurs."""
 
     vcpu: list[Tag] = field(default_factory=list)
     vcpus: list[Tag] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Places:
 
 
 def refuse_hostile(markup: bytes) -> None:
-    """Let ``markup`` pass, which is UTF-8 whatever it declares.
+    """Accept ``markup``, which is UTF-8 whatever it declares.
 
     Raises config_invalid when it is not well-formed, has a document type, or exceeds a limit.
     """
@@ -72,7 +72,7 @@ def refuse_hostile(markup: bytes) -> None:
 
 
 def find_places(markup: bytes) -> Places:
-    """Return where the vCPUs are written in ``markup``, which is refused as by ``refuse_hostile``."""
+    """Return the positions of the vCPUs in ``markup``, which is refused as by ``refuse_hostile``."""
     scan = _PlacesScan(markup)
     scan.run()
     return scan.places
@@ -99,16 +99,16 @@ class _Scan:
     def _doctype(self, *_declaration: object) -> None:
         raise invalid(
             self._parser.CurrentLineNumber,
-            "it has a document type (<!DOCTYPE ...>), which could declare entities: remove it, domains need none",
+            "it has a document type (<!DOCTYPE ...>), which could declare entities: remove it, no domain needs one",
         )
 
     def _start(self, _name: str, attributes: dict[str, str]) -> None:
         self._elements += 1
         self._depth += 1
         for count, limit, what in (
-            (self._depth, DEPTH_LIMIT, "elements inside one another"),
+            (self._depth, DEPTH_LIMIT, "nested elements"),
             (self._elements, ELEMENT_LIMIT, "elements"),
-            (len(attributes), ATTRIBUTE_LIMIT, "attributes on an element"),
+            (len(attributes), ATTRIBUTE_LIMIT, "attributes of an element"),
         ):
             if count > limit:
                 line = self._parser.CurrentLineNumber
@@ -139,7 +139,7 @@ class _PlacesScan(_Scan):
         self._path.pop()
 
     def _kept(self) -> list[Tag] | None:
-        """The list in which the element at hand belongs."""
+        """The list to which the current element belongs."""
         if self._path == ["domain", "vcpu"]:
             return self.places.vcpu
         if self._path == ["domain", "vcpus"]:
@@ -149,7 +149,7 @@ class _PlacesScan(_Scan):
         return None
 
     def _tag(self, start: int, line: int, values: dict[str, str]) -> Tag:
-        """Find the parts of a tag that expat has found well-formed."""
+        """Find the parts of a well-formed tag."""
         position = _matched(_NAME, self._markup, start).end()
         places: dict[str, Attribute] = {}
         while True:
@@ -171,5 +171,5 @@ class _PlacesScan(_Scan):
 def _matched(pattern: re.Pattern[bytes], markup: bytes, position: int) -> re.Match[bytes]:
     match = pattern.match(markup, position)
     if match is None:
-        raise AssertionError(f"no tag at byte {position} of XML that expat finds well-formed")
+        raise AssertionError(f"no tag at byte {position} of XML that expat accepts as well-formed")
     return match

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A domain's XML as the config port shows it: the next boot's vCPUs, which of them must stay, and what cannot boot."""
+"""A domain's XML for the config port: the next boot's vCPUs, which of them must stay enabled, and invalid states."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ class NextBoot(Protocol):
         """Its entities."""
 
     def check(self, enabled: Collection[int]) -> None:
-        """Refuse (config_invalid) vCPUs that it does not start with."""
+        """Refuse (config_invalid) vCPUs with which it does not start."""
 
     def arguments(self, enabled: Collection[int]) -> tuple[str, ...]:
-        """Return QEMU's arguments for these vCPUs, none where they are unknown; raises config_invalid."""
+        """Return QEMU's arguments for these vCPUs, none if they are unknown; raises config_invalid."""
 
 
 DeriveBoot = Callable[["Domain"], Awaitable[NextBoot]]
 
 
 class Definition(NamedTuple):
-    """A domain's XML and the machine of its next boot; where that is None, ``error`` says why."""
+    """A domain's XML and the machine of its next boot; if that is None, ``error`` is the reason."""
 
     domain: Domain
     next_boot: NextBoot | None
     error: HotplugError | None = None
 
     def view(self, source: str, warning: str = "") -> ConfigView:
-        """Return what the config port shows; ``source`` is the name of what holds the XML."""
+        """Return the view of the config port; ``source`` is the name of the store of the XML."""
         return ConfigView(
             facts=facts_of(self.domain),
             state=config_state(self.domain),
@@ -74,7 +74,7 @@ class Definition(NamedTuple):
         return self.next_boot.layout if running is None and self.next_boot is not None else running
 
     def check(self, enabled: frozenset[int], layout: Layout | None, hotpluggable: frozenset[int], forced: bool) -> None:
-        """Refuse a config state that libvirt or QEMU would refuse only at the next boot.
+        """Refuse a config state with which the next boot would fail in libvirt or QEMU.
 
         ``layout`` is that of the running machine, ``hotpluggable`` are vCPUs that stay enabled and become hotpluggable.
         ``forced`` allows vCPUs on nodes without memory. Raises ``HotplugError`` (config_invalid).

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a domain becomes when other vCPUs are enabled: hotpluggable, order and dialect follow from that. Pure."""
+"""Compute a domain with other vCPUs enabled, including hotpluggable, order and dialect. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def leading(ids: Iterable[int]) -> frozenset[int]:
-    """Return 0, 1, 2, ... as far as ``ids`` has them without a gap."""
+    """Return 0, 1, 2, ... up to the first gap in ``ids``."""
     there = frozenset(ids)
     length = 0
     while length in there:
@@ -31,22 +31,21 @@ def with_enabled(
     layout: Layout | None = None,
     hotpluggable: frozenset[int] = frozenset(),
 ) -> Domain:
-    """Return ``domain`` with exactly ``enabled``, as it is written and as it then reads.
+    """Return ``domain`` with exactly ``enabled``, as it is written and as it is then parsed.
 
-    vCPUs that become enabled or disabled become hotpluggable, so that they can change again after the next boot;
-    so do those that a gap now separates from the first ones, and those of ``hotpluggable``. vCPU 0 never does. vCPUs
-    that the machine can only have together stay alike. On a machine without CPU hotplug no enabled vCPU is
-    hotpluggable: libvirt would not start it.
-    ``layout`` is that of the machine, None where it is unknown.
+    vCPUs that become enabled or disabled become hotpluggable, so that they can change again after the next boot. So
+    do those that are no longer contiguous with the first ones, and those of ``hotpluggable``. vCPU 0 never does. The
+    vCPUs of an entity keep equal attributes. On a machine without CPU hotplug no enabled vCPU is hotpluggable: libvirt
+    would not start it. ``layout`` is that of the machine, None if it is unknown.
 
-    Raises config_invalid when the domain has not all of ``enabled``, or the machine could not boot with it.
+    Raises config_invalid if the domain lacks one of ``enabled``, or if the machine could not boot with them.
     """
     unknown = enabled.difference(range(domain.max_vcpus))
     if unknown:
         raise HotplugError(
             CONFIG_INVALID,
             f"vCPU {format_cpulist(unknown)} is to be enabled, but the domain XML has 0-{domain.max_vcpus - 1} only: "
-            "raise the number in <vcpu>, or name vCPUs it has",
+            "raise the number in <vcpu>, or name existing vCPUs",
         )
     if layout is not None and not layout.hotplug:
         return _with_boot_vcpus(domain, enabled)
@@ -69,8 +68,8 @@ def _with_boot_vcpus(domain: Domain, enabled: frozenset[int]) -> Domain:
     if scattered:
         raise HotplugError(
             CONFIG_INVALID,
-            f"vCPU {format_cpulist(scattered)} would be enabled and one below it not, but this machine has no CPU "
-            "hotplug: it can only start with the first so many; ask for a count",
+            f"vCPU {format_cpulist(scattered)} would be enabled and a lower one disabled, but this machine has no CPU "
+            "hotplug: it can only start with vCPUs 0 to n-1; request a count",
         )
     hotpluggable = frozenset(range(domain.max_vcpus)) - enabled
     if domain.dialect != LIBVIRT:
@@ -79,7 +78,7 @@ def _with_boot_vcpus(domain: Domain, enabled: frozenset[int]) -> Domain:
 
 
 def by_default(max_vcpus: int, enabled: frozenset[int]) -> frozenset[int]:
-    """Return the hotpluggable vCPUs where the XML does not say: all but the first ones, which the guest boots on."""
+    """Return the hotpluggable vCPUs if the XML has no such attribute: all but the first ones, the boot vCPUs."""
     return frozenset(range(max_vcpus)) - leading(enabled)
 
 
@@ -108,7 +107,7 @@ def _boot_vcpus(domain: Domain, enabled: frozenset[int], groups: Sequence[frozen
 
 
 def _order(domain: Domain, enabled: frozenset[int], groups: Sequence[frozenset[int]]) -> dict[int, int]:
-    """Keep the order of vCPUs that stay as they are; libvirt wants it of all that are enabled, or of none."""
+    """Keep the order of unchanged vCPUs; libvirt requires it for all enabled vCPUs or for none."""
     touched = enabled ^ domain.enabled
     order = {vcpu: number for vcpu, number in domain.order.items() if vcpu not in touched}
     if not enabled & order.keys():
@@ -122,7 +121,7 @@ def _order(domain: Domain, enabled: frozenset[int], groups: Sequence[frozenset[i
 
 
 def _unused(used: set[int], highest: int) -> Iterator[int]:
-    """The numbers after all that are used, and when those are spent, the ones in between."""
+    """The numbers above all used ones, and then the unused ones below."""
     last = max(used)
     yield from range(last + 1, highest + 1)
     yield from sorted(set(range(1, last)) - used)

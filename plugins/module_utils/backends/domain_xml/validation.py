@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the next boot would refuse, found before it is written: the rules of libvirt and QEMU for a config. Pure."""
+"""Check a config, before it is written, by the rules of libvirt and QEMU for the next boot. Pure."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def check_config(
     forced: bool = False,
     hotpluggable: frozenset[int] = frozenset(),
 ) -> None:
-    """Refuse to have exactly ``enabled`` in ``domain`` if the guest could not boot with what would be written.
+    """Refuse exactly ``enabled`` in ``domain`` if the guest could not boot with the resulting XML.
 
-    ``layout`` is that of the machine, None where it is not known. A node without memory is no place for vCPUs
-    that are not enabled yet, unless ``forced``. ``hotpluggable`` are those of ``enabled`` that become hotpluggable.
+    ``layout`` is that of the machine, None if it is unknown. vCPUs on a node without memory cannot be newly enabled,
+    unless ``forced``. ``hotpluggable`` are those of ``enabled`` that become hotpluggable.
 
-    Raises config_invalid, with the first problem there is.
+    Raises config_invalid for the first problem.
     """
     entities = [] if layout is None else [entity.vcpus for entity in layout.entities]
     for problem in _problems(domain, with_enabled(domain, enabled, layout, hotpluggable), entities, forced):
@@ -41,9 +41,9 @@ def check_config(
 
 
 def check_machine(domain: Domain) -> None:
-    """Refuse a topology or nodes that no guest could boot with, whichever of its vCPUs are enabled.
+    """Refuse a topology or nodes with which no guest could boot, regardless of its enabled vCPUs.
 
-    Raises config_invalid, with the first problem there is.
+    Raises config_invalid for the first problem.
     """
     for problem in _of_machine(domain):
         raise HotplugError(CONFIG_INVALID, problem)
@@ -60,9 +60,9 @@ def _problems(before: Domain, after: Domain, entities: Sequence[Sequence[int]], 
 
 def _of_the_set(after: Domain) -> Iterator[str]:
     if not after.enabled:
-        yield "no vCPU would be enabled, and a guest needs one to boot: leave vCPU 0 enabled"
+        yield "no vCPU would be enabled, and a guest needs one to boot: keep vCPU 0 enabled"
     elif 0 not in after.enabled:
-        yield "vCPU 0 would be disabled, and every guest boots on it: leave it enabled"
+        yield "vCPU 0 would be disabled, and every guest boots on it: keep it enabled"
     if 0 in after.hotpluggable & after.enabled:
         yield f"{at(after, 'vcpus')}vCPU 0 is hotpluggable, and every guest boots on it: give it hotpluggable='no'"
     lost = frozenset(range(after.max_vcpus)) - after.enabled - after.hotpluggable
@@ -76,7 +76,7 @@ def _of_the_set(after: Domain) -> Iterator[str]:
     if scattered:
         yield (
             f"{at(after, 'vcpus')}vCPU {format_cpulist(scattered)} is enabled and not hotpluggable, but QEMU boots "
-            "on the first ids without a gap: give it hotpluggable='yes', or enable those before it likewise"
+            "with contiguous ids from 0 on: give it hotpluggable='yes', or enable those below it in the same way"
         )
 
 
@@ -92,12 +92,12 @@ def _of_entities(after: Domain, entities: Sequence[Sequence[int]]) -> Iterator[s
         elif enabled and 0 < len(after.hotpluggable.intersection(entity)) < len(entity):
             yield (
                 f"{at(after, 'vcpus')}vCPU {ids} can only be plugged together, but not all of them are "
-                "hotpluggable: give all the same hotpluggable"
+                "hotpluggable: give all of them the same value"
             )
         elif len({after.order.get(vcpu) for vcpu in entity}) > 1:
             yield (
                 f"{at(after, 'vcpus')}vCPU {ids} can only be plugged together, but differ in order: "
-                "give all the same order, or none"
+                "give all of them the same order, or none"
             )
 
 
@@ -138,7 +138,7 @@ def _of_topology(after: Domain) -> Iterator[str]:
     if after.topology and product != after.max_vcpus:
         factors = " x ".join(f"{number} {level}" for level, number in after.topology.items())
         yield (
-            f"{at(after, 'topology')}<topology> makes {product} vCPUs ({factors}), but <vcpu> says "
+            f"{at(after, 'topology')}<topology> makes {product} vCPUs ({factors}), but <vcpu> has "
             f"{after.max_vcpus}: make them agree"
         )
 
@@ -146,7 +146,7 @@ def _of_topology(after: Domain) -> Iterator[str]:
 def _of_cells(after: Domain) -> Iterator[str]:
     where = at(after, "numa")
     if len(after.cells) > _MOST_CELLS:
-        yield f"{where}<numa> has {len(after.cells)} cells, but QEMU takes {_MOST_CELLS}: leave the others out"
+        yield f"{where}<numa> has {len(after.cells)} cells, but QEMU supports {_MOST_CELLS}: remove the others"
     missing = frozenset(range(len(after.cells))) - {cell.id for cell in after.cells}
     if missing:
         yield f"{where}<numa> has no cell {format_cpulist(missing)}: number the cells from 0, without a gap"
@@ -155,13 +155,13 @@ def _of_cells(after: Domain) -> Iterator[str]:
         beyond = frozenset(vcpu for vcpu in cell.cpus or () if vcpu >= after.max_vcpus)
         if beyond:
             yield (
-                f"{where}cell {cell.id} has vCPU {format_cpulist(beyond)}, but the highest there can be is "
-                f"{after.max_vcpus - 1}: take it out, or raise the number in <vcpu>"
+                f"{where}cell {cell.id} has vCPU {format_cpulist(beyond)}, but the highest possible id is "
+                f"{after.max_vcpus - 1}: remove it, or raise the number in <vcpu>"
             )
         twice = cell_of.keys() & (cell.cpus or frozenset())
         if twice:
             others = format_cpulist(cell_of[vcpu] for vcpu in twice)
-            yield f"{where}vCPU {format_cpulist(twice)} is in cell {cell.id} and in {others}: leave it in one of them"
+            yield f"{where}vCPU {format_cpulist(twice)} is in cell {cell.id} and in {others}: keep it in one of them"
         cell_of.update(dict.fromkeys(cell.cpus or (), cell.id))
 
 
@@ -171,10 +171,10 @@ def _of_distances(domain: Domain) -> Iterator[str]:
     named = {other for cell in domain.cells for other in cell.distances}
     named |= {cell for link in domain.interconnects for cell in (link.initiator, link.target)}
     if named - cells:
-        yield f"{where}<numa> has no cell {format_cpulist(named - cells)}, but names it: name one there is"
+        yield f"{where}<numa> has no cell {format_cpulist(named - cells)}, but refers to it: use an existing cell"
     for link in domain.interconnects:
         if link.kind == "bandwidth" and link.value % _KIB_PER_MIB:
-            yield f"{where}a bandwidth is {link.value} KiB, but QEMU takes whole MiB only: round it"
+            yield f"{where}a bandwidth is {link.value} KiB, but QEMU accepts only whole MiB: round it"
 
 
 def _of_max_memory(domain: Domain) -> Iterator[str]:
@@ -192,10 +192,10 @@ def _of_memory(after: Domain, newly_enabled: frozenset[int]) -> Iterator[str]:
         if vcpus and not cell.memory:
             yield (
                 f"{at(after, 'numa')}vCPU {format_cpulist(vcpus)} would be enabled on node {cell.id}, which has no "
-                "memory: give the cell memory, name other vCPUs, or set force: true"
+                "memory: give the cell memory, select other vCPUs, or set force: true"
             )
 
 
 def at(domain: Domain, element: str) -> str:
-    """Return how a message about an element of the XML begins, nothing where its line is not known."""
+    """Return the beginning of a message about an element of the XML, empty if its line is unknown."""
     return f"line {domain.lines[element]} of the domain XML: " if element in domain.lines else ""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The agent port over any agent: translates between the ids of vCPUs and the guest's own numbers of its CPUs."""
+"""The agent port over any agent: translates between vCPU ids and the guest's own CPU numbers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.c
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import AGENT_ERROR, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import AgentView, SetResult, VcpuInGuest
 
-# The guest's CPUs that a vCPU may be: one, or all that are new where it is unknown which of these it is.
+# The guest's CPUs that may be a vCPU: one, or all new ones if the mapping is unknown.
 Candidates = tuple[GuestCpu, ...]
 
 
 class GuestAgent:
-    """The agent that ``commands`` go to."""
+    """The agent that receives ``commands``."""
 
     def __init__(self, commands: AgentCommands) -> None:
         self._commands = commands
@@ -46,7 +46,7 @@ class GuestAgent:
     async def set_online(self, wanted: Mapping[int, bool]) -> SetResult:
         unseen = [vcpu for vcpu in wanted if vcpu not in self._numbers]
         if unseen:
-            reason = f"the guest's system does not see vCPU {unseen[0]}"
+            reason = f"the guest OS has not detected vCPU {unseen[0]}"
             return SetResult((), unseen[0], AGENT_ERROR, reason, refused=True)
         result = await self._commands.set_cpus(
             {number: online for vcpu, online in wanted.items() for number in self._numbers[vcpu]}
@@ -60,7 +60,7 @@ class GuestAgent:
         await self._commands.close()
 
     def _new_ones(self, plugged: frozenset[int], cpus: Sequence[GuestCpu]) -> dict[int, Candidates]:
-        """The CPUs that appeared since the first view, for each of the vCPUs plugged since then, if all are there."""
+        """The CPUs that appeared since the first view, for each of the vCPUs plugged since; none until all have."""
         if self._first is None:
             return {}
         had, numbers = self._first

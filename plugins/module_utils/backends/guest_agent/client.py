@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An agent in its own commands, over any transport that carries them."""
+"""The commands of the guest agent, over any transport."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ TIDYING_SECONDS = 2.0
 
 
 class Transport(Protocol):
-    """What carries one command at a time to the agent, and its reply back."""
+    """Sends one command at a time to the agent, and returns its reply."""
 
     async def ask(self, command: str, arguments: Mapping[str, Any], deadline: float) -> Any:
-        """Return what the agent returns by ``deadline``, a moment of ``time.monotonic()``.
+        """Return the agent's reply by ``deadline``, a time of ``time.monotonic()``.
 
-        Raises ``CommandError`` for the agent's error, ``HotplugError`` (agent_unavailable, agent_error) without reply.
+        Raises ``CommandError`` for an error of the agent, ``HotplugError`` (agent_unavailable, agent_error) without a
+        reply.
         """
 
     async def close(self) -> None:
@@ -95,7 +96,7 @@ class QemuAgent:
 
 
 class _Files:
-    """The guest's files; ``handles`` keeps those left open where the connection ended."""
+    """The guest's files; ``handles`` contains those that stay open when the connection ends."""
 
     def __init__(self, transport: Transport, handles: set[int], deadline: float) -> None:
         self._transport = transport
@@ -114,12 +115,12 @@ class _Files:
         return read_text(reply, LONGEST_FILE)
 
     async def tidy(self) -> None:
-        """Close what was left open."""
+        """Close the files that are still open."""
         for handle in sorted(self._handles):
             await self._shut(handle)
 
     async def _shut(self, handle: int) -> None:
-        # A refusal says that there is no such handle (any more).
+        # An error means that there is no such handle (any more).
         with contextlib.suppress(CommandError):
             await self._ask("guest-file-close", handle=handle)
         self._handles.discard(handle)

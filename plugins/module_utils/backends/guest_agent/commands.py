@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an agent is asked, in the guest's own numbers of its CPUs: the same over its socket and over libvirt."""
+"""The interface of an agent in the guest's own CPU numbers, the same over its socket and over libvirt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class GuestCpu(NamedTuple):
-    """A CPU by the guest's own ``number``, which need not be the id of the vCPU that it is."""
+    """A CPU by the guest's own ``number``, which may differ from its vCPU id."""
 
     number: int
     online: bool
@@ -24,12 +24,12 @@ class AgentCommands(Protocol):
     """An agent, for one caller at a time; its errors and time limits are those of the port."""
 
     async def cpus(self) -> tuple[GuestCpu, ...]:
-        """Return the guest's CPUs by number; on some platforms these are also some it could have."""
+        """Return the guest's CPUs by number; on some platforms these include possible, not present CPUs."""
 
     async def slots(self, numbers: Collection[int]) -> Mapping[int, int] | None:
-        """Return the vCPU id behind each of the CPUs, as far as the guest's sysfs has it.
+        """Return the vCPU id of each of the CPUs, if the guest's sysfs contains it.
 
-        None where the agent reads no files, or they do not have it.
+        None if the agent reads no files, or the files do not contain it.
         """
 
     async def set_cpus(self, wanted: Mapping[int, bool]) -> SetResult:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which of the guest's CPUs is which vCPU. Pure."""
+"""The mapping of the guest's CPUs to vCPUs. Pure."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def match_cpus(
 ) -> dict[int, GuestCpu]:
     """Return the guest's CPU behind each of the vCPUs that are ``plugged`` in the machine.
 
-    ``slots`` are the vCPU ids that the guest's sysfs has by its CPUs' own numbers. Without them, a guest that has as
-    many CPUs as there are vCPUs, and no gap in either, is taken to count as the machine does; it does so as long as no
-    vCPU was plugged out of sequence. A vCPU that the guest does not see (yet) is left out.
+    ``slots`` are the vCPU ids in the guest's sysfs, by the guest's CPU numbers. Without them, CPU numbers and vCPU ids
+    are assumed to be equal if there are as many CPUs as vCPUs and neither has a gap; this is correct unless a vCPU was
+    plugged out of sequence. A vCPU that the guest has not detected (yet) is left out.
 
-    Raises ``HotplugError`` (agent_error) where they cannot be matched, or the guest contradicts the machine.
+    Raises ``HotplugError`` (agent_error) if they cannot be mapped, or if the guest contradicts the machine.
     """
     if slots:
         return _by_slots(frozenset(plugged), cpus, slots)
@@ -38,14 +38,14 @@ def match_cpus(
         return {cpu.number: cpu for cpu in cpus}
     raise HotplugError(
         AGENT_ERROR,
-        f"which of the guest's CPUs {_shown(numbers)} are the vCPUs {_shown(plugged)} is unknown: the guest counts "
-        f"its CPUs in its own way, and its sysfs cannot be read for it; {REMEDY}; this works with Linux in the guest "
-        "only",
+        f"the guest's CPUs {_shown(numbers)} cannot be mapped to the vCPUs {_shown(plugged)}: the guest has its own "
+        f"CPU numbers, and its sysfs, which has the mapping, cannot be read; {REMEDY}; this works only with Linux in "
+        "the guest",
     )
 
 
 def cpus_alone(cpus: Sequence[GuestCpu], slots: Mapping[int, int] | None) -> dict[int, GuestCpu]:
-    """Return the guest's CPUs by the vCPU ids that its sysfs has, else by its own numbers."""
+    """Return the guest's CPUs by the vCPU ids in its sysfs, or without these by its own numbers."""
     if slots:
         return {slots[cpu.number]: cpu for cpu in cpus if cpu.number in slots}
     return {cpu.number: cpu for cpu in cpus}
@@ -56,9 +56,9 @@ def _by_slots(plugged: frozenset[int], cpus: Sequence[GuestCpu], slots: Mapping[
     for cpu in cpus:
         vcpu = slots.get(cpu.number)
         if vcpu is None:
-            # Some platforms list CPUs that could be there; one that is online is.
+            # Some platforms list CPUs that are possible but not present; an online CPU is present.
             if cpu.online:
-                raise _contradiction(f"its CPU {cpu.number} has no vCPU id there, unlike others")
+                raise _contradiction(f"its CPU {cpu.number} has no vCPU id in sysfs, unlike others")
         elif vcpu in found:
             raise _contradiction(f"both its CPUs {found[vcpu].number} and {cpu.number} have the id of vCPU {vcpu}")
         elif vcpu in plugged:
@@ -71,8 +71,8 @@ def _by_slots(plugged: frozenset[int], cpus: Sequence[GuestCpu], slots: Mapping[
 def _contradiction(what: str) -> HotplugError:
     return HotplugError(
         AGENT_ERROR,
-        f"the guest's sysfs does not agree with the machine: {what}; run the task again, as a vCPU may just have come "
-        "or gone; if it stays so, the guest's CPU numbers cannot be trusted",
+        f"the guest's sysfs contradicts the machine: {what}; run the task again, because a vCPU may just have been "
+        "plugged or unplugged; if the error persists, the guest's CPU numbers cannot be trusted",
     )
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What tells the agent's protocol from QMP: no greeting, no ids, no events, and a byte that ends what was before."""
+"""How the agent's protocol differs from QMP: no greeting, no ids, no events, and a sentinel byte."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.messages
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import printable
 
 SYNC = "guest-sync-delimited"
-# No JSON has this byte. The agent forgets the half of a command that it has read when it sees it, and writes it before
-# its answer to the sync, so that whatever was half said or not yet read is behind both.
+# No JSON contains this byte. When the agent reads it, it discards an incomplete command. It writes the byte before its
+# reply to the sync. So both sides discard everything that was incomplete or not yet read.
 SENTINEL = b"\xff"
 # 4096 vCPUs take a quarter of it.
 LONGEST_REPLY = 1024 * 1024
-# Of what is no answer, as much as a message will quote.
+# The part of an invalid reply that a message quotes.
 _KEPT = 400
-# Stale replies of earlier clients are as long as replies, and few; to skip a line takes as long as to read a kilobyte.
+# Stale replies to earlier clients are few, and each is at most a reply long. Skipping a line costs as much time as
+# reading a kilobyte.
 MOST_SKIPPED = 4 * LONGEST_REPLY
 COST_OF_A_LINE = 1024
 
 
 class Dialect:
-    """One conversation's state: what was asked last, and the sync that is waited for.
+    """The state of one conversation: the id of the last command, and the expected sync.
 
-    Plain ``guest-sync`` would leave an agent that has read half a command waiting for its other half, and cannot be
-    told from a stale answer by a reader that is in the middle of a line. Agents before QEMU 4.0 refuse commands with an
-    id, and all answer in the order they are asked: so commands go out without, and an answer with an id is to somebody
-    else.
+    With plain ``guest-sync``, an agent that has read half a command would wait for its other half, and a reader that
+    starts within a line cannot distinguish the reply from a stale one. Agents before QEMU 4.0 refuse commands with an
+    id, and all agents reply in order: so commands are sent without an id, and a reply with an id belongs to another
+    client.
     """
 
     def __init__(self) -> None:
@@ -40,7 +41,7 @@ class Dialect:
         self.objection = ""
 
     def prepare(self, command: MutableMapping[str, Any]) -> None:
-        """Have ``command`` ready to be sent: without the id, which is remembered for the answer."""
+        """Prepare ``command`` for sending: remove its id, and keep it for the reply."""
         self._asked = command.pop("id", None)
         self._skipped = 0
         if command["execute"] == SYNC:
@@ -49,26 +50,26 @@ class Dialect:
 
     @property
     def is_flooded(self) -> bool:
-        """Whether more was read since the last command than can be stale replies to earlier ones."""
+        """Whether more was read since the last command than stale replies to earlier ones can be."""
         return self._skipped > MOST_SKIPPED
 
     def answer_in(self, line: bytes) -> bytes | None:
-        """Return the answer in a line that was read, None where it is not to what was asked."""
+        """Return the reply in a line that was read, None if it is not the reply to the last command."""
         self._skipped += len(line) + COST_OF_A_LINE
-        _before, mark, said = line.rpartition(SENTINEL)
+        _before, mark, text = line.rpartition(SENTINEL)
         if self._sync is None:
-            return said
-        answer = _read(said)
+            return text
+        answer = _read(text)
         if mark and answer is not None and _is_number(answer.get("return"), self._sync):
             self._sync = None
-            return said
+            return text
         if answer is None or "return" not in answer:
-            # The answer to a sync that the agent refuses, or somebody who is no agent.
-            self.objection = printable(said[:_KEPT].decode("utf-8", "replace"), _KEPT // 2)
+            # The error of an agent that refuses the sync, or the text of a peer that is no agent.
+            self.objection = printable(text[:_KEPT].decode("utf-8", "replace"), _KEPT // 2)
         return None
 
     def claim(self, answer: MutableMapping[str, Any]) -> bool:
-        """Whether ``answer`` is to what was asked last; it then gets the id of that."""
+        """Whether ``answer`` is the reply to the last command; it then gets the id of that command."""
         if self._asked is None or "id" in answer or "event" in answer:
             return False
         answer["id"], self._asked = self._asked, None

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The replies of a guest's agent, checked: the guest writes them, and it may be hostile."""
+"""Validate the replies of a guest's agent: the guest writes them, and may be hostile."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import AGENT_ER
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
 
-# Linux has no more CPUs than 8192; a guest that claims more makes results and memory grow with its claim.
+# Linux has at most 8192 CPUs. Results and memory would grow with the number that a hostile guest reports.
 HIGHEST_NUMBER = 8191
 
-# How agents of all ages say that a command is not theirs: not built in (CommandNotFound since QEMU 9.1, on Windows),
-# a stub, blocked by their configuration, or not now, while file systems are frozen.
+# How agents of all versions report an unsupported command: not built in (CommandNotFound since QEMU 9.1, on Windows),
+# a stub, blocked by their configuration, or unavailable while file systems are frozen.
 _UNABLE = re.compile(r"not currently supported|has been disabled|is not (?:enabled|allowed)", re.IGNORECASE)
 
 
 def invalid_reply(command: str, reply: object) -> HotplugError:
-    """Return the error for a reply of another shape than an agent's."""
+    """Return the error for a reply with an unexpected structure."""
     return HotplugError(
         AGENT_ERROR,
         f"the guest agent gave an invalid reply to {command} ({printable(reply, 120)}): "
-        "see which program answers at the agent's port in the guest, and whether the agent there is broken",
+        "check which program uses the agent's port in the guest, and whether the agent is broken",
     )
 
 
 def is_unable(refusal: CommandError) -> bool:
-    """Whether the agent refused the command as such, and not what it was asked to do."""
+    """Whether the agent does not support the command, as opposed to a refusal of this request."""
     return refusal.kind == "CommandNotFound" or _UNABLE.search(refusal.desc) is not None
 
 
 def unable(command: str, refusal: CommandError) -> HotplugError:
-    """Return the error for a command that the agent does not carry out."""
+    """Return the error for a command that the agent did not execute."""
     if is_unable(refusal):
         why = (
             f"the guest agent does not offer {command} ({refusal.desc}): allow it in the agent's configuration "
@@ -51,7 +51,7 @@ def unable(command: str, refusal: CommandError) -> HotplugError:
 
 
 def read_cpus(reply: object) -> tuple[GuestCpu, ...]:
-    """Return the CPUs by number, from what guest-get-vcpus returned; raises ``HotplugError`` (agent_error)."""
+    """Return the CPUs by number, from the reply to guest-get-vcpus; raises ``HotplugError`` (agent_error)."""
     found: dict[int, GuestCpu] = {}
     for entry in reply if isinstance(reply, list) else [reply]:
         members = entry if isinstance(entry, dict) else {}
@@ -68,16 +68,16 @@ def read_cpus(reply: object) -> tuple[GuestCpu, ...]:
 
 
 def read_processed(reply: object, asked: int) -> int:
-    """Return how many CPUs were dealt with, from what guest-set-vcpus returned; raises ``HotplugError``."""
+    """Return how many CPUs were processed, from the reply to guest-set-vcpus; raises ``HotplugError``."""
     processed = _count(reply, asked)
-    # 0 is for an empty list only: an agent that cannot do even the first says why.
+    # 0 is valid for an empty list only: an agent that cannot process the first CPU returns an error.
     if not processed:
         raise invalid_reply("guest-set-vcpus", reply)
     return processed
 
 
 def read_handle(reply: object) -> int:
-    """Return the handle of an open file, from what guest-file-open returned; raises ``HotplugError``."""
+    """Return the handle of an open file, from the reply to guest-file-open; raises ``HotplugError``."""
     handle = _count(reply, 2**63 - 1)
     if handle is None:
         raise invalid_reply("guest-file-open", reply)
@@ -85,7 +85,7 @@ def read_handle(reply: object) -> int:
 
 
 def read_text(reply: object, longest: int) -> str:
-    """Return a file's text, from what guest-file-read returned; raises ``HotplugError``."""
+    """Return a file's text, from the reply to guest-file-read; raises ``HotplugError``."""
     encoded = reply.get("buf-b64") if isinstance(reply, dict) else None
     if not isinstance(encoded, str) or len(encoded) > 2 * longest:
         raise invalid_reply("guest-file-read", reply)

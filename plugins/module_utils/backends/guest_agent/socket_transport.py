@@ -44,25 +44,25 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
 if TYPE_CHECKING:
     from qemu.qmp import QMPClient
 
-# As long as libvirt gives an agent for it. One that is idle takes a tenth of a second at most.
+# The same time as libvirt allows. An idle agent needs a tenth of a second at most.
 SYNC_SECONDS = 5.0
 
 START_AGENT = "start qemu-guest-agent in the guest"
-ONE_AT_A_TIME = "QEMU serves one client at a time on this socket: end the other, or have it ask the agent"
+ONE_AT_A_TIME = "QEMU serves one client at a time on this socket: end the other client"
 
 
 def agent_at(address: str, timeout: float) -> GuestAgent:
-    """Return the agent behind the socket at ``address``, a path or host:port; raises ``MissingLibrary``."""
+    """Return the agent at the socket ``address``, a path or host:port; raises ``MissingLibrary``."""
     return GuestAgent(commands_at(address, timeout))
 
 
 def commands_at(address: str, timeout: float) -> QemuAgent:
-    """Return the same, to be asked in the guest's own numbers of its CPUs."""
+    """Return the same agent, with an interface in the guest's own CPU numbers."""
     return QemuAgent(SocketTransport(address), timeout)
 
 
 class SocketTransport:
-    """Connects when it has to, and synchronizes again after everything but a complete reply."""
+    """Connects when necessary, and synchronizes again after anything but a complete reply."""
 
     def __init__(self, address: str) -> None:
         try:
@@ -74,7 +74,7 @@ class SocketTransport:
         self._dialect = Dialect()
         self._client: QMPClient | None = None
         self._in_step = False
-        # Whether this connection has ever brought an answer: then nobody else holds the socket.
+        # Whether this connection has ever received a reply: then no other client holds the socket.
         self._served = False
         self._neighbours: frozenset[Connection] = frozenset()
         self._path: str | None = None
@@ -87,8 +87,8 @@ class SocketTransport:
         except asyncio.TimeoutError:
             raise HotplugError(
                 AGENT_ERROR,
-                f"the guest agent at {self._name} did not finish its answer to {command} in time: see whether the "
-                "guest is busy or the agent hangs, then run the task again, with a longer timeout if need be",
+                f"the guest agent at {self._name} did not complete its reply to {command} in time: check whether the "
+                "guest is busy or the agent hangs, then run the task again, if necessary with a longer timeout",
             ) from None
         self._in_step = True
         if isinstance(answer, CommandError):
@@ -101,25 +101,25 @@ class SocketTransport:
         self._client = None
 
     async def _ready(self, deadline: float) -> QMPClient:
-        """Return a client that is connected, and whose next answer is to the next command."""
+        """Return a client that is connected and synchronized: its next reply is to the next command."""
         client = self._client or await self._connect(deadline)
         if self._in_step:
             return client
         limit = max(0.0, min(SYNC_SECONDS, deadline - time.monotonic()))
         try:
-            # Positive in 31 bits: agents of all platforms give it back as it was.
+            # Positive in 31 bits: agents of all platforms return it unchanged.
             answer = await self._exchange(
                 client, SYNC, {"id": secrets.randbelow(2**31 - 1) + 1}, time.monotonic() + limit
             )
         except asyncio.TimeoutError:
             raise self._silence(limit) from None
         if isinstance(answer, CommandError):
-            raise self._nonsense(SYNC, answer)
+            raise self._invalid_reply(SYNC, answer)
         self._in_step = self._served = True
         return client
 
     async def _exchange(self, client: QMPClient, command: str, arguments: Mapping[str, Any], deadline: float) -> Any:
-        """Return what the agent returns, or its ``CommandError``; raises ``asyncio.TimeoutError``, ``HotplugError``."""
+        """Return the agent's reply, or its ``CommandError``; raises ``asyncio.TimeoutError``, ``HotplugError``."""
         from qemu.qmp import ExecuteError, QMPError
         from qemu.qmp.qmp_client import BadReplyError
 
@@ -130,17 +130,17 @@ class SocketTransport:
         except ExecuteError as error:
             return CommandError(error.error_class, str(error))
         except BadReplyError as error:
-            raise self._nonsense(command, error) from error
+            raise self._invalid_reply(command, error) from error
         except QMPError as error:
             self._client = None
             cause = await disconnect(client) or error
             if isinstance(cause, (EOFError, OSError)):
                 raise HotplugError(
                     AGENT_UNAVAILABLE,
-                    f"the connection to the guest agent at {self._name} ended ({describe(cause)}): see whether QEMU "
-                    "still runs and what else is at this socket, then run the task again",
+                    f"the connection to the guest agent at {self._name} ended ({describe(cause)}): check whether QEMU "
+                    "still runs and which other clients use this socket, then run the task again",
                 ) from error
-            raise self._nonsense(command, cause) from error
+            raise self._invalid_reply(command, cause) from error
 
     async def _connect(self, deadline: float) -> QMPClient:
         """Raises ``HotplugError`` (agent_unavailable)."""
@@ -164,24 +164,24 @@ class SocketTransport:
             except asyncio.TimeoutError:
                 raise HotplugError(
                     AGENT_UNAVAILABLE,
-                    f"{self._name} did not let us connect within {limit:.1f} s: check the host, the port and the "
+                    f"the connection to {self._name} timed out after {limit:.1f} s: check the host, the port and the "
                     "firewall of the guest agent's socket",
                 ) from None
             except (ConnectError, OSError, ValueError) as error:
                 cause = error.exc if isinstance(error, ConnectError) else error
                 raise HotplugError(AGENT_UNAVAILABLE, _why_unreachable(self._name, cause)) from error
-            # From now on it is the client's to close.
+            # From now on the client closes it.
             connected.pop_all()
         self._client = client
         return client
 
     def _silence(self, limit: float) -> HotplugError:
-        """Why the agent did not get in step, as far as that can be told."""
+        """Why the agent did not synchronize, as far as that is known."""
         if self._dialect.objection:
             return HotplugError(
                 AGENT_ERROR,
-                f"what is at {self._name} does not answer as a guest agent ({self._dialect.objection}): "
-                f"allow {SYNC} in the agent's configuration, or name the socket of its port and no other",
+                f"the peer at {self._name} does not reply like a guest agent ({self._dialect.objection}): "
+                f"allow {SYNC} in the agent's configuration, or name the socket of the agent's port",
             )
         held: bool | None = None
         if self._served:
@@ -195,14 +195,14 @@ class SocketTransport:
         else:
             why = f"it does not run in the guest, or hangs, or the guest does; {START_AGENT}, or restart it"
         return HotplugError(
-            AGENT_UNAVAILABLE, f"the guest agent at {self._name} did not answer within {limit:.1f} s: {why}"
+            AGENT_UNAVAILABLE, f"the guest agent at {self._name} did not reply within {limit:.1f} s: {why}"
         )
 
-    def _nonsense(self, command: str, cause: BaseException) -> HotplugError:
+    def _invalid_reply(self, command: str, cause: BaseException) -> HotplugError:
         return HotplugError(
             AGENT_ERROR,
-            f"what came from {self._name} as the answer to {command} is none ({describe(cause)}): "
-            "see whether the agent in the guest is broken, or this is not the socket of its port",
+            f"the guest agent at {self._name} sent an invalid reply to {command} ({describe(cause)}): "
+            "check whether the agent in the guest is broken, or whether this is another socket",
         )
 
 
@@ -211,7 +211,7 @@ def _agent_client(dialect: Dialect) -> QMPClient:
     from qemu.qmp.error import ProtocolError
 
     read = message_reader()
-    # A session that ends before connect() has returned, by a peer that closes at once, trips qemu.qmp up.
+    # qemu.qmp fails if a peer closes the session before connect() has returned.
     begun = asyncio.Event()
 
     class SocketClient(QMPClient):
@@ -239,8 +239,8 @@ def _agent_client(dialect: Dialect) -> QMPClient:
                     if dialect.claim(message):
                         return message
                 if dialect.is_flooded:
-                    raise ProtocolError("it sends more than a reply can be")
-                # A flood must not keep the deadline from being noticed.
+                    raise ProtocolError("it sends more than any reply contains")
+                # A flood of data must not delay the check of the deadline.
                 await asyncio.sleep(0)
 
     client = SocketClient("kvm.hotplug.agent", readbuflen=LONGEST_REPLY)
@@ -249,7 +249,7 @@ def _agent_client(dialect: Dialect) -> QMPClient:
 
 
 def _unix_connection(path: str) -> socket.socket:
-    """Connect at once; raises ``BlockingIOError`` where others wait already, which asyncio would not notice."""
+    """Connect immediately; raises ``BlockingIOError`` if other clients wait already, which asyncio would not detect."""
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.setblocking(False)
@@ -269,7 +269,7 @@ def _why_unreachable(name: str, error: BaseException) -> str:
             "named org.qemu.guest_agent.0 with this chardev?"
         )
     if isinstance(error, ConnectionRefusedError):
-        return f"nobody listens at {name}: the QEMU that made this socket is gone; start the guest"
+        return f"no process listens at {name}: the QEMU that made this socket has ended; start the guest"
     if isinstance(error, PermissionError):
         return f"no permission to connect to the guest agent at {name}: run the task as a user who may (become: true)"
     return f"cannot connect to the guest agent at {name}: {describe(error)}"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which vCPU each of a guest's CPUs is, read in the sysfs of the guest through its agent."""
+"""The vCPU id of each of a guest's CPUs, read from the guest's sysfs through its agent."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import parse_cpulist
 
 CPUS = "/sys/devices/system/cpu"
-# Longer than any of these files, but for lists of thousands of CPUs with gaps.
+# Longer than any of these files, except lists of thousands of CPUs with gaps.
 LONGEST_FILE = 4096
 
-# The topology directory is no help: a CPU that is offline has none.
+# The topology directory cannot be used, because an offline CPU has none.
 #
 # QEMU's ACPI tables name a CPU after its slot: C005 in the container CPUS, or in the system bus on arm.
 _ACPI = ("firmware_node/path", re.compile(r"\\_SB_\.(?:CPUS\.)?C([0-9A-F]{3})"), 16)
-# pseries has the number of the thread in the machine, and 0 for CPUs that are not there.
+# pseries has the number of the thread in the machine, and 0 for CPUs that are not present.
 _PSERIES = ("physical_id", re.compile(r"(\d{1,5})"), 10)
 # s390x has the CPU's address, which is QEMU's core-id.
 _S390X = ("address", re.compile(r"(\d{1,5})"), 10)
@@ -35,16 +35,16 @@ _File = tuple[str, "re.Pattern[str]", int]
 
 
 class Reader(Protocol):
-    """What reads the guest's files."""
+    """Reads the guest's files."""
 
     async def read(self, path: str) -> str:
-        """Return a file's text; raises ``CommandError``, and ``HotplugError`` where the reply is lost or invalid."""
+        """Return a file's text; raises ``CommandError``, or ``HotplugError`` if the reply is lost or invalid."""
 
 
 async def read_slots(reader: Reader, numbers: Collection[int]) -> Mapping[int, int] | None:
-    """Return the vCPU id behind each of the CPUs that has one; None where files may not be read, or have none.
+    """Return the vCPU id of each of the CPUs that has one; None if files may not be read, or contain none.
 
-    Raises ``HotplugError`` (agent_error) where two CPUs have the same.
+    Raises ``HotplugError`` (agent_error) if two CPUs have the same id.
     """
     try:
         return (
@@ -57,7 +57,7 @@ async def read_slots(reader: Reader, numbers: Collection[int]) -> Mapping[int, i
 
 
 async def _ids(reader: Reader, numbers: Collection[int], file: _File) -> Mapping[int, int] | None:
-    """Raises ``CommandError`` where the agent reads no files at all."""
+    """Raises ``CommandError`` if the agent reads no files at all."""
     name, pattern, base = file
     slots: dict[int, int] = {}
     for number in sorted(numbers):
@@ -70,7 +70,7 @@ async def _ids(reader: Reader, numbers: Collection[int], file: _File) -> Mapping
         if match is not None:
             slots[number] = int(match.group(1), base)
         elif not slots:
-            # Where the first CPU has no such file, none has: this is another platform.
+            # If the first CPU has no such file, none has: this is another platform.
             return None
     if len(set(slots.values())) < len(slots):
         raise invalid_reply(f"the request for {name}", f"the same for several CPUs: {slots}")
@@ -80,7 +80,7 @@ async def _ids(reader: Reader, numbers: Collection[int], file: _File) -> Mapping
 
 
 async def _present(reader: Reader, numbers: Collection[int]) -> Collection[int]:
-    """Those of the CPUs that are there and not only possible."""
+    """Those of the CPUs that are present and not only possible."""
     with contextlib.suppress(ValueError):
         return parse_cpulist((await reader.read(f"{CPUS}/present")).strip()) & frozenset(numbers)
     return ()

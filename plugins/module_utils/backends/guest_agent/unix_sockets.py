@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who else is connected to a UNIX socket: the kernel's list tells the clients that are served from those that wait."""
+"""The connections to a UNIX socket, by the kernel's list: which are accepted, and which still wait."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Connection(NamedTuple):
 
 
 def connections(listing: Path = LIST) -> frozenset[Connection]:
-    """Return the connections to all sockets, none where the kernel does not tell."""
-    # Reading the list takes several calls, between which it changes: a look was seen to miss one in 25,000.
-    return frozenset().union(*(_look(listing) for _time in range(3)))
+    """Return the connections to all sockets, none if the kernel does not list them."""
+    # Reading the list takes several calls, and it changes in between: one read missed one connection in 25,000.
+    return frozenset().union(*(_read(listing) for _time in range(3)))
 
 
-def _look(listing: Path) -> frozenset[Connection]:
+def _read(listing: Path) -> frozenset[Connection]:
     try:
         lines = listing.read_bytes().decode("utf-8", "surrogateescape").split("\n")
     except OSError:
@@ -36,14 +36,14 @@ def _look(listing: Path) -> frozenset[Connection]:
 
 
 def is_held(path: str, before: frozenset[Connection], listing: Path = LIST) -> bool | None:
-    """Whether somebody else is served at ``path``, where we are connected, too; None where that cannot be told.
+    """Whether another client is served at ``path``, where this process is connected too; None if unknown.
 
-    ``before`` were the connections when we came.
+    ``before`` are the connections before this process connected.
     """
     here = {connection for connection in connections(listing) if connection.path == path}
     if not here:
         return None
     if all(connection.served for connection in here):
         return False
-    # One waits. It is us if somebody is served who came earlier; else it may be one who came later.
+    # One waits. If an earlier client is served, it is this process; otherwise it may be a later client.
     return any(connection.served for connection in here & before) or None

@@ -53,7 +53,7 @@ class TestDistances:
             ("id='1' value='10'", "write a number from 11 to 255"),
             ("id='0' value='11'", "write a number from 10 to 10"),
             ("id='1' value='256'", "write a number from 11 to 255"),
-            ("id='7' value='20'", "<numa> has no cell 7, but names it"),
+            ("id='7' value='20'", "<numa> has no cell 7, but refers to it"),
         ],
     )
     def test_what_qemu_would_refuse_is_refused(self, sibling: str, words: str) -> None:
@@ -107,7 +107,7 @@ class TestHmat:
             ("latency initiator='0' target='0' type='fast' value='5'", "write access, read, write"),
             ("latency initiator='0' target='0' type='read' value='0'", "write a number from 1"),
             ("latency initiator='0' target='0' cache='4' type='read' value='1'", "cache is '4'"),
-            ("bandwidth initiator='0' target='0' type='read' value='100'", "QEMU takes whole MiB only"),
+            ("bandwidth initiator='0' target='0' type='read' value='100'", "QEMU accepts only whole MiB"),
         ],
     )
     def test_what_qemu_would_refuse_is_refused(self, link: str, words: str) -> None:

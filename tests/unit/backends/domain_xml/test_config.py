@@ -445,7 +445,7 @@ class TestRefused:
                 patched.setattr(os, function, full)
                 error = refused(path, 0, backup=True)
             assert error.code == CONFIG_INVALID
-            assert "cannot be replaced (No space left on device), so it was left alone" in error.msg
+            assert "cannot be replaced (No space left on device), so it was not changed" in error.msg
             assert listing(path) == ["web.xml"]
 
 

@@ -60,8 +60,8 @@ LAUGHS = b"""\
         (b"<domain>\n<vcpu>1\0</vcpu></domain>", 2, "not well-formed"),
         (b"<domain>\n<vcpu>&#0;</vcpu></domain>", 2, "invalid character number"),
         (b"<domain>\n<vcpu current=1>1</vcpu></domain>", 2, "not well-formed"),
-        (b"<domain>\n" + b"<a>" * 300 + b"</a>" * 300 + b"</domain>", 2, "more than 200 elements inside"),
-        (b"<domain>\n" + b"<a>" * 1_000_000, 2, "more than 200 elements inside"),
+        (b"<domain>\n" + b"<a>" * 300 + b"</a>" * 300 + b"</domain>", 2, "more than 200 nested elements"),
+        (b"<domain>\n" + b"<a>" * 1_000_000, 2, "more than 200 nested elements"),
         (b"<domain>\n" + b"<a/>" * 300_000 + b"</domain>", 2, "more than 200000 elements"),
         (
             b"<domain>\n<a " + b" ".join(b"a%d=''" % n for n in range(300)) + b"/></domain>",
@@ -92,9 +92,18 @@ def test_what_could_hurt_a_parser_is_refused_with_its_line(data: bytes, line: in
         (b"<domain>\n\n<name>\xed\xa0\x80</name>", "line 3 of the domain XML: it has bytes that are not utf-8"),
         (b"<?xml version='1.0' encoding='ascii'?>\n<domain a='\xc3\xa9'/>", "line 2 of the domain XML: it has bytes"),
         ("<domain>\n".encode("utf-16") + b"\x00\xd8<\0", "line 2 of the domain XML: it has bytes that are not utf-16"),
-        (b"<?xml version='1.0' encoding='UTF-16'?><domain/>", "declares the encoding UTF-16, but is not in it"),
-        ("<?xml version='1.0' encoding='UTF-8'?><domain/>".encode("utf-16"), "declares the encoding UTF-8, but is not"),
-        (b"\xef\xbb\xbf<?xml version='1.0' encoding='latin1'?><domain/>", "declares the encoding latin1, but is not"),
+        (
+            b"<?xml version='1.0' encoding='UTF-16'?><domain/>",
+            "declares the encoding UTF-16, but is encoded differently",
+        ),
+        (
+            "<?xml version='1.0' encoding='UTF-8'?><domain/>".encode("utf-16"),
+            "declares the encoding UTF-8, but is encoded differently",
+        ),
+        (
+            b"\xef\xbb\xbf<?xml version='1.0' encoding='latin1'?><domain/>",
+            "declares the encoding latin1, but is encoded differently",
+        ),
         ("<domain/>".encode("utf-32"), "UTF-32"),
         (b"<?xml version='1.0' encoding='utf-7'?><domain/>", "encoding 'utf-7' is not supported"),
         (b"<?xml version='1.0' encoding='rot13'?><domain/>", "encoding 'rot13' is not supported"),
@@ -144,7 +153,7 @@ ONE = "<vcpu>1</vcpu>"
         (ONE + "<vcpus><vcpu id='-1' enabled='yes'/></vcpus>", "id is '-1'"),
         (
             "<vcpu>2</vcpu><vcpus><vcpu id='0' enabled='yes'/>\n<vcpu id='00' enabled='no'/></vcpus>",
-            "line 2 of the domain XML: in <vcpu>, vCPU 0 is there a second time, after line 1",
+            "line 2 of the domain XML: in <vcpu>, vCPU 0 occurs a second time, after line 1",
         ),
         (ONE + "<vcpus><vcpu id='0'/></vcpus>", "it lacks the vCPU's state"),
         (ONE + "<vcpus><vcpu id='0' hotpluggable='yes'/></vcpus>", "it lacks the vCPU's state"),
@@ -178,7 +187,7 @@ ONE = "<vcpu>1</vcpu>"
             ONE + "<cputune><vcpupin vcpu='0' cpuset='0'/><vcpupin vcpu='0' cpuset='1'/></cputune>",
             "pinned a second time",
         ),
-        (ONE + "<cputune><vcpusched vcpus='0' scheduler='fast'/></cputune>", "the scheduler 'fast' is not known"),
+        (ONE + "<cputune><vcpusched vcpus='0' scheduler='fast'/></cputune>", "the scheduler 'fast' is unknown"),
         (ONE + "<cputune><vcpusched vcpus='0' scheduler='fifo'/></cputune>", "priority is missing"),
         (
             ONE

@@ -47,8 +47,8 @@ def test_a_guest_boots_on_vcpu_0() -> None:
 def test_vcpus_that_are_not_hotpluggable_are_the_first_ones() -> None:
     before = domain(0, 2, 3, hotpluggable=frozenset({1}), lines={"vcpus": 7})
     assert problem(before, 0, 2, 3) == (
-        "line 7 of the domain XML: vCPU 2-3 is enabled and not hotpluggable, but QEMU boots on the first ids without "
-        "a gap: give it hotpluggable='yes', or enable those before it likewise"
+        "line 7 of the domain XML: vCPU 2-3 is enabled and not hotpluggable, but QEMU boots with contiguous ids "
+        "from 0 on: give it hotpluggable='yes', or enable those below it in the same way"
     )
     check_config(before, None, frozenset({0, 1, 2}))
 
@@ -94,14 +94,14 @@ def test_the_topology_makes_the_maximum() -> None:
     topology = {"sockets": 2, "dies": 1, "clusters": 1, "cores": 3, "threads": 1}
     assert problem(domain(0, topology=topology, lines={"topology": 9}), 0) == (
         "line 9 of the domain XML: <topology> makes 6 vCPUs (2 sockets x 1 dies x 1 clusters x 3 cores x 1 threads), "
-        "but <vcpu> says 4: make them agree"
+        "but <vcpu> has 4: make them agree"
     )
 
 
 @pytest.mark.parametrize(
     ("cells", "words"),
     [
-        ([Cell(0, frozenset({0, 4, 5}), 1)], "cell 0 has vCPU 4-5, but the highest there can be is 3"),
+        ([Cell(0, frozenset({0, 4, 5}), 1)], "cell 0 has vCPU 4-5, but the highest possible id is 3"),
         ([Cell(0, frozenset({0, 1}), 1), Cell(1, frozenset({1, 2}), 1)], "vCPU 1 is in cell 1 and in 0"),
         ([Cell(0, None, 1), Cell(2, None, 1)], "<numa> has no cell 1"),
     ],

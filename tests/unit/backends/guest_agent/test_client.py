@@ -157,7 +157,7 @@ def test_what_was_done_before_the_agent_fell_silent_is_told(peer: StartPeer) -> 
     guest = peer(LinuxAgent([0, 1, 2], at_once=1).but("guest-set-vcpus", trick))
     result = asked(guest.address, lambda agent: agent.set_cpus({1: False, 2: False}), timeout=0.5)
     assert (result.processed, result.stopped_at, result.code) == ((1,), 2, "agent_error")
-    assert "did not finish its answer" in result.reason
+    assert "did not complete its reply" in result.reason
 
 
 def test_what_was_done_before_the_command_was_blocked_is_told(peer: StartPeer) -> None:
