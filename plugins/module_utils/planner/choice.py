@@ -45,13 +45,13 @@ class Unit(NamedTuple):
         return (not self.pinned, *self.preference, self.vcpus[0])
 
 
-def choose(units: Sequence[Unit], count: int, where: str) -> frozenset[int]:
+def choose(units: Sequence[Unit], count: int, where: str, more: str) -> frozenset[int]:
     """Return the ids of the best ``count`` vCPUs among ``units``, lowest ids first.
 
     Raises ``HotplugError`` (count_unreachable) when no set of whole units has that many; ``where`` is
-    what the message calls the units' place: ``the guest``, ``node 1``.
+    what the message calls the units' place: ``the guest``, ``node 1``. ``more`` is how to get more units.
     """
-    _check_reachable(units, count, where)
+    _check_reachable(units, count, where, more)
     chosen: list[int] = []
     for unit in sorted((unit for unit in units if not unit.barred), key=lambda unit: unit.rank):
         if len(chosen) + len(unit.vcpus) <= count:
@@ -59,12 +59,12 @@ def choose(units: Sequence[Unit], count: int, where: str) -> frozenset[int]:
     return frozenset(chosen)
 
 
-def choose_spread(units: Sequence[Unit], count: int) -> frozenset[int]:
+def choose_spread(units: Sequence[Unit], count: int, more: str) -> frozenset[int]:
     """Return the ids of the best ``count`` vCPUs, as evenly over the nodes as the machine allows.
 
     Raises ``HotplugError`` like ``choose``.
     """
-    _check_reachable(units, count, "the guest")
+    _check_reachable(units, count, "the guest", more)
     queues: dict[int | None, deque[Unit]] = {}
     filled: dict[int | None, int] = {}
     chosen: list[int] = []
@@ -95,7 +95,7 @@ def choose_spread(units: Sequence[Unit], count: int) -> frozenset[int]:
     return frozenset(chosen)
 
 
-def _check_reachable(units: Sequence[Unit], count: int, where: str) -> None:
+def _check_reachable(units: Sequence[Unit], count: int, where: str, more: str) -> None:
     pinned = [vcpu for unit in units if unit.pinned for vcpu in unit.vcpus]
     highest = sum(len(unit.vcpus) for unit in units if not unit.barred)
     if count < len(pinned):
@@ -107,7 +107,7 @@ def _check_reachable(units: Sequence[Unit], count: int, where: str) -> None:
     if count > highest:
         raise HotplugError(
             COUNT_UNREACHABLE,
-            f"{where} cannot have {count} vCPUs: {highest} is the most; ask for fewer, {_remedy(units, count)}",
+            f"{where} cannot have {count} vCPUs: {highest} is the most; ask for fewer, {_remedy(units, count, more)}",
         )
     reachable = _reachable(units)
     if count not in reachable:
@@ -119,11 +119,11 @@ def _check_reachable(units: Sequence[Unit], count: int, where: str) -> None:
         )
 
 
-def _remedy(units: Sequence[Unit], count: int) -> str:
+def _remedy(units: Sequence[Unit], count: int, more: str) -> str:
     """What else there is to do about a count that is too high: where all together would do, what bars some."""
     barred = [unit for unit in units if unit.barred_by is not None]
     if count > sum(len(unit.vcpus) for unit in units) or not barred or barred[0].barred_by is None:
-        return "or start the guest with more"
+        return f"or {more}"
     blocker = barred[0].barred_by
     alike = format_cpulist(vcpu for unit in barred if unit.barred_by == blocker for vcpu in unit.vcpus)
     return f"for vCPU {alike} cannot be enabled: {blocker.reason}; {blocker.remedy}"

@@ -37,12 +37,13 @@ def resolve(wish: Wish, state: GuestState, scopes: Sequence[str], whole_cores: b
     """
     groups = _groups(state.layout, whole_cores)
     if isinstance(wish, VcpuWish):
-        enable, disable = _named(wish, state.layout, groups, whole_cores)
+        enable, disable = _named(wish, state, groups, whole_cores)
         return {scope: enable if wish.exclusive else (_enabled(state, scope) | enable) - disable for scope in scopes}
     units = [_unit(group, state, scopes) for group in groups]
     if isinstance(wish, CountWish):
         # One choice for all scopes, so that live and config come to agree.
-        chosen = choose_spread(units, wish.count) if wish.spread else choose(units, wish.count, "the guest")
+        more = _to_have_more(state)
+        chosen = choose_spread(units, wish.count, more) if wish.spread else choose(units, wish.count, "the guest", more)
         return dict.fromkeys(scopes, chosen)
     return _by_node(wish, state, scopes, units)
 
@@ -62,15 +63,16 @@ def _vcpus(entities: Iterable[Entity]) -> tuple[int, ...]:
 
 
 def _named(
-    wish: VcpuWish, layout: Layout, groups: Sequence[tuple[Entity, ...]], whole_cores: bool
+    wish: VcpuWish, state: GuestState, groups: Sequence[tuple[Entity, ...]], whole_cores: bool
 ) -> tuple[frozenset[int], frozenset[int]]:
     """The ids to enable and to disable, in whole groups."""
+    layout = state.layout
     unknown = [vcpu for vcpu in wish.enable | wish.disable if vcpu >= layout.max_vcpus]
     if unknown:
         raise HotplugError(
             UNKNOWN_VCPU,
             f"vCPU {format_cpulist(unknown)} is above the guest's highest, {layout.max_vcpus - 1}: "
-            "name others, or start the guest with a larger maximum",
+            f"name others, or {_to_have_more(state)}",
         )
     if not whole_cores:
         _refuse_parts(wish.enable, groups, "enable")
@@ -113,10 +115,19 @@ def _by_node(
         ids = frozenset(vcpu for unit in members for vcpu in unit.vcpus)
         named |= ids
         if isinstance(wanted, int):
-            chosen |= choose(members, wanted, f"node {node}")
+            chosen |= choose(members, wanted, f"node {node}", _to_have_more(state))
         elif wanted == ENABLED:
             chosen |= ids
     return {scope: frozenset((_enabled(state, scope) - named) | chosen) for scope in scopes}
+
+
+def _to_have_more(state: GuestState) -> str:
+    """What to do where the wish is for more than there is: an agent alone shows only what is plugged."""
+    if state.live is None and state.config is None:
+        return (
+            "plug more vCPUs first, with method hotplug, for which the task has to name the guest's monitor or libvirt"
+        )
+    return "start the guest with a larger maximum"
 
 
 def _enabled(state: GuestState, scope: str) -> frozenset[int]:

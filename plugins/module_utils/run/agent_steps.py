@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Entry
 
 
+_FREE_IT = "see the guest's kernel log for what uses the CPU, free it there, then run the task again"
+
+
 async def set_online(entries: Sequence[Entry], agent: Agent) -> None:
     """Take steps of method agent, all in one request, and record in the entries what became of each."""
     for entry in entries:
@@ -43,8 +46,10 @@ async def drain(entry: Entry, agent: Agent, online: Collection[int]) -> None:
     if result.stopped_at is None:
         entry.end(Answer(DONE, took_effect=True))
         return
-    code = UNPLUG_REFUSED if result.refused else result.code or AGENT_ERROR
-    answer = _stopped(result, f"{result.reason}; nothing was unplugged", code)
+    if result.refused:
+        answer = _stopped(result, f"{result.reason}; nothing was unplugged; {_FREE_IT}", UNPLUG_REFUSED)
+    else:
+        answer = _stopped(result, f"{result.reason}; nothing was unplugged", result.code or AGENT_ERROR)
     if result.refused and result.processed:
         # Until the others of its core are online again.
         entry.end(answer._replace(took_effect=None))

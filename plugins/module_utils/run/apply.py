@@ -12,7 +12,6 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     CONNECTION_LOST,
     INTERNAL,
     PLUG_UNACKNOWLEDGED,
-    UNPLUG_REFUSED,
     HotplugError,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
@@ -33,11 +32,6 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.run.live_steps import 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports
     from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
-
-_REMEDIES = {
-    UNPLUG_REFUSED: "see the guest's kernel log for what holds it, free it there, then run the task again",
-    PLUG_UNACKNOWLEDGED: "or use guest_online: ignore",
-}
 
 
 class _Phase(NamedTuple):
@@ -103,10 +97,9 @@ def _error(failure: Entry, journal: Journal) -> HotplugError:
         return HotplugError(CONNECTION_LOST, failure.detail)
     if failure.step.target == CONFIG:
         return HotplugError(failure.code or INTERNAL, f"could not write the config state: {failure.detail}")
-    parts = [
-        f"could not {failure.step.kind.name} vCPU {failure.vcpus}: {failure.detail}",
-        _REMEDIES.get(failure.code or "", ""),
-    ]
+    parts = [f"could not {failure.step.kind.name} vCPU {failure.vcpus}: {failure.detail}"]
+    if failure.code == PLUG_UNACKNOWLEDGED:
+        parts.append("or use guest_online: ignore")
     if any(entry.status == UNDONE for entry in journal.entries):
         parts.append("what this run had done was undone, see steps")
-    return HotplugError(failure.code or INTERNAL, "; ".join(part for part in parts if part))
+    return HotplugError(failure.code or INTERNAL, "; ".join(parts))

@@ -196,7 +196,7 @@ def test_a_count_enables_what_is_safe_and_names_what_is_not() -> None:
         "count_unreachable",
         True,
     )
-    assert refusal(CountWish(9), state).msg.endswith("or start the guest with more")
+    assert refusal(CountWish(9), state).msg.endswith("or start the guest with a larger maximum")
 
 
 def test_a_count_keeps_a_vcpu_that_could_not_come_back_though_the_config_has_another() -> None:

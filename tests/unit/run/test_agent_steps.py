@@ -13,6 +13,7 @@ import pytest
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import DirectSource
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    AGENT_ERROR,
     AGENT_UNAVAILABLE,
     NOT_HOTPLUGGABLE,
     HotplugError,
@@ -21,7 +22,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity, G
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import AgentView, SetResult, VcpuInGuest
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer, MachineView
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish, VcpuWish, Wish
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence
 
 from ..support.asking import code, converge, enabled, steps, wish
@@ -94,7 +95,6 @@ class MadeUpAgent:
         self._deaf = deaf
 
     async def observe(self, plugged: Collection[int] | None) -> AgentView:
-        assert plugged is not None
         return AgentView({vcpu: VcpuInGuest(vcpu in self.guest.online, vcpu != 0) for vcpu in self.guest.enabled})
 
     async def set_online(self, wanted: Mapping[int, bool]) -> SetResult:
@@ -241,3 +241,26 @@ def test_method_agent_for_more_than_is_plugged_says_to_plug_first() -> None:
     assert result.error is not None
     assert "plug it first, with method hotplug" in result.error.msg
     assert "start the guest with more" not in result.error.msg
+
+
+@pytest.mark.parametrize("wanted", [CountWish(7), VcpuWish(frozenset({6}), frozenset())])
+def test_an_agent_alone_does_not_show_how_many_vcpus_the_machine_can_have(wanted: Wish) -> None:
+    guest = MadeUpGuest("012")
+    result = converge(DirectSource(make_agent=lambda: guest.agent), Request(wanted, by_agent=True))
+    assert code(result) in ("count_unreachable", "unknown_vcpu")
+    assert result.error is not None
+    assert "plug more vCPUs first, with method hotplug" in result.error.msg
+    assert "start the guest" not in result.error.msg
+
+
+def test_a_guest_os_that_refuses_to_offline_a_vcpu_is_named_as_what_holds_it() -> None:
+    class Stubborn(MadeUpAgent):
+        async def set_online(self, wanted: Mapping[int, bool]) -> SetResult:
+            return SetResult((), next(iter(wanted)), AGENT_ERROR, "the guest refused", refused=True)
+
+    guest = MadeUpGuest()
+    guest.agent = Stubborn(guest, (), ())
+    result = bring(guest, disable="2")
+    assert (code(result), result.changed) == ("unplug_refused", False)
+    assert result.error is not None
+    assert "nothing was unplugged; see the guest's kernel log for what uses the CPU" in result.error.msg

@@ -31,6 +31,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session 
     CommandError,
     describe,
     disconnect,
+    is_no_socket,
     parse_address,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
@@ -268,6 +269,8 @@ def _why_unreachable(name: str, error: BaseException) -> str:
             f"there is no guest agent socket at {name}: is the guest running, and has its QEMU a virtserialport "
             "named org.qemu.guest_agent.0 with this chardev?"
         )
+    if isinstance(error, ConnectionRefusedError) and is_no_socket(name):
+        return f"{name} is not a socket, so no guest agent listens there: name the socket of the agent's chardev"
     if isinstance(error, ConnectionRefusedError):
         return f"no process listens at {name}: the QEMU that made this socket has ended; start the guest"
     if isinstance(error, PermissionError):

@@ -149,7 +149,8 @@ def _present(entity: Entity, ids: Collection[int]) -> bool:
 
 def _whole_machine_blocker(record: Record) -> Blocker | None:
     if not record.laid_out.hotplug:
-        return blockers.no_hotplug(f"a machine of type {record.domain.machine} has no CPU hotplug")
+        domain = record.domain
+        return blockers.no_hotplug(f"a machine of type {domain.machine} has no CPU hotplug", domain.arch)
     return blockers.MIGRATING if record.migrating else None
 
 

@@ -28,20 +28,37 @@ _EJECT_BY_OSPM = 0x103
 _SUCCESS = 0
 _FAILURE = 1
 _IN_PROGRESS = 0x84
+_INSERTION_IN_PROGRESS = 0x80
 _ASK_AGAIN_LATER = (0x81, 0x82, 0x83)  # device in use, device busy, ejection dependency busy
 
-_MEANINGS = {
-    1: "an unspecific failure",
-    2: "it does not know this notification",
-    0x80: "it does not support ejecting this CPU",
-    0x81: "the CPU is in use",
-    0x82: "the CPU is busy",
-    0x83: "something that depends on the CPU is busy",
+# What a status means, and what the user can do about it.
+_SEE_LOG = "see the guest's kernel log"
+_FREE_IT = "see the guest's kernel log for what uses the CPU, free it there, then run the task again"
+_NO_SUPPORT = (
+    "repeating the request is of no use; have the guest OS offline the CPU (method agent), or disable it for the next "
+    "boot (scope config)"
+)
+_OF_EJECTIONS = {
+    _FAILURE: ("an unspecific failure", f"{_SEE_LOG} for the reason, then run the task again"),
+    2: ("it does not know this notification", _NO_SUPPORT),
+    0x80: ("it does not support ejecting this CPU", _NO_SUPPORT),
+    0x81: ("the CPU is in use", _FREE_IT),
+    0x82: ("the CPU is busy", _FREE_IT),
+    0x83: ("something that depends on the CPU is busy", _FREE_IT),
+}
+_OF_INSERTIONS = {
+    _FAILURE: ("an unspecific failure", _SEE_LOG),
+    2: ("that it does not know this notification", _SEE_LOG),
+    0x81: ("that the CPU's driver failed to load", _SEE_LOG),
+    0x82: (
+        "that it does not support inserting this CPU",
+        "unplug it again, or enable it at the next boot (scope config)",
+    ),
 }
 
 
 class OstStatus(NamedTuple):
-    """What a guest said of a slot: one of this file's constants, and its own code as ``detail``."""
+    """What a guest said of a slot: one of this file's constants; ``detail`` is its own code and what to do about it."""
 
     kind: str
     detail: str = ""
@@ -52,6 +69,8 @@ def read_ost(source: object, status: object) -> OstStatus | None:
     if not isinstance(source, int) or not isinstance(status, int):
         return None
     if source == _DEVICE_CHECK:
+        if status == _INSERTION_IN_PROGRESS:
+            return None
         return OstStatus(INSERTED) if status == _SUCCESS else OstStatus(NOT_INSERTED, _meaning(source, status))
     if source in (_EJECT_REQUEST, _EJECT_BY_OSPM):
         if status == _SUCCESS:
@@ -85,8 +104,9 @@ def _cpu_slot(info: object) -> int | None:
 
 def _meaning(source: int, status: int) -> str:
     code = f"_OST {source}/{status}"
-    known = _MEANINGS.get(status)
-    return f"{known} ({code})" if known else code
+    meanings = _OF_INSERTIONS if source == _DEVICE_CHECK else _OF_EJECTIONS
+    known, remedy = meanings.get(status, ("", _SEE_LOG))
+    return f"{known} ({code}); {remedy}" if known else f"{code}; {remedy}"
 
 
 class OstTracker:
@@ -117,7 +137,7 @@ class OstTracker:
                 self.note(_cpu_slot(info), read_ost(info.get("source"), info.get("status")))
         elif name == "DEVICE_UNPLUG_GUEST_ERROR":
             # pseries: the guest's only way to refuse, without a reason.
-            self.note(self._slot_named(data), OstStatus(BUSY, "the guest reported an error"))
+            self.note(self._slot_named(data), OstStatus(BUSY, f"it reported an error; {_FREE_IT}"))
         elif name == "DEVICE_DELETED":
             # May name only a part of the vCPU (its lapic): a reason to look, not a word on the slot.
             self.wake()

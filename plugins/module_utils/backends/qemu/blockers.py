@@ -30,13 +30,24 @@ MIGRATING = Blocker(
 NOT_READY = Blocker(GUEST_NOT_READY, "the guest cannot be asked yet", NOT_READY_REMEDY, passing=True)
 
 
-def no_hotplug(reason: str) -> Blocker:
-    """Return what blocks every vCPU of a machine without CPU hotplug."""
-    return Blocker(
-        HOTPLUG_UNSUPPORTED,
-        reason,
-        "start the guest on a machine type that has CPU hotplug, such as q35, pc or pseries",
-    )
+# By QEMU's names of architectures and libvirt's; QEMU has no CPU hotplug for the others, or only newer versions have.
+_MACHINES_WITH_HOTPLUG = {
+    **dict.fromkeys(("x86_64", "i386", "i686"), "q35 or pc"),
+    **dict.fromkeys(("ppc64", "ppc64le"), "pseries"),
+}
+
+
+def no_hotplug(reason: str, arch: str | None) -> Blocker:
+    """Return what blocks every vCPU of a machine without CPU hotplug, of a guest of this architecture."""
+    machines = _MACHINES_WITH_HOTPLUG.get(arch or "")
+    if machines is None:
+        remedy = (
+            "use scope config to change how many vCPUs the next boot has, or method agent to online and offline those "
+            "that the guest has"
+        )
+    else:
+        remedy = f"start the guest on a machine type that has CPU hotplug, such as {machines}"
+    return Blocker(HOTPLUG_UNSUPPORTED, reason, remedy)
 
 
 def not_running(state: str) -> Blocker:

@@ -188,7 +188,7 @@ def _insertion(word: acpi.OstStatus) -> Answer | None:
         return Answer(
             FAILED,
             took_effect=True,
-            detail=f"it is plugged, but the guest reported {word.detail}: see the guest's kernel log",
+            detail=f"it is plugged, but the guest reported {word.detail}",
             code=PLUG_UNACKNOWLEDGED,
         )
     return None

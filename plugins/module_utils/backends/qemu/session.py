@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import printable
@@ -35,6 +37,15 @@ def parse_address(text: str) -> str | tuple[str, int]:
         if colon and host and port.isascii() and port.isdigit() and 0 < int(port) < 65536:
             return host.strip("[]"), int(port)
     return text
+
+
+def is_no_socket(address: str) -> bool:
+    """Tell whether an address is the path of something else than a socket, which shows nothing of the guest."""
+    path = parse_address(address)
+    try:
+        return isinstance(path, str) and not stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 async def disconnect(client: QMPClient) -> BaseException | None:

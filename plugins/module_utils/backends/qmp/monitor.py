@@ -14,6 +14,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session 
     CommandError,
     describe,
     disconnect,
+    is_no_socket,
     parse_address,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
@@ -69,6 +70,11 @@ class Monitor:
                 "(QEMU serves one at a time), or QEMU hangs; end the other client, or give QEMU a second -qmp socket",
             ) from None
         except ConnectError as error:
+            if is_no_socket(self._address):
+                raise HotplugError(
+                    MONITOR_UNREACHABLE,
+                    f"{self._address} is not a socket, so no monitor listens there: name the socket of QEMU's -qmp",
+                ) from error
             why = _why_unreachable(self._address, error.exc)
             if isinstance(error.exc, (FileNotFoundError, ConnectionRefusedError)):
                 raise NoListener(why) from error

@@ -79,7 +79,7 @@ class QmpView:
         self._replies = replies
         self._takes_back = takes_back
         self.notes = read_notes(replies["notes"])
-        self._unsupported = _unsupported(replies["slots"])
+        self._unsupported = _unsupported(replies["slots"], self._word("target", "arch"))
         self.slots: tuple[Slot, ...] = (
             read_slots(replies["slots"]) if self._unsupported is None else self._slots_without_hotplug()
         )
@@ -211,10 +211,10 @@ class QmpView:
         return tuple(args) if all(_ARGUMENT.fullmatch(argument) for argument in args) else ()
 
 
-def _unsupported(reply: object) -> Blocker | None:
+def _unsupported(reply: object, arch: str | None) -> Blocker | None:
     if not isinstance(reply, CommandError):
         return None
     code, _remedy = classify(reply.desc)
     if code != HOTPLUG_UNSUPPORTED:
         raise invalid_reply("query-hotpluggable-cpus", reply.desc)
-    return blockers.no_hotplug(f"QEMU says: {reply.desc}")
+    return blockers.no_hotplug(f"QEMU says: {reply.desc}", arch)

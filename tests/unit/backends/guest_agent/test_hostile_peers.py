@@ -79,6 +79,13 @@ def test_a_socket_that_nobody_listens_at_was_left_behind(tmp_path: Path) -> None
     assert "no process listens" in error.msg
 
 
+def test_a_file_that_is_no_socket_is_no_agent(tmp_path: Path) -> None:
+    (tmp_path / "a file").write_text("")
+    error = error_of(str(tmp_path / "a file"))
+    assert error.code == "agent_unavailable"
+    assert "is not a socket" in error.msg
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may connect to any socket")
 def test_a_socket_of_somebody_else_needs_a_user_who_may(peer: StartPeer) -> None:
     guest = peer(LinuxAgent([0]))

@@ -61,10 +61,31 @@ def test_what_is_said_of_something_else_is_no_word(source: object, status: objec
     assert read_ost(source, status) is None
 
 
-def test_a_refusal_carries_the_guests_own_code() -> None:
-    word = read_ost(3, 130)
-    assert word is not None
-    assert word.detail == "the CPU is busy (_OST 3/130)"
+@pytest.mark.parametrize(
+    ("source", "status", "meaning", "remedy"),
+    [
+        (3, 130, "the CPU is busy (_OST 3/130)", "free it there"),
+        (3, 128, "it does not support ejecting this CPU (_OST 3/128)", "have the guest OS offline the CPU"),
+        (3, 2, "it does not know this notification (_OST 3/2)", "have the guest OS offline the CPU"),
+        (3, 1, "an unspecific failure (_OST 3/1)", "see the guest's kernel log for the reason"),
+        (3, 77, "_OST 3/77", "see the guest's kernel log"),
+        (1, 130, "that it does not support inserting this CPU (_OST 1/130)", "unplug it again"),
+        (1, 129, "that the CPU's driver failed to load (_OST 1/129)", "see the guest's kernel log"),
+    ],
+)
+def test_a_refusal_has_the_guests_own_code_and_a_remedy_that_fits_it(
+    source: int, status: int, meaning: str, remedy: str
+) -> None:
+    report = read_ost(source, status)
+    assert report is not None
+    said, advice = report.detail.split("; ", 1)
+    assert said == meaning
+    assert remedy in advice
+    assert ("free it" in advice) is (status == 130 and source == 3)
+
+
+def test_an_insertion_in_progress_is_no_outcome_yet() -> None:
+    assert read_ost(1, 128) is None
 
 
 @pytest.mark.parametrize("status", ["130", "\x1b[31mred", {"a": "\x07"}, None])

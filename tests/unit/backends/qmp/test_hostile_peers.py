@@ -16,7 +16,7 @@ from typing import Any, Callable
 import pytest
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import parse_address
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, NoListener
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import info_report
 
 from ...support.asking import bring, code, enabled, entries, look, steps, wish
@@ -77,10 +77,19 @@ def test_a_socket_of_somebody_else_needs_a_user_who_may(peer: StartPeer) -> None
     assert "become" in error.msg
 
 
-@pytest.mark.parametrize("name", ["a file", "x" * 200, "no/such/directory"])
+@pytest.mark.parametrize("name", ["x" * 200, "no/such/directory"])
 def test_what_is_no_socket_at_all_is_no_monitor(tmp_path: Path, name: str) -> None:
-    (tmp_path / "a file").write_text("")
     assert error_at(str(tmp_path / name)).code == "monitor_unreachable"
+
+
+@pytest.mark.parametrize("name", ["a file", "a folder"])
+def test_a_file_that_is_no_socket_shows_nothing_of_the_guest(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a file").write_text("")
+    (tmp_path / "a folder").mkdir()
+    error = error_at(str(tmp_path / name))
+    assert error.code == "monitor_unreachable"
+    assert not isinstance(error, NoListener), "the guest would be taken as shut off"
+    assert "is not a socket" in error.msg
 
 
 def test_a_port_that_nobody_listens_at_is_no_monitor() -> None:

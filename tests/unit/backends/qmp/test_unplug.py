@@ -94,6 +94,9 @@ def test_a_refusal_for_good_is_reported_at_once(peer: StartPeer) -> None:
     result = bring(qemu.address, wish(disabled=recording.moved), timeout=1000)
     assert (code(result), steps(result)) == ("unplug_refused", [f"unplug {recording.moved}: refused"])
     assert (len(qemu.changes), result.changed) == (1, False)
+    assert result.error is not None
+    assert "have the guest OS offline the CPU" in result.error.msg
+    assert "free it" not in result.error.msg
 
 
 def test_a_guest_that_fails_because_it_still_boots_is_asked_again(peer: StartPeer) -> None:

@@ -237,6 +237,22 @@ def test_a_machine_without_cpu_hotplug_is_known_by_its_words(words: str) -> None
     assert {blocker.code for blocker in seen.live.cannot_enable.values()} == {"hotplug_unsupported"}
 
 
+@pytest.mark.parametrize(
+    ("arch", "remedy"),
+    [
+        ("x86_64", "such as q35 or pc"),
+        ("ppc64", "such as pseries"),
+        ("aarch64", "use scope config"),
+        (None, "use scope"),
+    ],
+)
+def test_the_remedy_names_a_machine_type_that_the_architecture_has(arch: str | None, remedy: str) -> None:
+    seen = view(slots=NO_HOTPLUG, target={"arch": arch})
+    (found,) = {blocker.remedy for blocker in seen.live.cannot_enable.values()}
+    assert remedy in found
+    assert ("q35" in found) is (arch == "x86_64")
+
+
 @given(st.sampled_from(list(QUESTIONS)), json_values)
 def test_any_reply_to_any_question_is_read_or_refused(question: str, reply: object) -> None:
     def report() -> dict[str, Any]:
