@@ -3,7 +3,7 @@
 
 """Measure which branches of plugins/ test suites run, in pytest, its subprocesses and modules that Ansible runs.
 
-measure.py unit|real [pytest's arguments]...: prints a table of the rooms; `coverage html` can show the rest.
+measure.py unit|real [pytest's arguments]...: prints a table of the packages; `coverage html` can show the rest.
 """
 
 from __future__ import annotations
@@ -104,18 +104,18 @@ def environment(folder: Path, settings: Path) -> dict[str, str]:
 
 
 def table(files: Mapping[str, Any]) -> str:
-    """Return the coverage of each room and of all, in percent of the statements and branches."""
-    rooms: dict[str, Counter[str]] = {}
+    """Return the coverage of each package and of all, in percent of the statements and branches."""
+    packages: dict[str, Counter[str]] = {}
     total: Counter[str] = Counter()
     for path, found in sorted(files.items()):
         name = path.partition("plugins/")[2].replace("module_utils/", "", 1)
         counts = {key: found["summary"][key] for key in COUNTS}
-        rooms.setdefault(os.path.dirname(name) or "ground", Counter()).update(counts)
+        packages.setdefault(os.path.dirname(name) or "shared", Counter()).update(counts)
         total.update(counts)
-    lines = [f"{'room':<24}{'statements':>12}{'branches':>12}"]
-    for room, counts in [*rooms.items(), ("all", total)]:
+    lines = [f"{'package':<24}{'statements':>12}{'branches':>12}"]
+    for package, counts in [*packages.items(), ("all", total)]:
         shares = (_percent(counts[part], counts[whole]) for part, whole in (COUNTS[:2], COUNTS[2:]))
-        lines.append(f"{room:<24}" + "".join(f"{share:>12}" for share in shares))
+        lines.append(f"{package:<24}" + "".join(f"{share:>12}" for share in shares))
     return "\n".join(lines)
 
 

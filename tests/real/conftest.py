@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Guests for the tests: booted on demand, and ended whatever comes of the test."""
+"""Guests for the tests: booted on demand, and ended after the test in any case."""
 
 from __future__ import annotations
 

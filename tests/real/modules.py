@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run the collection's modules alone, without Ansible around them: for tests of many runs, of which each takes less."""
+"""Run the collection's modules without Ansible, for tests with many runs, each of which takes less time."""
 
 from __future__ import annotations
 

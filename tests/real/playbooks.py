@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run the collection's playbooks as users do, over an inventory of several hypervisors, all of them this machine."""
+"""Run the collection's playbooks like users, on an inventory of several hypervisors, all of which are this machine."""
 
 from __future__ import annotations
 

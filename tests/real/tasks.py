@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run the collection's modules as users do, as tasks of Ansible, and judge them by what QEMU says."""
+"""Run the collection's modules like users, as tasks of Ansible, and check the outcome by QEMU itself."""
 
 from __future__ import annotations
 

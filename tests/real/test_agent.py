@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An agent in its guest's own numbers, on real guests: present, absent, one that may not do all, and one that stops."""
+"""The agent client on real guests: present, missing, restricted and stopped agents, by the guest's own CPU numbers."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def error_of(guest: Guest, timeout: float = 2.0) -> HotplugError:
     return caught.value
 
 
-def test_a_sparse_guest_is_onlined_and_offlined_by_our_ids(boot: Boot) -> None:
+def test_a_sparse_guest_is_onlined_and_offlined_by_vcpu_ids(boot: Boot) -> None:
     guest = booted(boot)
     numbers = translated(guest)
     assert numbers == {0: 0, 1: 1, 5: newest(guest)}
@@ -102,7 +102,7 @@ def test_a_sparse_guest_is_onlined_and_offlined_by_our_ids(boot: Boot) -> None:
     assert eyes.enabled_ids(guest.eyes) == [0, 1, 5]
 
 
-def test_what_the_guest_refuses_is_told_behind_what_it_did(boot: Boot) -> None:
+def test_a_refusal_is_reported_after_the_processed_vcpus(boot: Boot) -> None:
     guest = booted(boot)
     third = newest(guest)
     result = asked(guest, lambda agent: agent.set_cpus({1: False, 77: True, third: False}))
@@ -113,7 +113,7 @@ def test_what_the_guest_refuses_is_told_behind_what_it_did(boot: Boot) -> None:
     assert (first.processed, first.stopped_at) == ((), 0)
 
 
-def test_an_agent_that_reads_no_files_is_enough_until_the_guest_is_sparse(boot: Boot) -> None:
+def test_an_agent_that_reads_no_files_is_sufficient_until_the_guest_is_sparse(boot: Boot) -> None:
     guest = booted(boot, plugged=2, append="lab.ga=-b lab.ga=guest-file-open")
     assert translated(guest) == {0: 0, 1: 1, 2: 2}
     eyes.plug(guest.eyes, 7)
@@ -123,14 +123,14 @@ def test_an_agent_that_reads_no_files_is_enough_until_the_guest_is_sparse(boot: 
     assert "guest-file-open" in caught.value.msg
 
 
-def test_an_agent_that_may_not_set_says_so_and_nothing_changes(boot: Boot) -> None:
+def test_an_agent_that_may_not_set_vcpus_is_an_error_and_nothing_changes(boot: Boot) -> None:
     guest = booted(boot, plugged=None, append="lab.ga=-b lab.ga=guest-set-vcpus")
     with pytest.raises(HotplugError, match="does not offer guest-set-vcpus"):
         asked(guest, lambda agent: agent.set_cpus({1: False}))
     assert eyes.guest_cpus(guest) == [0, 1]
 
 
-def test_a_guest_without_an_agent_is_told_within_the_timeout(boot: Boot) -> None:
+def test_a_guest_without_an_agent_is_reported_within_the_timeout(boot: Boot) -> None:
     guest = booted(boot, plugged=None)
     # Asked to end (SIGTERM), it may answer first.
     guest.shell(f"kill -KILL {agent_pid(guest)}")
@@ -140,7 +140,7 @@ def test_a_guest_without_an_agent_is_told_within_the_timeout(boot: Boot) -> None
     assert "another client" not in error.msg
 
 
-def test_an_agent_that_stops_in_the_middle_is_in_step_when_it_goes_on(boot: Boot) -> None:
+def test_an_agent_that_is_stopped_during_a_command_is_synchronized_when_it_continues(boot: Boot) -> None:
     guest = booted(boot, plugged=None)
     pid = agent_pid(guest)
 
@@ -162,7 +162,7 @@ def test_an_agent_that_stops_in_the_middle_is_in_step_when_it_goes_on(boot: Boot
     assert eyes.guest_cpus(guest) == [0]
 
 
-def test_an_agent_that_was_stopped_when_we_left_answers_the_next_client(boot: Boot) -> None:
+def test_an_agent_that_was_stopped_when_a_client_left_replies_to_the_next_client(boot: Boot) -> None:
     guest = booted(boot, plugged=None)
     pid = agent_pid(guest)
     guest.shell(f"kill -STOP {pid}")
@@ -171,7 +171,7 @@ def test_an_agent_that_was_stopped_when_we_left_answers_the_next_client(boot: Bo
     assert asked(guest, online) == [0, 1]
 
 
-def test_the_half_command_of_another_client_is_no_hindrance(boot: Boot) -> None:
+def test_an_incomplete_command_of_another_client_is_discarded(boot: Boot) -> None:
     guest = booted(boot, plugged=None)
     with socket.socket(socket.AF_UNIX) as other:
         other.connect(guest.agent_socket)
@@ -181,7 +181,7 @@ def test_the_half_command_of_another_client_is_no_hindrance(boot: Boot) -> None:
     assert asked(guest, online) == [0, 1]
 
 
-def test_a_socket_that_another_client_holds_is_free_when_that_leaves(boot: Boot) -> None:
+def test_a_socket_that_another_client_holds_is_free_when_it_disconnects(boot: Boot) -> None:
     guest = booted(boot, plugged=None)
     with socket.socket(socket.AF_UNIX) as other:
         other.connect(guest.agent_socket)
@@ -193,7 +193,7 @@ def test_a_socket_that_another_client_holds_is_free_when_that_leaves(boot: Boot)
     assert asked(guest, online) == [0, 1]
 
 
-def test_a_monitor_is_no_agent(boot: Boot) -> None:
+def test_a_monitor_is_not_an_agent(boot: Boot) -> None:
     guest = booted(boot, plugged=None)
     guest.agent_socket = guest.qmp_socket
     error = error_of(guest)
@@ -201,7 +201,7 @@ def test_a_monitor_is_no_agent(boot: Boot) -> None:
     assert "does not reply like a guest agent" in error.msg
 
 
-def test_a_qemu_that_ends_in_the_middle_is_no_agent_any_more(boot: Boot) -> None:
+def test_a_qemu_that_ends_during_a_command_is_reported(boot: Boot) -> None:
     guest = booted(boot, plugged=None)
 
     async def killed(agent: QemuAgent) -> str:
@@ -215,7 +215,7 @@ def test_a_qemu_that_ends_in_the_middle_is_no_agent_any_more(boot: Boot) -> None
 
 
 @needs_ppc64
-def test_a_sparse_pseries_guest_is_known_by_the_numbers_of_its_threads(boot: Boot) -> None:
+def test_the_cpus_of_a_sparse_pseries_guest_are_mapped_by_their_thread_numbers(boot: Boot) -> None:
     guest = booted(boot, plugged=12, arch="ppc64", smp="4,sockets=2,cores=2,threads=4,maxcpus=16", numa=(), memory=512)
     numbers = translated(guest)
     assert set(numbers) == {0, 1, 2, 3, 12, 13, 14, 15}

@@ -48,7 +48,7 @@ def test_an_audit_shows_every_drift_in_a_table_and_a_file_and_changes_nothing(bo
     assert "other on h2: config: 5, desired: plug 2, enable 2,5" in failed.text
 
 
-def test_an_audit_names_the_places_that_it_could_not_inspect(boot: Boot, tmp_path: Path) -> None:
+def test_an_audit_lists_the_daemons_and_sockets_that_it_could_not_inspect(boot: Boot, tmp_path: Path) -> None:
     fine = boot(**PAUSED, name="fine")
     fleet = Hypervisors(tmp_path, {"h1": [by_count(fine, 2)]}, audit_qmp_sockets=["/nowhere/*.sock"])
     file = tmp_path / "audit.json"

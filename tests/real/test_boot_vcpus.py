@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""boot_vcpus: what a guest booted with and libvirt could not unplug, it unplugs after the next boot."""
+"""boot_vcpus: boot vCPUs that libvirt could not unplug can be unplugged after the next boot."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_former_boot_vcpu_is_unplugged_by_libvirt_after_the_next_start(ospm_do
     vcpu.converges([0, 1, 2], vcpus=[{"id": "1", "state": "enabled"}])
 
 
-def test_with_a_wish_for_the_next_boot_both_are_defined_at_once(ospm_domain: OspmDomains) -> None:
+def test_with_a_desired_state_for_the_next_boot_both_are_defined_at_once(ospm_domain: OspmDomains) -> None:
     guest = ospm_domain(vcpus="<vcpu>4</vcpu>", start=False)
     vcpu = VcpuModule(guest)
     applied = converges(vcpu, boot_vcpus="hotpluggable", vcpus=[{"id": "1", "state": "disabled"}])

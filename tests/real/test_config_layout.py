@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is foretold of a domain's next boot, against real QEMUs that boot it."""
+"""The layout derived for a domain's next boot, compared with real QEMUs that boot it."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def starts(domain: Domain, enabled: set[int], qemu: binaries.Qemu) -> None:
 
 @examples(100)
 @given(x86_domains())
-def test_the_slots_of_pc_and_q35_are_foretold(domain: Domain) -> None:
+def test_the_slots_of_pc_and_q35_are_derived(domain: Domain) -> None:
     agrees(domain, binaries.default())
 
 
@@ -169,12 +169,12 @@ def test_the_distributions_qemu_has_the_same_slots(domain: Domain) -> None:
 @needs_ppc64
 @examples(50)
 @given(pseries_domains())
-def test_the_slots_of_pseries_are_foretold(domain: Domain) -> None:
+def test_the_slots_of_pseries_are_derived(domain: Domain) -> None:
     agrees(domain, binaries.default("ppc64"))
 
 
 @pytest.mark.parametrize("qemu", binaries.qemus(), ids=str)
-def test_cells_that_do_not_count_from_0_are_refused_as_by_qemu(qemu: binaries.Qemu) -> None:
+def test_cells_that_are_not_numbered_from_0_are_refused_as_by_qemu(qemu: binaries.Qemu) -> None:
     cells = (Cell(1, frozenset({0, 1}), NODE_KIB["x86_64"]), Cell(2, frozenset({2, 3}), NODE_KIB["x86_64"]))
     domain = Domain(max_vcpus=4, enabled=frozenset([0]), arch="x86_64", machine="q35", cells=cells)
     with pytest.raises(LabError, match="Node ID missing: 0"):
@@ -184,7 +184,7 @@ def test_cells_that_do_not_count_from_0_are_refused_as_by_qemu(qemu: binaries.Qe
 
 
 @pytest.mark.parametrize("qemu", binaries.qemus(), ids=str)
-def test_the_drivers_of_named_models_are_foretold(qemu: binaries.Qemu) -> None:
+def test_the_drivers_of_named_models_are_derived(qemu: binaries.Qemu) -> None:
     for model in ("Skylake-Client-IBRS", "EPYC-v2", "max"):
         agrees(Domain(max_vcpus=2, enabled=frozenset([0]), arch="x86_64", machine="q35", cpu_model=model), qemu)
 
@@ -212,14 +212,14 @@ def test_an_i686_guest_boots_sparse_on_either_binary(arch: str) -> None:
 
 @examples(60)
 @given(x86_domains(), st.data())
-def test_the_arguments_start_x86_with_just_the_vcpus_wished_for(domain: Domain, data: st.DataObject) -> None:
+def test_the_arguments_start_x86_with_exactly_the_requested_vcpus(domain: Domain, data: st.DataObject) -> None:
     starts(domain, {0} | data.draw(st.sets(st.integers(0, domain.max_vcpus - 1))), binaries.default())
 
 
 @needs_ppc64
 @examples(25)
 @given(pseries_domains(), st.data())
-def test_the_arguments_start_pseries_with_just_the_cores_wished_for(domain: Domain, data: st.DataObject) -> None:
+def test_the_arguments_start_pseries_with_exactly_the_requested_cores(domain: Domain, data: st.DataObject) -> None:
     cores = [entity.vcpus for entity in foretold(domain).layout.entities]
     wished = {0} | data.draw(st.sets(st.integers(0, len(cores) - 1)))
     starts(domain, {vcpu for core in wished for vcpu in cores[core]}, binaries.default("ppc64"))
@@ -280,7 +280,7 @@ def test_nodes_are_written_as_libvirt_writes_them(release: str) -> None:
 
 
 @pytest.mark.parametrize("qemu", binaries.qemus(), ids=str)
-def test_qemu_starts_with_distances_a_memory_table_and_room_for_memory(qemu: binaries.Qemu) -> None:
+def test_qemu_starts_with_distances_a_memory_table_and_memory_slots(qemu: binaries.Qemu) -> None:
     domain = read_domain(ALL_OF_NUMA.encode())
     arguments = list(qemu_args(domain, foretold(domain), {0, 2}))
     with (
@@ -294,7 +294,7 @@ def test_qemu_starts_with_distances_a_memory_table_and_room_for_memory(qemu: bin
 
 
 @pytest.mark.parametrize("qemu", binaries.qemus(), ids=str)
-def test_room_for_memory_puts_all_vcpus_on_a_node(qemu: binaries.Qemu) -> None:
+def test_memory_slots_put_all_vcpus_on_a_node(qemu: binaries.Qemu) -> None:
     domain = Domain(
         max_vcpus=4,
         enabled=frozenset({0}),
@@ -331,7 +331,7 @@ def test_a_guest_boots_sparse_and_is_then_plugged_further(boot: Boot) -> None:
     vcpu.converges([0, 1, 4, 5, 6], vcpus=[{"id": "3", "state": "disabled"}])
 
 
-def test_a_cut_out_boot_vcpu_stays_cut_out(boot: Boot) -> None:
+def test_a_boot_vcpu_disabled_in_config_stays_disabled_after_the_boot(boot: Boot) -> None:
     domain = Domain(max_vcpus=4, enabled=frozenset([0, 2, 3]), arch="x86_64", machine="q35")
     arguments = qemu_args(domain, foretold(domain), domain.enabled)
     guest = boot(smp=arguments[1], extra=arguments[2:])

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""vcpu_batch and vcpu_info over a fleet of real QEMUs, of which some are dead, hang or refuse."""
+"""vcpu_batch and vcpu_info on a fleet of real QEMUs, some of which have ended, hang or refuse."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def hanging(guest: Guest) -> Iterator[None]:
         os.kill(guest.pid, signal.SIGCONT)
 
 
-def test_a_dead_a_hanging_and_a_refusing_guest_keep_no_other_from_its_wish(boot: Boot) -> None:
+def test_a_dead_a_hanging_and_a_refusing_guest_do_not_affect_the_others(boot: Boot) -> None:
     paused = [boot(**PAUSED) for _number in range(60)]
     willing, refusing = boot(**TWO_NODES), boot(**THREE)
     behaviours.forbid_ejects(refusing)
@@ -107,7 +107,7 @@ def test_a_dead_a_hanging_and_a_refusing_guest_keep_no_other_from_its_wish(boot:
     assert counts == {(0, 1, 2): 30, (0, 1, 4, 5): 29, (0, 1): 1, (0, 4): 1}
 
 
-def test_fail_fast_leaves_alone_what_was_not_begun(boot: Boot) -> None:
+def test_fail_fast_does_not_change_guests_that_were_not_started(boot: Boot) -> None:
     guests = [boot(**PAUSED) for _number in range(4)]
     guests[1].kill()
     wishes = [named(guest, count=3) for guest in guests]
@@ -117,7 +117,7 @@ def test_fail_fast_leaves_alone_what_was_not_begun(boot: Boot) -> None:
     assert [eyes.enabled_ids(guests[number].eyes) for number in (0, 2, 3)] == [[0, 1, 2], [0, 1], [0, 1]]
 
 
-def test_a_guard_stops_its_guest_and_no_other(boot: Boot) -> None:
+def test_a_guard_stops_only_its_guest(boot: Boot) -> None:
     booted, other, third = boot(**THREE), boot(**PAUSED), boot(**PAUSED)
     eyes.plug(other.eyes, 7)
     wishes = [
@@ -137,7 +137,7 @@ def test_a_guard_stops_its_guest_and_no_other(boot: Boot) -> None:
     assert told(again) == ["False"]
 
 
-def test_a_host_gets_no_fuller_than_it_may(boot: Boot) -> None:
+def test_a_host_does_not_exceed_max_overcommit(boot: Boot) -> None:
     guests = [boot(**PAUSED) for _number in range(3)]
     wishes = [named(guests[0], count=8), named(guests[1], count=8), named(guests[2], count=2)]
     # The three have 6 vCPUs, and 18 are wished for.
@@ -151,7 +151,7 @@ def test_a_host_gets_no_fuller_than_it_may(boot: Boot) -> None:
     assert eyes.enabled_ids(guests[0].eyes) == list(range(8))
 
 
-def test_libvirts_guests_and_others_in_one_batch(boot: Boot, newest_domain: Domains, tmp_path: Path) -> None:
+def test_libvirt_guests_and_other_qemu_guests_in_one_batch(boot: Boot, newest_domain: Domains, tmp_path: Path) -> None:
     (tmp_path / "packages").mkdir()
     (tmp_path / "packages" / "qemu").symlink_to(Path(qemu.qmp.__file__).parents[1])
     booted, shut_off = newest_domain(**TWO_CELLS), newest_domain(**TWO_CELLS, start=False)
@@ -196,7 +196,7 @@ def test_libvirts_guests_and_others_in_one_batch(boot: Boot, newest_domain: Doma
     }
 
 
-def test_one_bad_wish_refuses_all_before_anything(boot: Boot) -> None:
+def test_one_invalid_request_refuses_the_batch_before_any_change(boot: Boot) -> None:
     guests = [boot(**PAUSED) for _number in range(2)]
     good = named(guests[0], count=3)
     for bad, why in (

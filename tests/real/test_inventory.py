@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The inventory of guests, of a real libvirt and of real monitors, and plays that delegate to their hypervisors."""
+"""The inventory plugin with a real libvirt and real monitors, and plays that delegate to their hypervisors."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_a_batch_for_each_hypervisor(daemon_here: Daemon, newest_domain: Domains
     assert [eyes.enabled_ids(guest.eyes) for guest in guests] == [[0, 1, 2, 3, 4]] * 2
 
 
-def test_guests_named_like_groups_and_folders_take_the_place_of_neither(boot: Boot, tmp_path: Path) -> None:
+def test_guests_named_like_groups_and_folders_replace_neither(boot: Boot, tmp_path: Path) -> None:
     names = ["hypervisors", "all", "state_paused", "webservers", "localhost", "..", "web1.yml"]
     guests = [boot(name=name, paused=True, boot=False, memory=64, smp="1,maxcpus=2") for name in names]
     controller = Controller(tmp_path)
@@ -230,7 +230,7 @@ def test_guests_named_like_groups_and_folders_take_the_place_of_neither(boot: Bo
     assert re.findall(r"^ok: \[(.*)\]", played, re.MULTILINE) == ["localhost"]
 
 
-def test_a_far_hypervisor_by_ssh(daemon_here: Daemon, newest_domain: Domains, tmp_path: Path) -> None:
+def test_a_remote_hypervisor_by_ssh(daemon_here: Daemon, newest_domain: Domains, tmp_path: Path) -> None:
     guest = newest_domain(paused=True, boot=False)
     controller = Controller(tmp_path, daemon_here)
     socket = urlsplit(daemon_here.uri).query
@@ -247,7 +247,7 @@ def test_a_far_hypervisor_by_ssh(daemon_here: Daemon, newest_domain: Domains, tm
     assert eyes.enabled_ids(guest.eyes) == [0, 1, 6]
 
 
-def test_a_libvirt_that_is_down_hides_no_other_guest(daemon_here: Daemon, boot: Boot, tmp_path: Path) -> None:
+def test_a_libvirt_that_is_down_does_not_hide_other_guests(daemon_here: Daemon, boot: Boot, tmp_path: Path) -> None:
     web1 = boot(name="web1", paused=True, boot=False, **TWO_NODES)
     options: dict[str, Any] = {"uris": ["qemu:///session?socket=/nowhere"], "qmp_sockets": [web1.qmp_socket]}
     controller = Controller(tmp_path, daemon_here)
@@ -261,7 +261,7 @@ def test_a_libvirt_that_is_down_hides_no_other_guest(daemon_here: Daemon, boot: 
     assert "cannot connect to libvirt" in done.stderr
 
 
-def test_without_the_bindings_their_name_is_told(tmp_path: Path) -> None:
+def test_missing_libvirt_bindings_are_named(tmp_path: Path) -> None:
     controller = Controller(tmp_path)
     controller.describe(uris=["qemu:///system"])
     (tmp_path / "libvirt.py").write_text("raise ImportError\n", encoding="utf-8")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The laboratory itself: what its guests do, and what its eyes see, before anything else is tested with them."""
+"""The laboratory itself: its guests and its observers, before other tests rely on them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def wait_gone(pid: int) -> None:
 
 
 @pytest.mark.parametrize("qemu", binaries.qemus(), ids=str)
-def test_a_guest_is_ready_soon_and_its_shell_and_the_eyes_tell_the_same(boot: Boot, qemu: binaries.Qemu) -> None:
+def test_a_guest_is_ready_soon_and_shell_and_monitor_agree(boot: Boot, qemu: binaries.Qemu) -> None:
     guest = boot(**TWO_NODES, qemu=qemu)
     assert guest.shell("echo $((6 * 7))") == "42\n"
     assert eyes.enabled_ids(guest.eyes) == eyes.guest_cpus(guest) == [0, 1]
@@ -85,7 +85,7 @@ def test_a_guest_is_ready_soon_and_its_shell_and_the_eyes_tell_the_same(boot: Bo
     assert eyes.enabled_ids(guest.eyes) == eyes.guest_cpus(guest) == [0, 1]
 
 
-def test_the_guest_sees_a_vcpu_where_it_was_plugged(boot: Boot) -> None:
+def test_the_guest_detects_a_vcpu_on_the_node_of_its_slot(boot: Boot) -> None:
     guest = boot(**TWO_NODES)
     plug(guest, 5)
     cpu = behaviours.guest_cpu(guest, guest.eyes, 5)
@@ -118,7 +118,7 @@ def test_without_the_onliner_a_plugged_vcpu_stays_offline(boot: Boot) -> None:
     assert (eyes.guest_cpus(guest, "present"), eyes.guest_cpus(guest)) == ([0, 1, 2], [0, 1])
 
 
-def test_a_guest_refuses_as_told(boot: Boot) -> None:
+def test_a_guest_refuses_as_commanded(boot: Boot) -> None:
     guest = boot(**TWO_NODES)
     for vcpu in (2, 3):
         plug(guest, vcpu)
@@ -137,7 +137,7 @@ def test_a_guest_refuses_as_told(boot: Boot) -> None:
     assert eyes.enabled_ids(guest.eyes) == eyes.guest_cpus(guest) == [0, 1]
 
 
-def test_a_guest_dawdles_until_it_hurries(boot: Boot) -> None:
+def test_a_guest_delays_an_unplug_until_commanded(boot: Boot) -> None:
     guest = boot(**TWO_NODES)
     plug(guest, 2)
     behaviours.dawdle(guest, 2)
@@ -149,7 +149,7 @@ def test_a_guest_dawdles_until_it_hurries(boot: Boot) -> None:
     eyes.wait_enabled(guest.eyes, [0, 1])
 
 
-def test_a_guest_in_its_firmware_and_one_not_started_know_no_ejects(boot: Boot) -> None:
+def test_a_guest_in_its_firmware_and_one_not_started_acknowledge_no_eject(boot: Boot) -> None:
     for options in ({"boot": False}, {"paused": True}):
         guest = boot(**TWO_NODES, **options)
         assert guest.eyes.execute("query-acpi-ospm-status") == []
@@ -158,7 +158,7 @@ def test_a_guest_in_its_firmware_and_one_not_started_know_no_ejects(boot: Boot) 
         guest.stop()
 
 
-def test_a_paused_guest_goes_on_to_boot(boot: Boot) -> None:
+def test_a_paused_guest_continues_to_boot(boot: Boot) -> None:
     guest = boot(smp="2", paused=True)
     assert guest.eyes.execute("query-status")["status"] == "prelaunch"
     guest.eyes.execute("cont")
@@ -179,7 +179,7 @@ def test_sockets_are_short_whatever_the_folder(boot: Boot, tmp_path: pathlib.Pat
     assert not folder.exists()
 
 
-def test_qemus_own_words_are_in_the_error(tmp_path: pathlib.Path) -> None:
+def test_the_error_contains_the_output_of_qemu(tmp_path: pathlib.Path) -> None:
     with pytest.raises(LabError, match=r"smp\.cpus"), Guest(tmp_path, smp="invalid_reply"):
         pass
 
@@ -219,7 +219,7 @@ def test_the_commands_boot_use_and_stop_a_guest(tmp_path: pathlib.Path) -> None:
     assert lab("stop", folder).stderr == "it was not running\n"
 
 
-def test_preparing_what_is_there_says_nothing() -> None:
+def test_preparing_again_prints_nothing() -> None:
     image.image()
     done = subprocess.run([sys.executable, "-m", "lab", "prepare"], check=False, **RUN)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The laboratory's libvirts: what their domains do, that the eyes see it, and that nothing of them stays behind."""
+"""The laboratory's libvirts: their domains, the observers of these, and that nothing remains of them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def wait_gone(*pids: int) -> None:
         time.sleep(0.05)
 
 
-def test_a_domain_is_ready_soon_and_its_shell_and_the_eyes_tell_the_same(domain: Domains) -> None:
+def test_a_domain_is_ready_soon_and_shell_and_monitor_agree(domain: Domains) -> None:
     guest = domain(**TWO_CELLS)
     assert (guest.state, guest.shell("echo $((6 * 7))")) == ("running", "42\n")
     assert eyes.enabled_ids(guest.eyes) == eyes.guest_cpus(guest) == [0, 1]
@@ -65,7 +65,7 @@ def test_a_domain_is_ready_soon_and_its_shell_and_the_eyes_tell_the_same(domain:
 
 
 @pytest.mark.parametrize("qemu", binaries.qemus(), ids=str)
-def test_the_eyes_see_what_virsh_plugs(domain: Domains, qemu: binaries.Qemu) -> None:
+def test_the_monitor_shows_what_virsh_plugs(domain: Domains, qemu: binaries.Qemu) -> None:
     guest = domain(**TWO_CELLS, qemu=qemu)
     assert guest.eyes.greeting["QMP"]["version"]["qemu"]["major"] == qemu.version[0]
     # With older ones, guests do not get over vCPUs that leave gaps.
@@ -77,7 +77,7 @@ def test_the_eyes_see_what_virsh_plugs(domain: Domains, qemu: binaries.Qemu) -> 
     assert (said in guest.xml(), said in guest.xml(inactive=True)) == (True, False)
 
 
-def test_libvirt_learns_of_an_unplug_as_with_kvm(daemon: Daemon, domain: Domains) -> None:
+def test_libvirt_detects_an_unplug_as_with_kvm(daemon: Daemon, domain: Domains) -> None:
     guest = domain(**TWO_CELLS, as_kvm=True)
     for restarted in (False, True):
         if restarted:
@@ -92,7 +92,7 @@ def test_libvirt_learns_of_an_unplug_as_with_kvm(daemon: Daemon, domain: Domains
     assert guest.shell("echo back") == "back\n"
 
 
-def test_libvirt_does_not_learn_of_an_unplug_under_tcg(domain: Domains) -> None:
+def test_libvirt_does_not_detect_an_unplug_under_tcg(domain: Domains) -> None:
     guest = domain(**TWO_CELLS)
     guest.virsh("setvcpu", "4", "--enable", "--live")
     wait_enabled(guest, [0, 1, 4])
@@ -118,7 +118,7 @@ def test_libvirt_finds_its_domains_again(daemon: Daemon, domain: Domains) -> Non
     assert guest.state == "running"
 
 
-def test_a_domain_is_saved_and_goes_on(domain: Domains) -> None:
+def test_a_domain_is_saved_and_restored(domain: Domains) -> None:
     guest = domain(agent=True)
     guest.shell("echo remembered > /run/note")
     before = guest.pid
@@ -155,7 +155,7 @@ def test_a_domain_can_be_transient_shut_off_or_without_a_system(daemon: Daemon, 
     assert daemon.virsh("list", "--all", "--name").split() == [off.name]
 
 
-def test_what_the_tests_made_is_gone(daemon: Daemon) -> None:
+def test_the_files_of_the_tests_are_removed(daemon: Daemon) -> None:
     assert daemon.virsh("list", "--all", readonly=True).strip() == ""
     assert list((daemon.folder / "guests").iterdir()) == []
 
@@ -230,5 +230,5 @@ def test_the_commands_start_use_and_stop_a_libvirtd(tmp_path: pathlib.Path) -> N
     assert lab("libvirtd", "stop", folder).stderr == "it was not running\n"
 
 
-def test_the_host_has_nothing_of_it() -> None:
+def test_the_host_has_no_files_or_processes_of_the_laboratory() -> None:
     assert on_the_host() == BEFORE

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the laboratory unpacks runs on any host of its distribution, whatever is installed there."""
+"""The unpacked programs of the laboratory run on any host of their distribution, whatever is installed there."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def strangers(tree: Root, program: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("qemu", UNPACKED, ids=str)
-def test_an_unpacked_qemu_links_to_nothing_that_may_not_be_installed(qemu: binaries.Qemu) -> None:
+def test_an_unpacked_qemu_links_only_to_unpacked_or_essential_libraries(qemu: binaries.Qemu) -> None:
     assert qemu.root is not None
     assert strangers(Root(qemu.root), qemu.path) == set()
 
 
 @pytest.mark.parametrize("release", releases())
-def test_an_unpacked_libvirt_links_to_nothing_that_may_not_be_installed(release: str) -> None:
+def test_an_unpacked_libvirt_links_only_to_unpacked_or_essential_libraries(release: str) -> None:
     found = software(release)
     driver = found.libraries / "libvirt/connection-driver/libvirt_driver_qemu.so"
     programs = [found.root / "usr/bin/virsh", found.root / "usr/sbin/libvirtd", driver, *found.bindings.glob("*.so")]
@@ -50,7 +50,7 @@ def test_an_unpacked_libvirt_links_to_nothing_that_may_not_be_installed(release:
 
 
 @pytest.mark.parametrize("place", ["boot/vmlinuz-6.1.0-1-amd64", "usr/lib/modules/7.2-amd64/vmlinuz", "boot/vmlinux-6"])
-def test_the_kernel_is_found_where_its_packages_have_it(tmp_path: Path, place: str) -> None:
+def test_the_kernel_is_found_in_its_packages(tmp_path: Path, place: str) -> None:
     kernel = tmp_path / place
     kernel.parent.mkdir(parents=True)
     kernel.touch()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What libvirt's public acceptance tests expect of vCPUs, asked of us: docs/acceptance.md has the table."""
+"""The behaviour that libvirt's public acceptance tests require for vCPUs; docs/acceptance.md has the table."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def counts(guest: LibvirtGuest) -> dict[str, int]:
     return {f"{kind} {state}": int(number) for kind, state, number in found}
 
 
-def test_a_guest_keeps_its_vcpus_over_resets_a_pause_and_a_restart_of_the_daemon(newest_domain: Domains) -> None:
+def test_vcpus_survive_resets_a_pause_and_a_restart_of_the_daemon(newest_domain: Domains) -> None:
     guest = newest_domain(as_kvm=True)
     vcpu = Vcpu(guest)
     wish = enable("3,6")
@@ -98,7 +98,7 @@ def test_a_guest_keeps_its_vcpus_over_resets_a_pause_and_a_restart_of_the_daemon
     wait_online(guest, 3)
 
 
-def test_a_saved_guest_comes_back_with_its_vcpus_and_a_started_one_with_its_config(
+def test_a_restored_guest_has_its_vcpus_and_a_started_one_its_config(
     newest_domain: Domains, newest_daemon: Daemon
 ) -> None:
     guest = newest_domain(as_kvm=True)
@@ -126,7 +126,7 @@ def test_a_saved_guest_comes_back_with_its_vcpus_and_a_started_one_with_its_conf
     assert vcpu.info()["drift"] == {"config": "", "libvirt": ""}
 
 
-def test_a_migrated_guest_has_the_same_vcpus_and_takes_and_gives_others(newest_domain: Domains) -> None:
+def test_a_migrated_guest_has_the_same_vcpus_and_can_be_changed(newest_domain: Domains) -> None:
     guest = newest_domain()
     # Out of sequence: only libvirts that know of this take such a guest.
     Vcpu(guest).converges([0, 1, 6], **enable("6"))
@@ -154,7 +154,7 @@ def test_a_migrated_guest_has_the_same_vcpus_and_takes_and_gives_others(newest_d
             there.remove()
 
 
-def test_a_guest_that_sleeps_has_its_vcpus(newest_domain: Domains) -> None:
+def test_a_guest_that_was_suspended_to_memory_has_its_vcpus(newest_domain: Domains) -> None:
     # Once a vCPU was plugged, by virsh too, a guest under TCG does not wake again.
     guest = newest_domain(rest="<pm><suspend-to-mem enabled='yes'/></pm>")
     vcpu = Vcpu(guest)
@@ -170,7 +170,7 @@ def test_a_guest_that_sleeps_has_its_vcpus(newest_domain: Domains) -> None:
     nothing_to_do(vcpu, count=2)
 
 
-def test_pins_and_schedulers_are_those_of_the_thread_that_comes(newest_domain: Domains) -> None:
+def test_pins_and_schedulers_are_those_of_the_plugged_thread(newest_domain: Domains) -> None:
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("there is one CPU to pin to")
     first, second = sorted(os.sched_getaffinity(0))[:2]
@@ -191,7 +191,7 @@ def test_pins_and_schedulers_are_those_of_the_thread_that_comes(newest_domain: D
     assert os.sched_getaffinity(thread_of(guest, 6)) == {second}
 
 
-def test_a_pin_of_the_running_guest_alone_is_told(newest_domain: Domains) -> None:
+def test_a_pin_of_the_running_guest_only_is_returned(newest_domain: Domains) -> None:
     guest = newest_domain(boot=False)
     guest.virsh("vcpupin", "1", "0", "--live")
     assert Vcpu(guest).info()["vcpus"][1]["pin"] == "0"
@@ -240,7 +240,7 @@ def test_up_to_the_maximum_and_not_beyond(newest_domain: Domains) -> None:
     assert libvirts(guest) == eyes.enabled_ids(guest.eyes) == list(range(8))
 
 
-def test_up_and_down_again_and_again(newest_domain: Domains) -> None:
+def test_vcpus_are_plugged_and_unplugged_in_several_rounds(newest_domain: Domains) -> None:
     guest = newest_domain(vcpus="<vcpu current='1'>12</vcpu>", as_kvm=True)
     vcpu = Vcpu(guest)
     for _round in range(3):
@@ -251,7 +251,7 @@ def test_up_and_down_again_and_again(newest_domain: Domains) -> None:
             wait_online(guest, count)
 
 
-def test_vcpus_come_to_their_nodes_where_nodes_alternate(newest_domain: Domains) -> None:
+def test_vcpus_are_plugged_on_their_nodes_if_nodes_alternate(newest_domain: Domains) -> None:
     cells = [{"cpus": [0, 2, 4, 6, 8]}, {"cpus": [1, 3, 5, 7, 9]}]
     guest = newest_domain(vcpus="<vcpu current='5'>10</vcpu>", numa=cells)
     applied = Vcpu(guest).converges(list(range(10)), count=10)
@@ -261,7 +261,7 @@ def test_vcpus_come_to_their_nodes_where_nodes_alternate(newest_domain: Domains)
     assert {node: len(cpus) for node, cpus in eyes.guest_nodes(guest).items()} == {0: 5, 1: 5}
 
 
-def test_what_the_guests_agent_took_offline_is_enabled_still(newest_domain: Domains) -> None:
+def test_vcpus_that_the_agent_offlined_are_still_enabled(newest_domain: Domains) -> None:
     guest = newest_domain(agent=True)
     vcpu = Vcpu(guest)
     guest.virsh("setvcpus", "1", "--guest")
@@ -276,7 +276,7 @@ def test_what_the_guests_agent_took_offline_is_enabled_still(newest_domain: Doma
         guest.virsh("setvcpus", "4", "--guest")
 
 
-def test_a_guest_without_acpi_hears_of_no_vcpu_and_gives_none_back(newest_domain: Domains) -> None:
+def test_a_guest_without_acpi_acknowledges_no_plug_and_no_unplug(newest_domain: Domains) -> None:
     guest = newest_domain(start=False)
     guest.define(guest.description.replace("<features><acpi/></features>", ""))
     guest.start()
@@ -295,7 +295,7 @@ def test_a_guest_without_acpi_hears_of_no_vcpu_and_gives_none_back(newest_domain
     assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
 
 
-def test_a_domain_with_an_order_twice_is_not_made_worse(newest_domain: Domains) -> None:
+def test_a_domain_with_an_order_twice_is_not_changed(newest_domain: Domains) -> None:
     for twice in ({0: 1, 1: 3, 3: 3, 5: 2}, {0: 1, 1: 2, 3: 3, 5: 2}):
         guest = newest_domain(vcpus=vcpus(8, twice), start=False)
         before = guest.xml(inactive=True)
@@ -306,7 +306,7 @@ def test_a_domain_with_an_order_twice_is_not_made_worse(newest_domain: Domains) 
         assert guest.xml(inactive=True) == before
 
 
-def test_names_that_are_no_guests_are_not_found(newest_domain: Domains) -> None:
+def test_names_of_missing_guests_and_invalid_options_are_errors(newest_domain: Domains) -> None:
     guest = newest_domain(start=False)
     vcpu = Vcpu(guest)
     for name in ("9999", "0x1", "#", "99999999-9999-9999-9999-999999999999"):
@@ -318,7 +318,7 @@ def test_names_that_are_no_guests_are_not_found(newest_domain: Domains) -> None:
     assert libvirts(guest, inactive=True) == [0, 1]
 
 
-def test_current_and_config_are_the_same_of_a_guest_that_is_shut_off(newest_domain: Domains) -> None:
+def test_current_equals_config_for_a_guest_that_is_shut_off(newest_domain: Domains) -> None:
     guest = newest_domain(start=False)
     vcpu = Vcpu(guest)
     assert vcpu(count=3, scope="current").steps == ["enable 2 done"]

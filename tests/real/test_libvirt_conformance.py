@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""libvirt itself on what we read, write and refuse: its grammar, and its QEMU driver."""
+"""libvirt's own schema and QEMU driver, compared with the XML that the collection reads, writes and refuses."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ def edits() -> dict[str, bytes]:
     return found
 
 
-def test_libvirts_grammar_accepts_what_we_write(libvirt: Libvirt) -> None:
+def test_libvirts_schema_accepts_the_written_xml(libvirt: Libvirt) -> None:
     grammar = etree.RelaxNG(file=str(libvirt.grammar))
     for name, data in edits().items():
         assert grammar.validate(etree.fromstring(data)), (name, grammar.error_log)
 
 
-def test_libvirt_defines_what_we_write_and_reads_the_same_states(libvirt: Libvirt) -> None:
+def test_libvirt_defines_the_written_xml_and_returns_the_same_states(libvirt: Libvirt) -> None:
     written = edits()
     answers = libvirt.defined(written)
     assert answers.keys() == written.keys()
@@ -96,7 +96,7 @@ def test_libvirt_defines_what_we_write_and_reads_the_same_states(libvirt: Libvir
         assert states(read_domain(answer.encode())) == states(read_domain(written[name])), name
 
 
-def test_we_can_edit_what_libvirt_writes(libvirt: Libvirt) -> None:
+def test_xml_written_by_libvirt_can_be_edited(libvirt: Libvirt) -> None:
     dumped = libvirt.defined({name: domain_xml(name, vcpus) for name, vcpus in BEGINNINGS.items()})
     changed = {}
     for name, answer in dumped.items():
@@ -105,7 +105,7 @@ def test_we_can_edit_what_libvirt_writes(libvirt: Libvirt) -> None:
         assert read_domain(answer.encode()).enabled == {0, 2, 3}, (name, answer)
 
 
-def test_what_libvirt_refuses_we_refuse_and_what_it_takes_we_read_alike(libvirt: Libvirt) -> None:
+def test_parsing_refuses_and_accepts_the_same_xml_as_libvirt(libvirt: Libvirt) -> None:
     dice = random.Random(4)
     domains = {}
     for number in range(300):
@@ -151,7 +151,7 @@ def test_what_libvirt_refuses_we_refuse_and_what_it_takes_we_read_alike(libvirt:
         ("<vcpu>2</vcpu>", "<cpu><numa><cell id='0' cpus='0-1' memory='1' unit='sacks'/></numa></cpu>"),
     ],
 )
-def test_libvirt_too_refuses_what_we_refuse(libvirt: Libvirt, vcpus: str, rest: str) -> None:
+def test_libvirt_refuses_what_the_validation_refuses(libvirt: Libvirt, vcpus: str, rest: str) -> None:
     data = domain_xml("refused", vcpus, rest)
     if "state=" not in vcpus:
         with pytest.raises(HotplugError):
@@ -159,7 +159,7 @@ def test_libvirt_too_refuses_what_we_refuse(libvirt: Libvirt, vcpus: str, rest: 
     assert "error: Failed to define domain" in libvirt.defined({"refused": data})["refused"]
 
 
-def test_libvirt_counts_nodes_and_memory_as_we_do(libvirt: Libvirt) -> None:
+def test_libvirt_has_the_same_nodes_and_memory(libvirt: Libvirt) -> None:
     cells = (
         "<cell cpus='0,3' memory='262145' unit='b'/><cell cpus='1-4,^3' memory='1' unit='KB'/>"
         "<cell memory='100' unit='MB'/>"
@@ -171,6 +171,6 @@ def test_libvirt_counts_nodes_and_memory_as_we_do(libvirt: Libvirt) -> None:
     assert [cell.cpus for cell in theirs.cells] == [{0, 3, 5}, {1, 2, 4}, None]
 
 
-def test_the_hosts_libvirt_is_left_alone(libvirt: Libvirt) -> None:
+def test_the_hosts_libvirt_is_not_changed(libvirt: Libvirt) -> None:
     assert libvirt.defined({"web": domain_xml("web", "<vcpu>1</vcpu>")})["web"].startswith("<domain ")
     assert not Path("/etc/libvirt/qemu/web.xml").exists()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Machines without CPU hotplug: what is written for their next boot, libvirt starts."""
+"""Machines without CPU hotplug: libvirt starts them with the written config state."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_count_is_written_and_libvirt_starts_the_guest(domain: Domains) -> Non
     assert booted(guest) == 1
 
 
-def test_what_could_not_start_is_refused_before_anything_is_written(domain: Domains) -> None:
+def test_a_state_that_could_not_start_is_refused_before_anything_is_written(domain: Domains) -> None:
     guest = microvm(domain)
     before = guest.xml(inactive=True)
     for wish in (

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""vcpu on guests that a real libvirt runs: judged by QEMU itself, by the guest's own system and by virsh."""
+"""vcpu on guests of a real libvirt, checked by QEMU itself, by the guest OS and by virsh."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_ids_by_plug_live_and_in_config(domain: Domains) -> None:
     assert info["sparse"] == {"live": True, "config": True}
 
 
-def test_what_we_enabled_in_config_can_go_again_after_the_next_boot(domain: Domains) -> None:
+def test_a_vcpu_enabled_in_config_can_be_unplugged_after_the_next_boot(domain: Domains) -> None:
     guest = domain(vcpus="<vcpu current='2'>4</vcpu>", start=False)
     vcpu = Vcpu(guest)
     enabled = vcpu(vcpus=[{"id": "3", "state": "enabled"}])
@@ -83,7 +83,7 @@ def test_what_we_enabled_in_config_can_go_again_after_the_next_boot(domain: Doma
     ],
     ids=str,
 )
-def test_every_kind_of_wish(newest_domain: Domains, wish: dict[str, object], wanted: list[int]) -> None:
+def test_every_kind_of_desired_state(newest_domain: Domains, wish: dict[str, object], wanted: list[int]) -> None:
     guest = newest_domain(**{**TWO_CELLS, "vcpus": HOTPLUGGABLE})
     applied = Vcpu(guest).converges(wanted, **wish)
     assert applied.enabled("config") == libvirts(guest, inactive=True) == wanted
@@ -98,7 +98,7 @@ def test_core_granularity_takes_whole_cores(domain: Domains) -> None:
     wait_online(guest, 4)
 
 
-def test_scopes_change_what_they_say(domain: Domains) -> None:
+def test_each_scope_changes_only_its_states(domain: Domains) -> None:
     guest = domain()
     vcpu = Vcpu(guest)
     vcpu.converges([0, 1, 2], vcpus=[{"id": "2", "state": "enabled"}], scope="live")
@@ -120,7 +120,7 @@ def test_a_transient_guest_has_no_config(domain: Domains) -> None:
     vcpu.refuses("conflicting_request", count=4, scope="config")
 
 
-def test_a_guest_that_is_shut_off_has_no_live(domain: Domains) -> None:
+def test_a_guest_that_is_shut_off_has_no_live_state(domain: Domains) -> None:
     guest = domain(vcpus="<vcpu current='4'>8</vcpu>", start=False)
     vcpu = Vcpu(guest)
     for check in (True, False):
@@ -146,7 +146,7 @@ def test_a_guest_is_found_by_uuid_and_id_too(domain: Domains) -> None:
         assert vcpu(name=name, count=2)["guest"]["name"] == guest.name
 
 
-def test_check_mode_and_info_need_no_more_than_reading(domain: Domains) -> None:
+def test_check_mode_and_info_need_only_a_read_only_connection(domain: Domains) -> None:
     # A session daemon has no read-only socket; that the connection itself is read-only is seen in the daemon's answer.
     guest = domain()
     vcpu = Vcpu(guest)
@@ -154,7 +154,7 @@ def test_check_mode_and_info_need_no_more_than_reading(domain: Domains) -> None:
     assert libvirts(guest) == libvirts(guest, inactive=True) == eyes.enabled_ids(guest.eyes) == [0, 1]
 
 
-def test_asking_qemu_is_an_option_that_taints(domain: Domains) -> None:
+def test_ask_qemu_taints_the_guest(domain: Domains) -> None:
     guest = domain(vcpus=HOTPLUGGABLE)
     vcpu = Vcpu(guest)
     assert not tainted(guest)

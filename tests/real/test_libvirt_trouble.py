@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""vcpu on guests of libvirt's that refuse, dawdle, stop or vanish, and on daemons that restart or are not there."""
+"""vcpu on libvirt guests that refuse, are slow, stop or disappear, and with daemons that restart or are missing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ THREE_GO = {
 }
 
 
-def test_a_vcpu_that_is_gone_while_libvirt_knows_nothing_is_done_and_drift(domain: Domains) -> None:
+def test_a_vcpu_removed_without_libvirts_knowledge_is_done_and_drift(domain: Domains) -> None:
     # Under TCG, QEMU never tells libvirt that a vCPU went: its call ends in the time-out that users know.
     guest = domain(**THREE_GO)
     vcpu = Vcpu(guest)
@@ -54,7 +54,7 @@ def test_a_vcpu_that_is_gone_while_libvirt_knows_nothing_is_done_and_drift(domai
     wait_online(guest, 5)
 
 
-def test_a_vcpu_that_libvirt_saw_go_is_gone_for_all(domain: Domains) -> None:
+def test_a_vcpu_whose_removal_libvirt_detects_is_removed_everywhere(domain: Domains) -> None:
     # As under KVM, where QEMU tells.
     guest = domain(**THREE_GO, as_kvm=True)
     vcpu = Vcpu(guest)
@@ -66,7 +66,7 @@ def test_a_vcpu_that_libvirt_saw_go_is_gone_for_all(domain: Domains) -> None:
     assert not tainted(guest)
 
 
-def test_a_refusal_is_heard_and_asked_again(domain: Domains) -> None:
+def test_a_refused_unplug_is_requested_again_and_reported(domain: Domains) -> None:
     guest = domain(**THREE_GO)
     behaviours.refuse(guest, 2)
     result = Vcpu(guest)(vcpus=[{"id": "2", "state": "disabled"}], timeout=14)
@@ -76,7 +76,7 @@ def test_a_refusal_is_heard_and_asked_again(domain: Domains) -> None:
     assert eyes.enabled_ids(guest.eyes) == libvirts(guest, inactive=True) == [0, 1, 2, 3]
 
 
-def test_a_guest_that_agrees_at_the_second_asking_is_no_failure(domain: Domains) -> None:
+def test_a_guest_that_accepts_the_second_request_is_no_failure(domain: Domains) -> None:
     guest = domain(**THREE_GO)
     behaviours.refuse(guest, 3, times=1)
     result = Vcpu(guest)(vcpus=[{"id": "3", "state": "disabled"}])
@@ -84,7 +84,7 @@ def test_a_guest_that_agrees_at_the_second_asking_is_no_failure(domain: Domains)
     assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
 
 
-def test_a_guest_that_will_not_eject_at_all_says_so_at_once(domain: Domains) -> None:
+def test_a_final_refusal_is_reported_immediately(domain: Domains) -> None:
     guest = domain(**THREE_GO)
     behaviours.forbid_ejects(guest)
     result = Vcpu(guest)(vcpus=[{"id": "3", "state": "disabled"}], timeout=600, on_failure="rollback")
@@ -92,7 +92,7 @@ def test_a_guest_that_will_not_eject_at_all_says_so_at_once(domain: Domains) -> 
     assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
 
 
-def test_a_pending_unplug_outlives_libvirts_own_patience(domain: Domains) -> None:
+def test_a_pending_unplug_is_awaited_beyond_libvirts_timeout(domain: Domains) -> None:
     guest = domain(**THREE_GO)
     vcpu = Vcpu(guest)
     behaviours.dawdle(guest, 3)
@@ -104,7 +104,7 @@ def test_a_pending_unplug_outlives_libvirts_own_patience(domain: Domains) -> Non
     assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
 
 
-def test_a_paused_guest_takes_vcpus_and_gives_none(domain: Domains) -> None:
+def test_a_paused_guest_accepts_plugs_and_no_unplugs(domain: Domains) -> None:
     guest = domain(vcpus=HOTPLUGGABLE)
     guest.suspend()
     vcpu = Vcpu(guest)
@@ -122,7 +122,7 @@ def test_a_guest_that_never_ran_shows_its_vcpus(domain: Domains) -> None:
     assert info["drift"]["libvirt"] in ("", None)
 
 
-def test_a_managed_save_is_told(domain: Domains) -> None:
+def test_a_managed_save_is_reported(domain: Domains) -> None:
     guest = domain()
     guest.managedsave()
     applied = Vcpu(guest)(count=3)
@@ -130,7 +130,7 @@ def test_a_managed_save_is_told(domain: Domains) -> None:
     assert "managed save" in applied.warnings
 
 
-def test_a_daemon_restarted_in_the_middle(domain: Domains) -> None:
+def test_a_daemon_restarted_during_the_run(domain: Domains) -> None:
     guest = domain(**THREE_GO)
     behaviours.refuse(guest, 2)
     threading.Timer(4, guest.daemon.restart, kwargs={"hard": True}).start()
@@ -141,7 +141,7 @@ def test_a_daemon_restarted_in_the_middle(domain: Domains) -> None:
 
 
 @pytest.mark.parametrize("transient", [True, False], ids=["transient", "persistent"])
-def test_a_guest_that_ends_in_the_middle(domain: Domains, transient: bool) -> None:
+def test_a_guest_that_ends_during_the_run(domain: Domains, transient: bool) -> None:
     guest = domain(**THREE_GO, transient=transient)
     behaviours.refuse(guest, 2)
     threading.Timer(4, guest.destroy).start()
@@ -251,7 +251,7 @@ def test_a_guest_that_migrates_keeps_its_vcpus(domain: Domains) -> None:
             migration.join()
 
 
-def test_libvirts_that_are_not_there(domain: Domains) -> None:
+def test_missing_libvirt_daemons_and_other_drivers_are_errors(domain: Domains) -> None:
     guest = domain(start=False)
     gone = {"name": guest.name, "uri": "qemu:///session?socket=/nonexistent/socket"}
     for module, wish in (("vcpu", {"count": 1}), ("vcpu_info", {})):

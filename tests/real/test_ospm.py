@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The OSPM guest itself, before anything else is tested with it: judged by raw QMP and by /proc."""
+"""The OSPM guest itself, before other tests rely on it: checked by raw QMP and by /proc."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_it_starts_after_seabios_too(boot_ospm: BootOspm, machine: str) -> None:
 
 
 @pytest.mark.parametrize("accel", ACCELERATORS)
-def test_it_is_ready_and_answers_soon_and_costs_nothing_while_idle(boot_ospm: BootOspm, accel: str) -> None:
+def test_it_is_ready_and_acknowledges_soon_and_uses_no_cpu_time_while_idle(boot_ospm: BootOspm, accel: str) -> None:
     began = time.monotonic()
     guest = boot_ospm(**TWO_NODES, accel=accel)
     assert time.monotonic() - began < ANSWERED
@@ -124,7 +124,7 @@ def test_every_behaviour_is_what_qemu_reports(boot_ospm: BootOspm) -> None:
     assert eyes.enabled_ids(guest.eyes) == list(range(8))
 
 
-def test_a_hold_lasts_until_it_is_ended(boot_ospm: BootOspm) -> None:
+def test_a_held_unplug_is_done_when_it_is_released(boot_ospm: BootOspm) -> None:
     guest = boot_ospm(**TWO_NODES)
     plug(guest, 2)
     guest.ospm.hold(2)
@@ -137,7 +137,7 @@ def test_a_hold_lasts_until_it_is_ended(boot_ospm: BootOspm) -> None:
     assert eyes.enabled_ids(guest.eyes) == [0, 1]
 
 
-def test_wrong_commands_are_rejected_and_events_are_answered_one_after_the_other(boot_ospm: BootOspm) -> None:
+def test_invalid_commands_are_rejected_and_events_are_processed_in_order(boot_ospm: BootOspm) -> None:
     guest = boot_ospm(**TWO_NODES)
     for line in ("nonsense", "g", "p 512 0 o0"):
         with pytest.raises(LabError, match="answers error"):
@@ -156,7 +156,7 @@ def test_wrong_commands_are_rejected_and_events_are_answered_one_after_the_other
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_while_it_boots_qemu_refuses_and_once_it_listens_gpe0_en_shows_it(boot_ospm: BootOspm, machine: str) -> None:
+def test_qemu_refuses_while_it_boots_and_gpe0_en_shows_when_it_is_ready(boot_ospm: BootOspm, machine: str) -> None:
     guest = boot_ospm(**TWO_NODES, machine=machine, boot_steps="h a h l")
     ospm = guest.ospm
     path = eyes.slot_of(guest.eyes, 1)["qom-path"]
@@ -182,7 +182,7 @@ def test_while_it_boots_qemu_refuses_and_once_it_listens_gpe0_en_shows_it(boot_o
 
 
 @pytest.mark.parametrize("accel", ACCELERATORS)
-def test_it_resets_in_the_middle_of_an_answer_and_powers_off_by_the_button(boot_ospm: BootOspm, accel: str) -> None:
+def test_it_resets_during_an_acknowledgement_and_powers_off_by_the_button(boot_ospm: BootOspm, accel: str) -> None:
     guest = boot_ospm(**TWO_NODES, accel=accel)
     plug(guest, 2)
     guest.ospm.answer_unplug("o132 x", 2)

@@ -2,9 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Every way in which a guest can answer a plug or an unplug, over QMP and over the oldest and the newest libvirt.
+"""Every acknowledgement of a plug or an unplug by a guest, over QMP and over the oldest and the newest libvirt.
 
-The guests are OSPM guests, under KVM where it works, so that each answer is exact. QEMU itself is the judge.
+The guests are OSPM guests, under KVM where it works, which acknowledge exactly as commanded. QEMU itself shows the
+outcome.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def test_a_guest_that_acknowledges_a_plug(four: Four) -> None:
 
 
 @pytest.mark.parametrize("status", [129, 130, 131])
-def test_a_guest_that_is_busy_once_is_asked_again(four: Four, status: int) -> None:
+def test_a_request_to_a_guest_that_is_busy_once_is_repeated(four: Four, status: int) -> None:
     guest = four()
     guest.ospm.refuse(3, status, times=1)
     result = disable(guest, "3")
@@ -85,7 +86,7 @@ def test_a_guest_that_is_busy_once_is_asked_again(four: Four, status: int) -> No
     assert asked(guest, 3) == 2
 
 
-def test_a_guest_that_stays_busy_has_refused_when_the_timeout_ends(four: Four) -> None:
+def test_a_guest_that_stays_busy_is_a_refusal_after_the_timeout(four: Four) -> None:
     guest = four()
     guest.ospm.refuse(2)
     result = disable(guest, "2-3", timeout=14)
@@ -96,7 +97,7 @@ def test_a_guest_that_stays_busy_has_refused_when_the_timeout_ends(four: Four) -
     assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
 
 
-def test_a_guest_that_fails_at_first_is_asked_again(four: Four) -> None:
+def test_a_request_to_a_guest_that_fails_at_first_is_repeated(four: Four) -> None:
     # As a Linux that still boots. Over libvirt, each request takes 5 seconds.
     guest = four()
     times = 2 if isinstance(guest, OspmGuest) else 1
@@ -106,7 +107,7 @@ def test_a_guest_that_fails_at_first_is_asked_again(four: Four) -> None:
     assert asked(guest, 3) == times + 1
 
 
-def test_a_guest_that_keeps_failing_has_refused_after_some_seconds(four: Four) -> None:
+def test_a_guest_that_keeps_failing_is_a_refusal_after_some_seconds(four: Four) -> None:
     guest = four()
     guest.ospm.refuse(3, status=1)
     result = disable(guest, "3", timeout=300)
@@ -116,7 +117,7 @@ def test_a_guest_that_keeps_failing_has_refused_after_some_seconds(four: Four) -
 
 
 @pytest.mark.parametrize("status", [128, 2, 77])
-def test_a_guest_that_does_not_support_it_has_refused_at_once(four: Four, status: int) -> None:
+def test_a_guest_that_does_not_support_it_is_a_refusal_immediately(four: Four, status: int) -> None:
     guest = four()
     guest.ospm.refuse(3, status)
     result = disable(guest, "3", timeout=300)
@@ -127,7 +128,7 @@ def test_a_guest_that_does_not_support_it_has_refused_at_once(four: Four, status
     assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
 
 
-def test_a_silent_guest_is_pending_and_asked_again_by_the_next_run(four: Four) -> None:
+def test_an_unacknowledged_unplug_is_pending_and_repeated_by_the_next_run(four: Four) -> None:
     guest = four()
     guest.ospm.be_silent(3)
     pending = disable(guest, "3", timeout=2)
@@ -143,7 +144,7 @@ def test_a_silent_guest_is_pending_and_asked_again_by_the_next_run(four: Four) -
 
 
 @pytest.mark.parametrize("seconds", [1, LIBVIRTS_PATIENCE + 2])
-def test_a_slow_guest_is_waited_for(four: Four, seconds: float) -> None:
+def test_the_run_waits_for_a_slow_guest(four: Four, seconds: float) -> None:
     guest = four()
     guest.ospm.be_slow(seconds, 3)
     result = disable(guest, "3")
@@ -163,7 +164,7 @@ def test_an_unplug_that_ends_after_the_timeout_is_found_done(four: Four) -> None
     assert (again.get("error_code"), again["changed"], again.steps) == (None, False, []), again
 
 
-def test_an_unplug_that_is_still_pending_is_taken_over(four: Four) -> None:
+def test_a_later_run_waits_for_a_pending_unplug(four: Four) -> None:
     guest = four()
     guest.ospm.hold(3, times=1)
     disable(guest, "3", timeout=2)
@@ -173,7 +174,7 @@ def test_an_unplug_that_is_still_pending_is_taken_over(four: Four) -> None:
     assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
 
 
-def test_a_vcpu_on_its_way_out_is_not_taken_for_enabled(four: Four) -> None:
+def test_a_vcpu_whose_unplug_is_in_progress_does_not_count_as_enabled(four: Four) -> None:
     guest = four()
     guest.ospm.hold(3, times=1)
     disable(guest, "3", timeout=2)
@@ -216,7 +217,7 @@ def test_a_guest_that_reports_an_ejection_and_does_not_eject_is_pending(four: Fo
     assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
 
 
-def test_a_guest_that_answers_before_qemu_replies_is_done(four: Four) -> None:
+def test_an_acknowledgement_before_qemus_reply_is_done(four: Four) -> None:
     # libvirt 11.3 may miss an answer that is this soon, and then waits its 5 seconds.
     guest = four()
     guest.ospm.answer_unplug("o132 e o0")
@@ -236,7 +237,7 @@ def test_a_plug_that_the_guest_reports_as_failed_is_unacknowledged(four: Four) -
     assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3, 5, 6]
 
 
-def test_a_plug_that_the_guest_never_acknowledges_is_pending_and_a_late_acknowledgement_counts(four: Four) -> None:
+def test_an_unacknowledged_plug_is_pending_and_a_late_acknowledgement_counts(four: Four) -> None:
     guest = four()
     guest.ospm.answer_plug("", 5)
     result = enable(guest, "5", timeout=2)
@@ -247,7 +248,7 @@ def test_a_plug_that_the_guest_never_acknowledges_is_pending_and_a_late_acknowle
     assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3, 5, 6]
 
 
-def test_rollback_plugs_again_what_went_before_the_refusal(four: Four) -> None:
+def test_rollback_plugs_the_vcpus_unplugged_before_the_refusal(four: Four) -> None:
     guest = four()
     guest.ospm.refuse(2, status=128)
     result = VcpuModule(guest)(
@@ -269,7 +270,7 @@ def test_a_guest_whose_acpi_is_not_up_is_not_ready(four: Four) -> None:
     assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
 
 
-def test_a_paused_guest_is_asked_nothing(four: Four) -> None:
+def test_a_paused_guest_gets_no_unplug_request(four: Four) -> None:
     guest = four()
     guest.eyes.execute("stop")
     result = disable(guest, "3")
@@ -280,7 +281,7 @@ def test_a_paused_guest_is_asked_nothing(four: Four) -> None:
 
 
 @pytest.mark.parametrize("steps", ["z", "o132 z"])
-def test_a_guest_that_powers_off_in_the_middle_of_an_unplug(four: Four, steps: str) -> None:
+def test_a_guest_that_powers_off_during_an_unplug(four: Four, steps: str) -> None:
     guest = four()
     guest.ospm.answer_unplug(steps, 2)
     began = time.monotonic()

@@ -63,7 +63,7 @@ def exactly(vcpus: str) -> dict[str, Any]:
     return {"vcpus": [{"id": vcpus, "state": "enabled"}], "exclusive": True}
 
 
-def test_all_vcpus_come_and_go_round_after_round(one: One) -> None:
+def test_all_vcpus_are_plugged_and_unplugged_in_many_rounds(one: One) -> None:
     guest = one()
     for _round in range(ROUNDS[guest.accel]):
         reaches(guest, list(range(8)), **exactly("0-7"))
@@ -75,7 +75,7 @@ def test_all_vcpus_come_and_go_round_after_round(one: One) -> None:
 
 
 @pytest.mark.parametrize("machine", ["q35", "pc"])
-def test_each_vcpu_takes_its_turn(one: One, machine: str) -> None:
+def test_each_vcpu_is_plugged_and_unplugged_in_turn(one: One, machine: str) -> None:
     guest = one(machine=machine)
     for vcpu in range(1, 8):
         reaches(guest, [0, vcpu], **exactly(f"0,{vcpu}"))
@@ -124,7 +124,7 @@ def batch(guests: list[OspmGuest], check: bool = False, **defaults: Any) -> Resu
     return run_module("kvm.hotplug.vcpu_batch", check, guests=named, defaults=defaults)
 
 
-def test_a_hundred_running_guests_answer_one_batch(fleet: list[OspmGuest]) -> None:
+def test_a_batch_changes_a_hundred_running_guests(fleet: list[OspmGuest]) -> None:
     predicted = batch(fleet, check=True, count=4)
     assert predicted["summary"] == {"guests": FLEET, "changed": FLEET, "unchanged": 0, "failed": 0, "skipped": 0}
     applied = batch(fleet, count=4)

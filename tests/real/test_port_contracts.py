@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What every adapter of a port has to do, on real guests and a real libvirt; unit/ports holds the others to it."""
+"""The contract of the ports, on real guests and a real libvirt; tests/unit/ports checks the other adapters."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def running(request: pytest.FixtureRequest) -> tuple[Contact, Source]:
     return guest, DirectSource(open_machine)
 
 
-def test_a_machine_shows_what_is_there(running: tuple[Contact, Source]) -> None:
+def test_a_machine_returns_its_state(running: tuple[Contact, Source]) -> None:
     guest, source = running
 
     async def look(ports: Ports) -> None:
@@ -99,7 +99,7 @@ def test_a_machine_shows_what_is_there(running: tuple[Contact, Source]) -> None:
     using(source, look, reading=True)
 
 
-def test_a_machine_plugs_and_hears_the_guest(running: tuple[Contact, Source]) -> None:
+def test_a_machine_plugs_and_receives_the_acknowledgement(running: tuple[Contact, Source]) -> None:
     guest, source = running
 
     async def plug(ports: Ports) -> None:
@@ -133,7 +133,7 @@ def test_a_machine_unplugs_once(running: tuple[Contact, Source]) -> None:
     using(source, unplug)
 
 
-def test_a_machine_tells_a_refusal(running: tuple[Contact, Source]) -> None:
+def test_a_machine_reports_a_refusal(running: tuple[Contact, Source]) -> None:
     guest, source = running
     behaviours.forbid_ejects(guest)
 

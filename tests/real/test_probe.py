@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The throw-away QEMU: what it answers, how it fails, and that nothing of it is left."""
+"""The temporary QEMU of a probe: its replies, its failures, and that nothing remains of it."""
 
 from __future__ import annotations
 
@@ -119,7 +119,9 @@ def awaited_start(folder: Path, patience: float = 10) -> int:
 
 @pytest.mark.parametrize("qemu", binaries.qemus(), ids=str)
 @pytest.mark.parametrize("machine", ["q35", "pc"])
-def test_it_says_what_is_foretold(tmp_path: Path, temporary: Path, qemu: binaries.Qemu, machine: str) -> None:
+def test_the_reply_equals_the_derived_layout(
+    tmp_path: Path, temporary: Path, qemu: binaries.Qemu, machine: str
+) -> None:
     domain = Domain(
         max_vcpus=8,
         enabled=frozenset([0, 5]),
@@ -137,7 +139,7 @@ def test_it_says_what_is_foretold(tmp_path: Path, temporary: Path, qemu: binarie
 
 
 @needs_ppc64
-def test_it_knows_what_an_alias_of_a_pseries_model_is(tmp_path: Path) -> None:
+def test_an_alias_of_a_pseries_model_is_resolved(tmp_path: Path) -> None:
     domain = Domain(
         max_vcpus=8,
         enabled=frozenset(range(4)),
@@ -157,7 +159,7 @@ def test_it_knows_what_an_alias_of_a_pseries_model_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("qemu", binaries.qemus(), ids=str)
-def test_a_machine_without_hotplug_is_told(tmp_path: Path, qemu: binaries.Qemu) -> None:
+def test_a_machine_without_hotplug_is_reported(tmp_path: Path, qemu: binaries.Qemu) -> None:
     domain = Domain(max_vcpus=4, enabled=frozenset([0]), arch="x86_64", machine="microvm")
     answer = ask(emulator(tmp_path / "q", qemu), domain)
     assert (answer.hotplug, answer.layout.max_vcpus, answer.layout.entity_size) == (False, 4, 1)
@@ -168,7 +170,7 @@ def test_a_model_that_needs_kvm_is_not_needed_for_the_slots(tmp_path: Path) -> N
     assert ask(emulator(tmp_path / "q", binaries.default()), domain) == layout_of_domain(domain)
 
 
-def test_the_same_question_starts_no_second_qemu(tmp_path: Path, cache: Path) -> None:
+def test_the_same_probe_starts_no_second_qemu(tmp_path: Path, cache: Path) -> None:
     folder = tmp_path / "q"
     binary = emulator(folder, binaries.default())
     first = ask(binary, FOUR)
@@ -189,7 +191,7 @@ def damaged(text: str) -> list[str]:
     return ["", "{", "[]", "[" * 100000, text[:-9], *(json.dumps(other) for other in others)]
 
 
-def test_a_damaged_cache_is_not_believed(tmp_path: Path, cache: Path) -> None:
+def test_a_damaged_cache_is_not_used(tmp_path: Path, cache: Path) -> None:
     folder = tmp_path / "q"
     binary = emulator(folder, binaries.default())
     expected = ask(binary, FOUR)
@@ -201,7 +203,7 @@ def test_a_damaged_cache_is_not_believed(tmp_path: Path, cache: Path) -> None:
         assert len(starts(folder)) == before + 1
 
 
-def test_what_others_could_have_written_is_not_believed(tmp_path: Path, cache: Path) -> None:
+def test_a_cache_that_others_can_write_is_not_used(tmp_path: Path, cache: Path) -> None:
     folder = tmp_path / "q"
     binary = emulator(folder, binaries.default())
     ask(binary, FOUR)
@@ -220,7 +222,7 @@ def test_what_others_could_have_written_is_not_believed(tmp_path: Path, cache: P
     assert list(cache.iterdir()) == []
 
 
-def test_no_place_for_a_cache_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_place_for_the_cache_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     binary = emulator(tmp_path / "q", binaries.default())
@@ -228,13 +230,13 @@ def test_no_place_for_a_cache_is_no_error(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(starts(tmp_path / "q")) == 2
 
 
-def test_no_qemu_is_named_with_the_option_that_helps() -> None:
+def test_a_missing_qemu_is_reported_with_the_option_to_set() -> None:
     for binary in ("/nonexistent/qemu", "qemu-system-none", "/etc/passwd", "/tmp", ""):
         error = refusal(binary)
         assert (error.code, "emulator" in error.msg) == (BACKEND_MISSING, True)
 
 
-def test_what_qemu_refuses_is_quoted(tmp_path: Path, cache: Path) -> None:
+def test_a_refusal_of_qemu_is_quoted(tmp_path: Path, cache: Path) -> None:
     binary = emulator(tmp_path / "q", binaries.default())
     options: Any = {"max_vcpus": 2, "enabled": frozenset([0]), "arch": "x86_64"}
     error = refusal(binary, Domain(**options, machine="pc-q35-99.9"))
@@ -245,7 +247,7 @@ def test_what_qemu_refuses_is_quoted(tmp_path: Path, cache: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["q35,dumpdtb=/tmp/x", "q35 -daemonize", "", "q35\n"])
-def test_a_name_cannot_smuggle_in_an_option(tmp_path: Path, word: str) -> None:
+def test_a_name_cannot_add_an_option(tmp_path: Path, word: str) -> None:
     binary = emulator(tmp_path / "q", binaries.default())
     for names in ({"machine": word}, {"machine": "q35", "cpu_model": word}):
         domain = Domain(max_vcpus=2, enabled=frozenset([0]), arch="x86_64", **names)
@@ -253,7 +255,7 @@ def test_a_name_cannot_smuggle_in_an_option(tmp_path: Path, word: str) -> None:
     assert starts(tmp_path / "q") == []
 
 
-def test_one_that_hangs_is_ended_in_time(tmp_path: Path, temporary: Path) -> None:
+def test_a_qemu_that_hangs_is_ended_in_time(tmp_path: Path, temporary: Path) -> None:
     binary = script(
         tmp_path / "hangs", f'echo $$ >> "{tmp_path}/starts"; sleep 1000 & echo $! >> "{tmp_path}/starts"; wait'
     )
@@ -266,21 +268,21 @@ def test_one_that_hangs_is_ended_in_time(tmp_path: Path, temporary: Path) -> Non
     assert list(temporary.iterdir()) == []
 
 
-def test_one_that_prints_garbage_without_end_takes_no_memory_and_is_ended(tmp_path: Path) -> None:
+def test_a_qemu_that_prints_endless_garbage_uses_no_memory_and_is_ended(tmp_path: Path) -> None:
     binary = script(tmp_path / "garbage", f'echo $$ >> "{tmp_path}/starts"; exec cat /dev/zero')
     assert refusal(binary, timeout=1.0).code == BACKEND_MISSING
     assert is_gone(starts(tmp_path)[0])
 
 
 @pytest.mark.parametrize("status", [0, 3, 127])
-def test_one_that_ends_at_once_is_no_qemu(tmp_path: Path, status: int) -> None:
+def test_a_binary_that_ends_immediately_is_no_qemu(tmp_path: Path, status: int) -> None:
     began = time.monotonic()
     error = refusal(script(tmp_path / "ends", f"exit {status}"))
     assert time.monotonic() - began < 5
     assert (error.code, f"status {status}" in error.msg) == (BACKEND_MISSING, True)
 
 
-def test_one_of_another_architecture_is_no_qemu(tmp_path: Path) -> None:
+def test_a_qemu_of_another_architecture_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "foreign"
     path.write_bytes(b"\x7fELF" + bytes(60))
     path.chmod(0o755)
@@ -288,7 +290,7 @@ def test_one_of_another_architecture_is_no_qemu(tmp_path: Path) -> None:
     assert (error.code, "Exec format error" in error.msg) == (BACKEND_MISSING, True)
 
 
-def test_one_whose_monitor_talks_nonsense_is_no_qemu(tmp_path: Path) -> None:
+def test_a_binary_with_an_invalid_monitor_is_no_qemu(tmp_path: Path) -> None:
     server = tmp_path / "server.py"
     server.write_text(
         "import re, socket, sys, time\n"
@@ -303,7 +305,7 @@ def test_one_whose_monitor_talks_nonsense_is_no_qemu(tmp_path: Path) -> None:
     assert refusal(script(tmp_path / "odd", f'exec {sys.executable} {server} "$@"')).code == BACKEND_MISSING
 
 
-def test_a_probe_that_is_cancelled_leaves_nothing(tmp_path: Path, temporary: Path) -> None:
+def test_a_cancelled_probe_leaves_no_process_or_file(tmp_path: Path, temporary: Path) -> None:
     binary = script(tmp_path / "hangs", f'echo $$ >> "{tmp_path}/starts"; exec sleep 1000')
 
     async def cancelled() -> None:

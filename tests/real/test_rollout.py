@@ -47,7 +47,7 @@ def by_count(guest: Guest, count: int) -> dict[str, Any]:
     return {"qmp_socket": guest.qmp_socket, "count": count}
 
 
-def test_a_rollout_shows_its_plan_converges_wave_by_wave_and_does_nothing_twice(boot: Boot, tmp_path: Path) -> None:
+def test_a_rollout_shows_its_plan_converges_in_waves_and_changes_nothing_twice(boot: Boot, tmp_path: Path) -> None:
     guests = [boot(**PAUSED, name=f"web{number}") for number in range(4)]
     db = shut_off(tmp_path / "db.xml")
     hosts = {
@@ -138,7 +138,7 @@ def test_a_failing_wave_is_reverted_with_all_before_it_and_nothing_else(boot: Bo
     assert "Rollouts that have records: one. Set rollout_id" in unknown.text
 
 
-def test_two_guests_of_one_name_on_one_hypervisor_are_not_mixed_up(newest_daemon: Daemon, tmp_path: Path) -> None:
+def test_two_guests_of_one_name_on_one_hypervisor_are_distinguished(newest_daemon: Daemon, tmp_path: Path) -> None:
     with Daemon(newest_daemon.release) as other, contextlib.ExitStack() as domains:
         booted_with = {newest_daemon: 2, other: 3}
         web1, another = (
@@ -211,7 +211,7 @@ def test_an_interrupted_rollout_continues_and_can_still_be_reverted_to_its_begin
     assert (config(db1), eyes.enabled_ids(web2.eyes), config(db3)) == ([0, 1], [0, 1, 2], [0, 1])
 
 
-def test_guests_of_libvirts_show_that_they_use_their_vcpus_and_go_back(
+def test_libvirt_guests_are_verified_and_reverted(
     newest_daemon: Daemon, newest_domain: Domains, tmp_path: Path
 ) -> None:
     plugged = newest_domain(**TWO_CELLS, name="plugged", agent=True, as_kvm=True)

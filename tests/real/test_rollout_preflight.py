@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What stops a rollout or takes guests out of it: blockers, invalid options, failing hypervisors, nothing desired."""
+"""What stops a rollout or skips its guests: blockers, invalid options, failing hypervisors, no desired state."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def behind_ssh(folder: Path, down: Path) -> dict[str, Any]:
     }
 
 
-def test_a_blocker_anywhere_keeps_all_from_being_changed(boot: Boot, tmp_path: Path) -> None:
+def test_one_blocker_prevents_all_changes(boot: Boot, tmp_path: Path) -> None:
     good, bad = boot(**PAUSED, name="good"), boot(**PAUSED, name="bad")
     hosts = {"h1": [by_count(good, 3)], "h2": [{**by_count(bad, 1), "max_disable": 0}], "h3": []}
     fleet = Hypervisors(tmp_path, hosts)
@@ -59,7 +59,7 @@ def test_a_blocker_anywhere_keeps_all_from_being_changed(boot: Boot, tmp_path: P
     assert eyes.enabled_ids(bad.eyes) == [0, 1]
 
 
-def test_a_typo_leaves_only_its_guest_out_and_the_play_fails(boot: Boot, tmp_path: Path) -> None:
+def test_a_misspelled_option_skips_only_its_guest_and_the_play_fails(boot: Boot, tmp_path: Path) -> None:
     web1, web2, web3 = (boot(**PAUSED, name=f"web{number}") for number in (1, 2, 3))
     hosts = {"h1": [by_count(web1, 3), {"qmp_socket": web2.qmp_socket, "cuont": 3}], "h2": [by_count(web3, 3)]}
     fleet = Hypervisors(tmp_path, hosts, rollout_id="typo")
@@ -101,7 +101,7 @@ def test_an_unreachable_hypervisor_stops_the_rollout_even_if_blocked_guests_are_
     assert "2 of 3 guests have drifted or could not be inspected" in audit
 
 
-def test_an_interpreter_that_does_not_start_is_reported_with_what_the_shell_says(boot: Boot, tmp_path: Path) -> None:
+def test_an_interpreter_that_does_not_start_is_reported_with_the_shells_error(boot: Boot, tmp_path: Path) -> None:
     web = boot(**PAUSED, name="web")
     python = f"{{{{ (inventory_hostname == 'h2') | ternary('/nowhere/python3', '{sys.executable}') }}}}"
     hosts = {"h1": [by_count(web, 3)], "h2": [{"name": "db", "count": 2}]}
@@ -125,7 +125,7 @@ def test_a_hypervisor_whose_desired_state_is_no_valid_template_stops_the_rollout
     assert eyes.enabled_ids(web.eyes) == [0, 1]
 
 
-def test_a_misspelled_variable_is_not_taken_for_nothing_to_do(boot: Boot, tmp_path: Path) -> None:
+def test_a_misspelled_variable_is_an_error(boot: Boot, tmp_path: Path) -> None:
     web = boot(**PAUSED, name="web")
     fleet = Hypervisors(tmp_path, {})
     inventory = json.loads(fleet.inventory.read_text())
@@ -145,7 +145,9 @@ def test_a_misspelled_variable_is_not_taken_for_nothing_to_do(boot: Boot, tmp_pa
     assert (audit.status, audit.row("web")) == (0, ["h2", "paused", "0-1", "-", ""])
 
 
-def test_within_the_budget_the_others_go_on_and_what_is_unreachable_has_failed(boot: Boot, tmp_path: Path) -> None:
+def test_within_the_budget_the_waves_continue_and_unreachable_hypervisors_have_failed(
+    boot: Boot, tmp_path: Path
+) -> None:
     web, stubborn = boot(**PAUSED, name="web"), boot(**THREE, name="stubborn")
     db = boot(**PAUSED, name="db")
     behaviours.forbid_ejects(stubborn)
@@ -164,7 +166,7 @@ def test_within_the_budget_the_others_go_on_and_what_is_unreachable_has_failed(b
     assert eyes.enabled_ids(db.eyes) == [0, 1]
 
 
-def test_a_guest_that_is_a_host_has_a_desired_state_of_its_own(boot: Boot, tmp_path: Path) -> None:
+def test_a_guest_that_is_a_host_has_its_own_desired_state(boot: Boot, tmp_path: Path) -> None:
     web, db = boot(**PAUSED, name="web"), boot(**PAUSED, name="db")
     folder = tmp_path / "inventory"
     (folder / "host_vars").mkdir(parents=True)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""vcpu on real guests with an agent: what their own systems use, how they are drained, and method agent."""
+"""vcpu on real guests with an agent: online vCPUs, drains, and method agent."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def converges(vcpu: Vcpu, wanted: int, **options: Any) -> Result:
     return applied
 
 
-def test_what_is_plugged_is_seen_to_be_used(with_agent: Guests) -> None:
+def test_plugged_vcpus_are_online_in_the_guest(with_agent: Guests) -> None:
     vcpu = with_agent()
     applied = vcpu.converges([0, 1, 2, 6], vcpus=[{"id": "6", "state": "enabled"}], guest_online="verify")
     assert applied.steps[:2] == ["plug 6 done", "online 6 done"]
@@ -95,7 +95,7 @@ def test_a_guest_without_the_udev_rule_is_onlined_by_its_agent(with_agent: Guest
     assert runs_on(vcpu.guest) == 4
 
 
-def test_ids_are_the_machines_and_not_the_guests(with_agent: Guests) -> None:
+def test_ids_are_those_of_the_machine(with_agent: Guests) -> None:
     vcpu = with_agent(sparse=True)
     assert online(vcpu(count=4)) == {0: True, 1: True, 2: True, 5: True}
     off = converges(vcpu, 3, vcpus=[{"id": "5", "state": "disabled"}])
@@ -115,7 +115,7 @@ def test_counts_and_exclusive_by_the_agent(with_agent: Guests) -> None:
     ]
 
 
-def test_what_the_agent_cannot_is_refused_with_the_reason(with_agent: Guests) -> None:
+def test_unsupported_requests_to_the_agent_are_refused_with_the_reason(with_agent: Guests) -> None:
     vcpu = with_agent()
     for code, wish in (
         ("conflicting_request", {"nodes": [{"id": "0", "count": 1}]}),
@@ -139,7 +139,7 @@ def test_a_guest_is_drained_before_an_unplug(with_agent: Guests) -> None:
         assert eyes.enabled_ids(vcpu.guest.eyes) == [0, 1]
 
 
-def test_a_guest_that_cannot_offline_says_so_before_anything_is_unplugged(with_agent: Guests) -> None:
+def test_a_refused_offline_is_reported_before_anything_is_unplugged(with_agent: Guests) -> None:
     vcpu = with_agent(sparse=True)
     behaviours.refuse(vcpu.guest, 2)
     result = vcpu(vcpus=[{"id": "2", "state": "disabled"}], timeout=600)
@@ -150,7 +150,7 @@ def test_a_guest_that_cannot_offline_says_so_before_anything_is_unplugged(with_a
     assert runs_on(vcpu.guest) == 4
 
 
-def test_a_drained_vcpu_that_stays_is_onlined_again(with_agent: Guests) -> None:
+def test_a_drained_vcpu_is_onlined_again_if_the_unplug_fails(with_agent: Guests) -> None:
     vcpu = with_agent(sparse=True)
     behaviours.forbid_ejects(vcpu.guest)
     result = vcpu(vcpus=[{"id": "5", "state": "disabled"}])
@@ -190,7 +190,7 @@ def test_a_domain_without_an_agent(newest_domain: Any) -> None:
     assert "missing_agent accept" in plugged.warnings
 
 
-def test_an_agent_that_does_not_answer_holds_nothing_up(with_agent: Guests) -> None:
+def test_an_agent_that_does_not_reply_delays_nothing(with_agent: Guests) -> None:
     vcpu = with_agent()
     vcpu.guest.shell(STOP_AGENT)
     vcpu.refuses("agent_unavailable", method="agent", count=2, timeout=20)
@@ -199,7 +199,7 @@ def test_an_agent_that_does_not_answer_holds_nothing_up(with_agent: Guests) -> N
     wait_online(vcpu.guest, 4)
 
 
-def test_an_agent_that_stops_in_the_middle(with_agent: Guests) -> None:
+def test_an_agent_that_stops_during_the_run(with_agent: Guests) -> None:
     vcpu = with_agent(append="lab.onliner=0")
     vcpu.guest.shell("(while [ ! -d /sys/devices/system/cpu/cpu3 ]; do usleep 1000; done; " + STOP_AGENT + ") &")
     result = vcpu(vcpus=[{"id": "3", "state": "enabled"}], timeout=12)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""vcpu and vcpu_info on a guest's config state: alone, and together with a real guest that runs."""
+"""vcpu and vcpu_info on a guest's config state: alone, and together with a real running guest."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ def test_a_guest_that_is_shut_off_is_changed_for_its_next_boot(domain_xml: Path)
         assert (again["changed"], again.steps) == (False, [])
 
 
-def test_a_backup_holds_the_file_as_it_was(domain_xml: Path) -> None:
+def test_a_backup_contains_the_old_file(domain_xml: Path) -> None:
     result = shut_off(domain_xml, count=3, backup=True)
     assert Path(result["backup_file"]).read_text(encoding="utf-8") == DOMAIN
     assert "backup_file" not in shut_off(domain_xml, count=3, backup=True)
 
 
-def test_the_rfcs_dialect_is_kept_and_shows_the_detail_asked_for(domain_xml: Path) -> None:
+def test_the_rfcs_dialect_is_preserved_with_the_requested_detail(domain_xml: Path) -> None:
     states = "".join(f"    <vcpu id='{vcpu}' state='{'en' if vcpu < 2 else 'dis'}abled'/>\n" for vcpu in range(8))
     rfc = DOMAIN.replace("8</vcpu>\n", f"8</vcpu>\n  <vcpus>\n{states}  </vcpus>\n").replace(
         "  <os>", "  <cputune><vcpupin vcpu='5' cpuset='1-2'/></cputune>\n  <os>"
@@ -92,7 +92,7 @@ def test_the_rfcs_dialect_is_kept_and_shows_the_detail_asked_for(domain_xml: Pat
     assert [shut_off(domain_xml, check=check, **wish)["changed"] for check in (True, False)] == [False, False]
 
 
-def test_a_node_without_memory_takes_vcpus_only_by_force(domain_xml: Path) -> None:
+def test_vcpus_on_a_node_without_memory_need_force(domain_xml: Path) -> None:
     domain_xml.write_text(DOMAIN.replace("cpus='4-7' memory='128'", "cpus='4-7' memory='0'"), encoding="utf-8")
     wish = {"nodes": [{"id": "1", "count": 1}]}
     assert shut_off(domain_xml, **wish)["error_code"] == "config_invalid"
@@ -101,7 +101,7 @@ def test_a_node_without_memory_takes_vcpus_only_by_force(domain_xml: Path) -> No
     assert in_file(domain_xml) == [0, 1, 4]
 
 
-def test_a_machine_that_cannot_be_foretold_is_asked_of_a_qemu_unless_that_is_forbidden(domain_xml: Path) -> None:
+def test_a_machine_that_cannot_be_derived_is_probed_unless_forbidden(domain_xml: Path) -> None:
     domain_xml.write_text(DOMAIN, encoding="utf-8")
     qemu = binaries.default()
     emulator = domain_xml.parent / "qemu"
@@ -166,7 +166,7 @@ def test_a_running_guest_whose_socket_was_removed_is_not_changed_as_one_that_is_
     assert shut_off(domain_xml, check=True, count=4)["changed"], "the file alone is the next boot's"
 
 
-def test_live_and_config_converge_on_the_same_vcpus_and_drift_is_mended(boot: Boot, domain_xml: Path) -> None:
+def test_live_and_config_converge_and_drift_is_fixed(boot: Boot, domain_xml: Path) -> None:
     guest = boot(**TWO_NODES)
     vcpu = Vcpu(guest, domain_xml)
     assert vcpu(vcpus=[{"id": "6", "state": "enabled"}], scope="live")["changed"]
@@ -177,14 +177,14 @@ def test_live_and_config_converge_on_the_same_vcpus_and_drift_is_mended(boot: Bo
     assert vcpu.info()["drift"]["config"] == ""
 
 
-def test_scope_config_leaves_the_running_guest_alone(boot: Boot, domain_xml: Path) -> None:
+def test_scope_config_does_not_change_the_running_guest(boot: Boot, domain_xml: Path) -> None:
     guest = boot(**TWO_NODES, paused=True)
     result = Vcpu(guest, domain_xml)(count=5, scope="config")
     assert result.steps == ["enable 2 done", "enable 3 done", "enable 4 done"]
     assert (eyes.enabled_ids(guest.eyes), in_file(domain_xml)) == ([0, 1], [0, 1, 2, 3, 4])
 
 
-def test_config_does_not_get_ahead_of_a_guest_that_refuses(boot: Boot, domain_xml: Path) -> None:
+def test_config_keeps_a_vcpu_whose_unplug_is_refused(boot: Boot, domain_xml: Path) -> None:
     shut_off(domain_xml, count=4)
     guest = boot(**{**TWO_NODES, "smp": "4,sockets=4,cores=2,threads=1,maxcpus=8"})
     behaviours.refuse(guest, 2)
@@ -194,7 +194,7 @@ def test_config_does_not_get_ahead_of_a_guest_that_refuses(boot: Boot, domain_xm
     assert eyes.enabled_ids(guest.eyes) == in_file(domain_xml) == result.enabled("config") == [0, 1, 2]
 
 
-def test_a_guest_whose_monitor_is_gone_is_shut_off(boot: Boot, domain_xml: Path) -> None:
+def test_a_guest_whose_monitor_has_no_listener_is_shut_off(boot: Boot, domain_xml: Path) -> None:
     guest = boot(**TWO_NODES, paused=True)
     guest.kill()
     vcpu = Vcpu(guest, domain_xml)
@@ -203,9 +203,7 @@ def test_a_guest_whose_monitor_is_gone_is_shut_off(boot: Boot, domain_xml: Path)
     assert vcpu(count=2, scope="live")["error_code"] == "guest_not_running"
 
 
-def test_the_arguments_boot_what_the_file_says_and_the_guest_can_be_plugged_further(
-    boot: Boot, domain_xml: Path
-) -> None:
+def test_the_arguments_boot_the_config_state_and_more_can_be_plugged(boot: Boot, domain_xml: Path) -> None:
     shut_off(domain_xml, vcpus=[{"id": "0,3,6", "state": "enabled"}], exclusive=True)
     info = run_task("kvm.hotplug.vcpu_info", domain_xml=str(domain_xml))["guests"][0]
     assert info["migration"]["feature"] == "sparse-vcpus"
@@ -226,14 +224,14 @@ def test_the_arguments_boot_what_the_file_says_and_the_guest_can_be_plugged_furt
         (DOMAIN.replace("<domain", "<!DOCTYPE d [<!ENTITY a 'b'>]><domain"), "line 3"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_left_alone(domain_xml: Path, spoiled: str, said: str) -> None:
+def test_an_invalid_file_is_not_changed(domain_xml: Path, spoiled: str, said: str) -> None:
     domain_xml.write_text(spoiled, encoding="utf-8")
     result = shut_off(domain_xml, count=3)
     assert (result["error_code"], result["changed"], said in result["msg"]) == ("config_invalid", False, True), result
     assert domain_xml.read_text(encoding="utf-8") == spoiled
 
 
-def test_another_machines_file_is_not_mixed_up_with_the_guest(boot: Boot, domain_xml: Path) -> None:
+def test_the_file_of_another_machine_is_refused(boot: Boot, domain_xml: Path) -> None:
     guest = boot(smp="2,maxcpus=4", paused=True)
     assert Vcpu(guest, domain_xml)(count=3)["error_code"] == "config_invalid"
     assert (eyes.enabled_ids(guest.eyes), in_file(domain_xml)) == ([0, 1], [0, 1])

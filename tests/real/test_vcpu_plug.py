@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""vcpu and vcpu_info on a real guest that does what it is asked."""
+"""vcpu and vcpu_info on a real guest that accepts all requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .tasks import Vcpu, run_task, wait_online
 QEMUS = binaries.qemus()
 
 
-def test_vcpus_come_by_node_by_id_and_by_count_and_go_again(boot: Boot) -> None:
+def test_vcpus_are_plugged_by_node_id_and_count_and_unplugged(boot: Boot) -> None:
     guest = boot(**TWO_NODES)
     vcpu = Vcpu(guest)
 
@@ -35,7 +35,7 @@ def test_vcpus_come_by_node_by_id_and_by_count_and_go_again(boot: Boot) -> None:
 
 
 @pytest.mark.parametrize("qemu", QEMUS, ids=str)
-def test_every_qemu_here_takes_a_vcpu_in_and_gives_it_back(boot: Boot, qemu: binaries.Qemu) -> None:
+def test_every_available_qemu_plugs_and_unplugs_a_vcpu(boot: Boot, qemu: binaries.Qemu) -> None:
     # 7.2's guests hang under TCG when vCPUs are plugged out of sequence, and on a loaded host now and then anyway.
     for attempts_left in (2, 1, 0) if qemu.version < (8,) else (0,):
         guest = boot(**TWO_NODES, qemu=qemu)
@@ -64,14 +64,14 @@ def hangs(guest: Guest) -> bool:
     return False
 
 
-def test_a_vcpu_that_went_can_come_again(boot: Boot) -> None:
+def test_an_unplugged_vcpu_can_be_plugged_again(boot: Boot) -> None:
     vcpu = Vcpu(boot(**TWO_NODES))
     vcpu.converges([0, 1, 2], count=3)
     vcpu.converges([0, 1], count=2)
     vcpu.converges([0, 1, 2], count=3)
 
 
-def test_exclusive_leaves_nothing_else_enabled(boot: Boot) -> None:
+def test_exclusive_disables_all_other_vcpus(boot: Boot) -> None:
     vcpu = Vcpu(boot(**TWO_NODES))
     vcpu.converges([0, 6], vcpus=[{"id": "0,6", "state": "enabled"}], exclusive=True)
 
@@ -96,7 +96,7 @@ def test_granularity_core_moves_both_threads(boot: Boot) -> None:
     vcpu.converges([0, 1], count=2, granularity="core")
 
 
-def test_what_the_result_says_of_a_vcpu_is_what_qemu_says(boot: Boot) -> None:
+def test_the_result_of_each_vcpu_equals_qemus_reply(boot: Boot) -> None:
     guest = boot(**TWO_NODES, name="web1", uuid="4c1f4a7e-3f0e-4c8e-9a93-0a6d1e7d3b11")
     vcpu = Vcpu(guest)
     vcpu(vcpus=[{"id": "5", "state": "enabled"}])
@@ -136,7 +136,7 @@ def test_the_destination_arguments_start_a_qemu_with_the_same_vcpus(boot: Boot) 
     assert eyes.enabled_ids(destination.eyes) == eyes.enabled_ids(source.eyes) == [0, 1, 3, 6]
 
 
-def test_a_monitor_on_tcp_serves_as_well(boot: Boot) -> None:
+def test_a_monitor_on_tcp_works_too(boot: Boot) -> None:
     guest = boot(**TWO_NODES, tcp_monitor=True, paused=True)
     result = run_task("kvm.hotplug.vcpu", qmp_socket=guest.tcp_monitor, count=3)
     assert result["changed"]
@@ -144,7 +144,7 @@ def test_a_monitor_on_tcp_serves_as_well(boot: Boot) -> None:
 
 
 @needs_ppc64
-def test_a_core_of_pseries_comes_and_goes_as_a_whole(boot: Boot) -> None:
+def test_a_pseries_core_is_plugged_and_unplugged_as_a_whole(boot: Boot) -> None:
     guest = boot(arch="ppc64", smp="8,sockets=1,cores=3,threads=8,maxcpus=24", memory=1024)
     vcpu = Vcpu(guest)
     refused = vcpu.refuses("partial_entity", vcpus=[{"id": "9", "state": "enabled"}])
@@ -160,7 +160,7 @@ def test_a_core_of_pseries_comes_and_goes_as_a_whole(boot: Boot) -> None:
     assert len(eyes.guest_cpus(guest, "present")) == 8
 
 
-def test_a_paused_guest_takes_a_plug_and_sees_it_when_it_runs(boot: Boot) -> None:
+def test_a_paused_guest_acknowledges_a_plug_when_it_resumes(boot: Boot) -> None:
     guest = boot(**TWO_NODES)
     guest.eyes.execute("stop")
     Vcpu(guest).converges([0, 1, 2], count=3)
@@ -169,7 +169,7 @@ def test_a_paused_guest_takes_a_plug_and_sees_it_when_it_runs(boot: Boot) -> Non
     wait_online(guest, 3)
 
 
-def test_a_guest_that_was_never_started_takes_a_plug_and_boots_with_it(boot: Boot) -> None:
+def test_a_guest_that_was_never_started_boots_with_a_plugged_vcpu(boot: Boot) -> None:
     guest = boot(**TWO_NODES, paused=True)
     result = Vcpu(guest).converges([0, 1, 6], vcpus=[{"id": "6", "state": "enabled"}])
     assert result["guest"]["state"] == "paused"

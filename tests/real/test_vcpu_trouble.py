@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""vcpu on real guests and monitors that refuse, dawdle, are not there yet, or die."""
+"""vcpu on real guests and monitors that refuse, are slow, are not ready, or end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .tasks import Vcpu, run_task, wait_online
 FOUR = {**TWO_NODES, "smp": "4,sockets=4,cores=2,threads=1,maxcpus=8"}
 
 
-def test_a_busy_guest_is_told_apart_and_asked_again_within_the_timeout(boot: Boot) -> None:
+def test_requests_to_a_busy_guest_are_repeated_within_the_timeout(boot: Boot) -> None:
     guest = boot(**FOUR)
     behaviours.refuse(guest, 2)
     result = Vcpu(guest)(vcpus=[{"id": "2-3", "state": "disabled"}], timeout=4)
@@ -27,7 +27,7 @@ def test_a_busy_guest_is_told_apart_and_asked_again_within_the_timeout(boot: Boo
     assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
 
 
-def test_a_guest_that_agrees_at_the_second_asking_is_no_failure(boot: Boot) -> None:
+def test_a_guest_that_accepts_the_second_request_is_no_failure(boot: Boot) -> None:
     guest = boot(**FOUR)
     behaviours.refuse(guest, 3, times=1)
     result = Vcpu(guest)(vcpus=[{"id": "3", "state": "disabled"}])
@@ -35,7 +35,7 @@ def test_a_guest_that_agrees_at_the_second_asking_is_no_failure(boot: Boot) -> N
     assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
 
 
-def test_a_guest_that_will_not_eject_at_all_says_so_at_once(boot: Boot) -> None:
+def test_a_final_refusal_is_reported_immediately(boot: Boot) -> None:
     guest = boot(**FOUR)
     behaviours.forbid_ejects(guest)
     result = Vcpu(guest)(vcpus=[{"id": "3", "state": "disabled"}], timeout=600)
@@ -71,7 +71,7 @@ def test_a_pending_unplug_that_completes_later_is_found_done(boot: Boot) -> None
     assert (again["changed"], again.steps) == (False, [])
 
 
-def test_an_unplug_still_pending_is_adopted(boot: Boot) -> None:
+def test_a_run_waits_for_the_pending_unplug_of_an_earlier_run(boot: Boot) -> None:
     guest = boot(**FOUR)
     vcpu = Vcpu(guest)
     behaviours.dawdle(guest, 3)
@@ -82,7 +82,7 @@ def test_an_unplug_still_pending_is_adopted(boot: Boot) -> None:
     assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
 
 
-def test_a_vcpu_on_its_way_out_is_not_taken_for_enabled(boot: Boot) -> None:
+def test_a_vcpu_whose_unplug_is_in_progress_does_not_count_as_enabled(boot: Boot) -> None:
     guest = boot(**FOUR)
     vcpu = Vcpu(guest)
     behaviours.dawdle(guest, 3)
@@ -95,7 +95,7 @@ def test_a_vcpu_on_its_way_out_is_not_taken_for_enabled(boot: Boot) -> None:
     assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
 
 
-def test_vcpu_0_says_why_it_stays(boot: Boot) -> None:
+def test_vcpu_0_is_refused_with_the_reason(boot: Boot) -> None:
     guest = boot(**TWO_NODES)
     refused = Vcpu(guest).refuses("not_hotpluggable", vcpus=[{"id": "0", "state": "disabled"}])
     assert "boot vCPU" in refused["msg"]
@@ -113,7 +113,7 @@ def test_a_guest_in_its_firmware_is_not_ready(boot: Boot) -> None:
     assert vcpu.info()["vcpus"][1]["can_disable"]["code"] == "guest_not_ready"
 
 
-def test_a_guest_that_boots_while_it_is_asked_does_as_asked(boot: Boot) -> None:
+def test_an_unplug_from_a_booting_guest_succeeds_after_the_boot(boot: Boot) -> None:
     guest = boot(**TWO_NODES, ready=False)
     result = Vcpu(guest)(vcpus=[{"id": "1", "state": "disabled"}, {"id": "5", "state": "enabled"}])
     assert (result.get("error_code"), result.steps) == (None, ["plug 5 done", "unplug 1 done"])
@@ -122,14 +122,14 @@ def test_a_guest_that_boots_while_it_is_asked_does_as_asked(boot: Boot) -> None:
     wait_online(guest, 2)
 
 
-def test_a_paused_guest_is_not_asked_to_give_a_vcpu_up(boot: Boot) -> None:
+def test_no_unplug_is_requested_from_a_paused_guest(boot: Boot) -> None:
     for guest in (boot(**TWO_NODES, paused=True), boot(**TWO_NODES)):
         guest.eyes.execute("stop")
         Vcpu(guest).refuses("guest_not_ready", vcpus=[{"id": "1", "state": "disabled"}])
         Vcpu(guest).refuses("guest_not_ready", count=3, guest_online="verify")
 
 
-def test_a_machine_without_hotplug_keeps_what_it_has(boot: Boot) -> None:
+def test_a_machine_without_hotplug_is_not_changed(boot: Boot) -> None:
     guest = boot(machine="microvm", smp="2,maxcpus=4", paused=True)
     vcpu = Vcpu(guest)
     for wish in ({"count": 3}, {"count": 1}, {"vcpus": [{"id": "3", "state": "enabled"}]}):
@@ -138,7 +138,7 @@ def test_a_machine_without_hotplug_keeps_what_it_has(boot: Boot) -> None:
     assert [told["live"] for told in vcpu.info()["vcpus"]] == ["enabled", "enabled", "disabled", "disabled"]
 
 
-def test_a_monitor_that_someone_holds_is_busy(boot: Boot) -> None:
+def test_a_monitor_that_another_client_holds_is_busy(boot: Boot) -> None:
     guest = boot(**TWO_NODES, paused=True)
     with eyes.Monitor(guest.qmp_socket):
         result = run_task("kvm.hotplug.vcpu", qmp_socket=guest.qmp_socket, count=3, timeout=2)
@@ -146,7 +146,7 @@ def test_a_monitor_that_someone_holds_is_busy(boot: Boot) -> None:
     assert eyes.enabled_ids(guest.eyes) == [0, 1]
 
 
-def test_a_qemu_that_dies_in_the_middle_is_a_lost_connection(boot: Boot) -> None:
+def test_a_qemu_that_ends_during_the_run_is_a_lost_connection(boot: Boot) -> None:
     guest = boot(**FOUR)
     behaviours.refuse(guest, 2)
     threading.Timer(6, guest.kill).start()
@@ -168,7 +168,7 @@ def test_a_migrating_guest_keeps_its_vcpus(boot: Boot) -> None:
     assert vcpu.info()["vcpus"][3]["can_enable"]["code"] == "migration_in_progress"
 
 
-def test_bad_input_is_refused_before_anything_is_sent(boot: Boot) -> None:
+def test_invalid_options_are_refused_before_anything_is_sent(boot: Boot) -> None:
     vcpu = Vcpu(boot(**TWO_NODES, paused=True))
     for ids in ("8", "3-1", "1-99999999999"):
         vcpu.refuses("unknown_vcpu", vcpus=[{"id": ids, "state": "enabled"}])

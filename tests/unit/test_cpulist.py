@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Lists of ids, as users may and may not write them."""
+"""Lists of ids, valid and invalid ones."""
 
 from __future__ import annotations
 
@@ -75,19 +75,19 @@ def test_a_list_names_its_ids(text: str, named: set[int]) -> None:
     ],
     ids=lambda text: repr(text[:20]),
 )
-def test_what_is_no_list_is_refused_in_a_sentence_of_bearable_length(text: str) -> None:
+def test_an_invalid_list_is_refused_with_a_short_message(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a list|backwards|highest|names no id") as caught:
         parse_cpulist(text)
     assert len(str(caught.value)) < 250
     assert "\n" not in str(caught.value)
 
 
-def test_a_range_that_runs_backwards_is_shown_the_right_way_round() -> None:
+def test_a_descending_range_is_refused_with_the_ascending_one() -> None:
     with pytest.raises(ValueError, match="write 1-3"):
         parse_cpulist("3-1")
 
 
-def test_a_range_beyond_all_machines_takes_no_memory() -> None:
+def test_a_range_beyond_all_machines_uses_no_memory() -> None:
     with pytest.raises(ValueError, match="above 65535"):
         parse_cpulist("1-99999999999")
 
@@ -110,7 +110,7 @@ def test_a_list_is_written_in_its_shortest_form(named: frozenset[int]) -> None:
 
 
 @given(ids, ids)
-def test_what_is_excluded_is_left_out(named: frozenset[int], excluded: frozenset[int]) -> None:
+def test_excluded_ids_are_left_out(named: frozenset[int], excluded: frozenset[int]) -> None:
     text = ",".join([format_cpulist(named), *(f"^{number}" for number in excluded)])
     if named <= excluded:
         with pytest.raises(ValueError, match="names no id"):
@@ -129,11 +129,11 @@ def test_any_text_is_a_list_or_refused(text: str) -> None:
     assert parse_cpulist(format_cpulist(named)) == named
 
 
-def test_no_ids_are_written_as_nothing() -> None:
+def test_an_empty_set_is_written_as_an_empty_string() -> None:
     assert format_cpulist([]) == ""
 
 
-def test_a_list_whose_ranges_overlap_thousands_of_times_is_refused_at_once() -> None:
+def test_a_list_whose_ranges_overlap_thousands_of_times_is_refused_quickly() -> None:
     began = time.process_time()
     with pytest.raises(ValueError, match="repeatedly"):
         parse_cpulist(",".join(["0-65535"] * 100_000))

@@ -2,44 +2,44 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The rooms of plugins/: which may import which, and which foreign packages each of them may use.
+"""The packages of plugins/: which may import which, and which libraries each of them may use.
 
-That annotation-only imports stand under TYPE_CHECKING is checked by ruff's TC001.
+ruff's TC001 checks that imports for annotations are under TYPE_CHECKING.
 """
 
 from __future__ import annotations
 
-from .support.source_imports import PLUGINS, all_imports, circles, imports_of, room_of, source_files
+from .support.source_imports import PLUGINS, all_imports, circles, imports_of, package_of, source_files
 
-# From the ground up: a room imports itself and the rooms named beside it, which all stand above it in this table.
-ROOMS: dict[str, tuple[str, ...]] = {
-    "ground": (),
-    "request": ("ground",),
-    "ports": ("ground",),
-    "planner": ("ground", "request"),
-    "run": ("ground", "request", "ports", "planner"),
-    "report": ("ground", "run"),
-    "backends/qemu": ("ground", "ports"),
-    "backends/qmp": ("ground", "ports", "backends/qemu"),
-    "backends/guest_agent": ("ground", "ports", "backends/qemu"),
-    "backends/domain_xml": ("ground", "ports", "backends/qemu"),
-    "backends/boot_layout": ("ground", "ports", "backends/qemu", "backends/qmp", "backends/domain_xml"),
+# A package imports itself and the packages named in its row, all of which are in rows above it.
+PACKAGES: dict[str, tuple[str, ...]] = {
+    "shared": (),
+    "request": ("shared",),
+    "ports": ("shared",),
+    "planner": ("shared", "request"),
+    "run": ("shared", "request", "ports", "planner"),
+    "report": ("shared", "run"),
+    "backends/qemu": ("shared", "ports"),
+    "backends/qmp": ("shared", "ports", "backends/qemu"),
+    "backends/guest_agent": ("shared", "ports", "backends/qemu"),
+    "backends/domain_xml": ("shared", "ports", "backends/qemu"),
+    "backends/boot_layout": ("shared", "ports", "backends/qemu", "backends/qmp", "backends/domain_xml"),
     "backends/libvirt": (
-        "ground", "ports", "backends/qemu", "backends/guest_agent", "backends/domain_xml", "backends/boot_layout",
+        "shared", "ports", "backends/qemu", "backends/guest_agent", "backends/domain_xml", "backends/boot_layout",
     ),
     "backends": (
-        "ground", "request", "ports", "backends/qemu", "backends/qmp", "backends/guest_agent", "backends/domain_xml",
+        "shared", "request", "ports", "backends/qemu", "backends/qmp", "backends/guest_agent", "backends/domain_xml",
         "backends/boot_layout", "backends/libvirt",
     ),
-    "entry": ("ground", "request", "ports", "planner", "run", "report", "backends"),
-    "plugin_utils": ("ground", "request"),
+    "entry": ("shared", "request", "ports", "planner", "run", "report", "backends"),
+    "plugin_utils": ("shared", "request"),
     "modules": ("request", "entry"),
-    "filter": ("ground", "plugin_utils"),
-    "inventory": ("ground", "request", "ports", "run", "report", "backends", "entry", "plugin_utils"),
+    "filter": ("shared", "plugin_utils"),
+    "inventory": ("shared", "request", "ports", "run", "report", "backends", "entry", "plugin_utils"),
     "doc_fragments": (),
 }  # fmt: skip
 
-# The packages that are not Python's own. What only some runs need must not be loaded with the file.
+# Libraries other than Python's own. Those that only some runs need must not be loaded with the file.
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "ansible": ("request", "entry", "plugin_utils", "modules", "filter", "inventory"),
     "lxml": ("backends/domain_xml",),
@@ -50,29 +50,32 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
 LOADED_WHEN_NEEDED = ("lxml", "qemu", "libvirt", "libvirt_qemu")
 
 
-def test_every_folder_of_plugins_is_a_room():
-    folders = {room_of(found.importer) for found in all_imports()}
-    assert folders - ROOMS.keys() == set()
+def test_every_folder_of_plugins_is_in_the_table():
+    folders = {package_of(found.importer) for found in all_imports()}
+    assert folders - PACKAGES.keys() == set()
 
 
-def test_the_table_has_no_arrow_upwards():
-    order = list(ROOMS)
+def test_the_table_has_no_upward_imports():
+    order = list(PACKAGES)
     upwards = {
-        (room, other) for room, others in ROOMS.items() for other in others if order.index(other) >= order.index(room)
+        (package, other)
+        for package, others in PACKAGES.items()
+        for other in others
+        if order.index(other) >= order.index(package)
     }
     assert upwards == set()
 
 
-def test_rooms_import_only_the_rooms_they_may():
+def test_packages_import_only_allowed_packages():
     broken = {
         (found.importer, found.imported)
         for found in all_imports()
-        if found.imported and not _may_import(room_of(found.importer), room_of(found.imported))
+        if found.imported and not _may_import(package_of(found.importer), package_of(found.imported))
     }
     assert broken == set(), "these imports break the rules"
 
 
-def test_no_file_imports_itself_on_the_way():
+def test_no_file_imports_itself_indirectly():
     edges: dict[str, set[str]] = {}
     for found in all_imports():
         if found.imported:
@@ -80,11 +83,11 @@ def test_no_file_imports_itself_on_the_way():
     assert circles(edges) == []
 
 
-def test_foreign_packages_stay_in_their_rooms():
+def test_libraries_are_imported_only_where_allowed():
     strays = {
         (found.importer, found.library)
         for found in all_imports()
-        if found.library in LIBRARIES and room_of(found.importer) not in LIBRARIES[found.library]
+        if found.library in LIBRARIES and package_of(found.importer) not in LIBRARIES[found.library]
     }
     assert strays == set()
 
@@ -108,7 +111,7 @@ def test_every_folder_with_python_files_is_a_package():
     assert [folder for folder in sorted(folders) if not (folder / "__init__.py").exists()] == []
 
 
-def test_the_reader_tells_where_an_import_stands():
+def test_the_reader_returns_the_context_of_an_import():
     source = (
         "import lxml.etree\nif TYPE_CHECKING:\n    import libvirt\ndef late():\n    from qemu.qmp import QMPClient\n"
     )
@@ -123,4 +126,4 @@ def test_circles_of_any_length_are_found():
 
 
 def _may_import(importer: str, imported: str) -> bool:
-    return imported == importer or imported in ROOMS[importer]
+    return imported == importer or imported in PACKAGES[importer]

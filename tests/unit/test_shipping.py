@@ -46,7 +46,7 @@ def test_vcpu_info_ships_nothing_that_plans_or_changes(shipped):
     assert needless == []
 
 
-def test_vcpu_ships_what_plans_and_changes(shipped):
+def test_vcpu_ships_planner_and_apply(shipped):
     names = shipped["vcpu"]
     missing = [prefix for prefix in CONVERGENCE if not any(name.startswith(prefix) for name in names)]
     assert missing == []

@@ -52,7 +52,7 @@ def test_a_guest_that_failed_in_the_plan_is_not_repeated() -> None:
     assert guests == [f"web2 (web2 at {URI})", "web2 (web2 at qemu:///session)", "web2"]
 
 
-def test_places_without_a_result_are_no_guests() -> None:
+def test_daemons_and_sockets_without_a_result_are_no_guests() -> None:
     looks = [
         {"item": URI, "error_code": "backend_missing", "msg": "no libvirt-python", "failed": True},
         {"unreachable": True, "msg": "no route"},

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The picture of a guest, line by line."""
+"""The drawing of a guest, line by line."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_guest_with_two_nodes_has_two_boxes() -> None:
     )
 
 
-def test_a_guest_without_nodes_has_one_box_and_threads_stand_together() -> None:
+def test_a_guest_without_nodes_has_one_box_with_grouped_threads() -> None:
     assert draw(report(layout(sockets=1, cores=4, threads=2), {0, 1, 2})) == picture(
         "web1 (x86_64, pc-q35-10.0): running, 3 of 8 vCPUs enabled",
         "┌──────────────────────────────────────────────────────────────────────────────────┐",
@@ -92,7 +92,7 @@ def test_every_level_of_a_machine_is_drawn() -> None:
     assert lines[2] == "│ drawer 1 book 1 socket 1 die 1 cluster 1 module 1   core 1: ● 0 │"
 
 
-def test_where_live_and_config_differ_each_vcpu_says_until_when() -> None:
+def test_vcpus_whose_live_and_config_differ_have_their_own_symbols() -> None:
     assert draw(report(layout(sockets=2, cores=2), {0, 1, 2}, {0, 1, 3})) == picture(
         "web1 (x86_64, pc-q35-10.0): running, 3 of 4 vCPUs enabled",
         "┌──────────────────────────────────────┐",
@@ -114,7 +114,7 @@ def test_a_guest_that_is_shut_off_shows_its_config_and_needs_no_name() -> None:
     )
 
 
-def test_a_vcpu_that_is_offline_in_the_guest_shows_it() -> None:
+def test_an_offline_vcpu_has_its_own_symbol() -> None:
     shown = report(layout(sockets=1, cores=2), {0, 1})
     shown["vcpus"][1]["online"] = False
     assert draw(shown).splitlines()[-3:] == [
@@ -124,7 +124,7 @@ def test_a_vcpu_that_is_offline_in_the_guest_shows_it() -> None:
     ]
 
 
-def test_whole_cores_stand_below_one_another_where_they_do_not_fit_side_by_side() -> None:
+def test_cores_that_do_not_fit_in_a_row_continue_in_the_next() -> None:
     machine = layout(sockets=1, cores=3, threads=8, whole_core_entities=True)
     assert draw(report(machine, set(range(8)))).splitlines()[1:-1] == [
         "┌────────────────────────────────────────────────────────────┐",
@@ -156,7 +156,7 @@ def test_no_line_is_longer_than_a_terminal_is_wide_and_boxes_are_closed(machine:
         assert any(f"○ {number}" in line or f"● {number}" in line for line in lines)
 
 
-def test_the_legend_of_everything_at_once_fits_too() -> None:
+def test_the_longest_legend_fits_too() -> None:
     shown = report(layout(sockets=1, cores=5), {0, 1, 2}, {0, 1, 3})
     shown["vcpus"][1]["online"] = False
     lines = draw(shown).splitlines()

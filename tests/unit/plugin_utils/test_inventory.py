@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The inventory of guests: its options, its groups, its names, its variables, its cache, and what cannot be reached."""
+"""The inventory plugin: its options, groups, names, variables and cache, and guests that cannot be reached."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def variables(parsed: InventoryData, host: str) -> dict[str, Any]:
         ("hosts.yml", False),
     ],
 )
-def test_files_are_known_by_their_names(tmp_path: Path, name: str, ours: bool) -> None:
+def test_files_are_recognised_by_their_names(tmp_path: Path, name: str, ours: bool) -> None:
     (tmp_path / name).write_text("", encoding="utf-8")
     assert inventory.InventoryModule().verify_file(str(tmp_path / name)) is ours
 
@@ -191,7 +191,7 @@ def test_a_record_that_libvirt_has_not_kept_is_drift(world: World, parse: Parse)
     assert groups(parse(uris=["qemu:///system"]))["drifted"] == ["web1"]
 
 
-def test_a_guest_tells_how_to_name_it_here_and_on_its_hypervisor(world: World, parse: Parse) -> None:
+def test_a_guest_has_options_for_the_controller_and_for_its_hypervisor(world: World, parse: Parse) -> None:
     world.guests[KVM2] = {"1": sight("web1", {0, 1}, uuid="u1")}
     world.guests["/run/*.sock"] = {"/run/db.sock": sight("db", {0})}
     parsed = parse(uris=[{"uri": KVM2, "hypervisor": "kvm2"}], qmp_sockets=["/run/*.sock"])
@@ -272,7 +272,7 @@ def test_guests_of_one_name_on_one_hypervisor_get_uuids_and_numbers(world: World
     "name",
     ["all", "ungrouped", "hypervisors", "guests", "sparse", "state_running", "hypervisor_localhost", "localhost"],
 )
-def test_no_guest_takes_the_place_of_a_group(world: World, parse: Parse, name: str) -> None:
+def test_no_guest_replaces_a_group(world: World, parse: Parse, name: str) -> None:
     world.guests["/run/*"] = {"/run/a": sight(name, {0, 2})}
     parsed = parse(qmp_sockets=["/run/*"])
     assert groups(parsed)["guests"] == [f"localhost_{name}"]
@@ -280,12 +280,12 @@ def test_no_guest_takes_the_place_of_a_group(world: World, parse: Parse, name: s
     assert not set(parsed.hosts) & set(parsed.groups)
 
 
-def test_no_guest_is_taken_for_the_controller(world: World, parse: Parse) -> None:
+def test_no_guest_replaces_the_controller(world: World, parse: Parse) -> None:
     world.guests[KVM1] = {"1": sight("localhost"), "2": sight("127.0.0.1")}
     assert groups(parse(uris=[KVM1]))["guests"] == ["kvm1.example_127.0.0.1", "kvm1.example_localhost"]
 
 
-def test_no_guest_takes_the_place_of_what_another_source_has(world: World, parse: Parse) -> None:
+def test_no_guest_replaces_hosts_of_another_source(world: World, parse: Parse) -> None:
     known = data.InventoryData()
     for group in ("webservers", "hypervisors"):
         known.add_group(group)
@@ -297,7 +297,7 @@ def test_no_guest_takes_the_place_of_what_another_source_has(world: World, parse
     assert groups(parsed)["webservers"] == ["web2"]
 
 
-def test_no_guest_takes_the_place_of_a_composed_group(world: World, parse: Parse) -> None:
+def test_no_guest_replaces_a_composed_group(world: World, parse: Parse) -> None:
     world.guests["/run/*"] = {"/run/a": sight("arch_x86_64"), "/run/b": sight("busy"), "/run/c": sight("grown")}
     parsed = parse(
         qmp_sockets=["/run/*"],
@@ -350,12 +350,12 @@ def test_a_uuid_in_a_name_is_as_safe_as_the_name(world: World, parse: Parse) -> 
         ("hypervisor_name", ["localhost_run_b_qmp.sock", "localhost_web1"]),
     ],
 )
-def test_what_guests_are_named_by(world: World, parse: Parse, hostname: str, names: list[str]) -> None:
+def test_hostname_selects_the_names_of_guests(world: World, parse: Parse, hostname: str, names: list[str]) -> None:
     world.guests["/run/*/qmp.sock"] = {"/run/a/qmp.sock": sight("web1", uuid="u1"), "/run/b/qmp.sock": sight(None)}
     assert groups(parse(qmp_sockets=["/run/*/qmp.sock"], hostname=hostname))["guests"] == names
 
 
-def test_a_strangers_name_is_neither_a_pattern_nor_a_template(world: World, parse: Parse) -> None:
+def test_an_untrusted_name_is_neither_a_pattern_nor_a_template(world: World, parse: Parse) -> None:
     hostile = "@a:b,c[0] {{ lookup('pipe', 'id') }}"
     world.guests["/run/*"] = {"/run/a": sight(hostile, {0})}
     parsed = parse(qmp_sockets=["/run/*"], compose={"again": "kvm_hotplug.guest.name"})
@@ -393,7 +393,7 @@ def test_composed_variables_and_groups(world: World, parse: Parse) -> None:
     assert groups(parsed)["arch_x86_64"] == ["db", "web1"]
 
 
-def test_strict_is_about_expressions(world: World, parse: Parse) -> None:
+def test_strict_applies_to_expressions(world: World, parse: Parse) -> None:
     world.guests["/run/*"] = {"/run/a": sight("web1")}
     options: dict[str, Any] = {"qmp_sockets": ["/run/*"], "compose": {"wrong": "nothing.there"}}
     assert "wrong" not in variables(parse(**options), "web1")
@@ -401,7 +401,7 @@ def test_strict_is_about_expressions(world: World, parse: Parse) -> None:
         parse(**options, strict=True)
 
 
-def test_what_cannot_be_reached_hides_nothing_else(world: World, parse: Parse, warned: list[str]) -> None:
+def test_unreachable_guests_do_not_hide_others(world: World, parse: Parse, warned: list[str]) -> None:
     world.failing[KVM1] = HotplugError(MONITOR_UNREACHABLE, "cannot connect to libvirt at kvm1")
     world.guests[KVM2] = {
         "1": sight("web1"),
@@ -461,7 +461,7 @@ class TestCache:
     def cached(self, tmp_path: Path) -> dict[str, Any]:
         return {"cache": True, "cache_plugin": "jsonfile", "cache_connection": str(tmp_path / "cache")}
 
-    def test_what_was_seen_is_not_looked_at_again(self, world: World, parse: Parse, cached: dict[str, Any]) -> None:
+    def test_cached_guests_are_not_inspected_again(self, world: World, parse: Parse, cached: dict[str, Any]) -> None:
         options = {**cached, "uris": [KVM1], "qmp_sockets": ["/run/*"]}
         world.guests = {KVM1: {"1": sight("web1", {0, 2}, {0})}, "/run/*": {"/run/a": sight("db", {0})}}
         first = parse(**options)
@@ -471,7 +471,7 @@ class TestCache:
         for host in ("web1", "db", "kvm1.example", "localhost"):
             assert variables(again, host) == variables(first, host)
 
-    def test_a_refresh_looks_again(self, world: World, parse: Parse, cached: dict[str, Any]) -> None:
+    def test_a_refresh_inspects_again(self, world: World, parse: Parse, cached: dict[str, Any]) -> None:
         world.guests[KVM1] = {"1": sight("web1")}
         parse(**cached, uris=[KVM1])
         world.guests[KVM1] = {"1": sight("web2")}
@@ -479,16 +479,14 @@ class TestCache:
         assert groups(parse(fresh=True, **cached, uris=[KVM1]))["guests"] == ["web2"]
         assert groups(parse(**cached, uris=[KVM1]))["guests"] == ["web2"]
 
-    def test_only_what_is_new_is_looked_at(self, world: World, parse: Parse, cached: dict[str, Any]) -> None:
+    def test_only_new_uris_are_inspected(self, world: World, parse: Parse, cached: dict[str, Any]) -> None:
         world.guests = {KVM1: {"1": sight("web1")}, KVM2: {"2": sight("web2")}}
         parse(**cached, uris=[KVM1])
         assert groups(parse(**cached, uris=[KVM1, KVM2]))["guests"] == ["web1", "web2"]
         assert groups(parse(**cached, uris=[KVM2]))["guests"] == ["web2"]
         assert world.looked == [KVM1, KVM2]
 
-    def test_what_could_not_be_reached_is_looked_at_again(
-        self, world: World, parse: Parse, cached: dict[str, Any]
-    ) -> None:
+    def test_unreachable_uris_are_inspected_again(self, world: World, parse: Parse, cached: dict[str, Any]) -> None:
         world.guests = {KVM1: {"1": sight("web1")}, KVM2: {"2": sight("web2")}}
         world.failing[KVM1] = HotplugError(MONITOR_UNREACHABLE, "down")
         assert groups(parse(**cached, uris=[KVM1, KVM2]))["guests"] == ["web2"]
@@ -496,7 +494,7 @@ class TestCache:
         assert groups(parse(**cached, uris=[KVM1, KVM2]))["guests"] == ["web1", "web2"]
         assert world.looked == [KVM1, KVM2, KVM1]
 
-    def test_a_guest_that_failed_is_looked_at_again(self, world: World, parse: Parse, cached: dict[str, Any]) -> None:
+    def test_failed_guests_are_inspected_again(self, world: World, parse: Parse, cached: dict[str, Any]) -> None:
         world.guests[KVM1] = {
             "1": sight("web1"),
             "2": Inspection(GuestRef(KVM1, "2"), error=HotplugError(GUEST_NOT_FOUND, "gone")),
@@ -506,7 +504,7 @@ class TestCache:
         assert groups(parse(**cached, uris=[KVM1]))["guests"] == ["web1", "web2"]
 
 
-def test_looking_lists_each_place_by_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_each_uri_and_pattern_is_inspected_separately(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[tuple[str, str]] = []
 
     async def names_at(params: Mapping[str, Any], _kept: object) -> dict[str, str]:

@@ -35,7 +35,7 @@ def test_a_plan_has_the_state_before_its_steps() -> None:
     assert row["apply"] == {**WEB1, "expected": {"live": "0-1", "config": "0-1"}}
 
 
-def test_a_step_that_only_makes_a_vcpu_hotpluggable_leaves_the_state_before_as_it_is() -> None:
+def test_a_step_that_only_makes_a_vcpu_hotpluggable_does_not_change_the_state_before() -> None:
     (row,) = planned("01", "enable 1 planned hotpluggable", config="01")
     assert row["before"] == {"live": "0-1", "config": "0-1", "online": None}
     assert row["steps"] == "enable 1"
@@ -49,7 +49,7 @@ def test_a_guest_that_failed_has_a_blocker_and_no_steps() -> None:
 
 
 @pytest.mark.parametrize("code", ["backend_missing", "internal"])
-def test_what_the_hypervisor_lacks_is_no_blocker_of_a_guest(code: str) -> None:
+def test_a_missing_library_of_the_hypervisor_is_no_blocker_of_a_guest(code: str) -> None:
     (row,) = plan_rows(desired(WEB1), {"guests": [failure(code)]})
     assert (row["blocked_by"], problems([row])) == ("hypervisor", ["h1: why"])
 
@@ -75,13 +75,13 @@ def test_a_batch_that_fails_as_a_whole_blocks_each_of_its_guests(batch: Any, cod
     assert problems(rows) == [f"h1 (2 guests): {msg}"]
 
 
-def test_guests_with_invalid_options_keep_their_blocker_and_get_nobody_elses_plan() -> None:
+def test_guests_with_invalid_options_keep_their_blocker_and_have_no_plan() -> None:
     rows = plan_rows(desired({"name": "db", "cuont": 2}, WEB1), {"guests": [result("0123", "plug 3 planned")]})
     assert [row["blocked_by"] for row in rows] == ["options", ""]
     assert [row["steps"] for row in rows] == ["", "plug 3"]
 
 
-def test_guests_of_one_name_at_two_uris_are_told_apart() -> None:
+def test_guests_of_one_name_at_two_uris_are_distinguished() -> None:
     batch = {"guests": [result("012", "plug 2 planned"), result("01234", "plug 4 planned")]}
     rows = plan_rows(desired(*TWO), batch)
     assert [row["guest"] for row in rows] == ["web1 (web1 at qemu:///system)", "web1 (web1 at qemu:///session)"]
@@ -90,7 +90,7 @@ def test_guests_of_one_name_at_two_uris_are_told_apart() -> None:
     assert [row["result"] for row in outcome(rows, done)] == ["changed", "failed: monitor_busy"]
 
 
-def test_a_guest_whose_agent_answers_has_to_show_that_it_uses_its_vcpus() -> None:
+def test_the_vcpus_of_a_guest_with_an_agent_are_verified() -> None:
     seen = result("01")
     seen["vcpus"][0]["online"] = True
     assert plan_rows(desired(WEB1), {"guests": [seen]})[0]["apply"]["guest_online"] == "verify"
@@ -124,7 +124,7 @@ def test_a_guest_whose_hypervisor_became_unreachable_has_failed() -> None:
     assert problems([row]) == ["h1: no route"]
 
 
-def test_only_a_guest_with_a_blocker_of_its_own_is_left_out() -> None:
+def test_only_a_guest_with_its_own_blocker_is_left_out() -> None:
     rows = plan_rows(desired(WEB1, {"name": "db", "cuont": 2}), {"guests": [failure("guest_not_found")]})
     rows += plan_rows(desired(WEB1), UNREACHABLE)
     assert [(row["result"], row["failed"]) for row in outcome(rows)] == [

@@ -47,20 +47,20 @@ def vcpus(found: dict[str, Any], scope: str = "live") -> list[Any]:
 DISABLE = {"id": "2-3", "state": "disabled"}
 
 
-def test_what_was_changed_is_reverted() -> None:
+def test_changes_of_the_rollout_are_reverted() -> None:
     found = reverting(attempt({}, "01", "0123", "plug 2 done", "plug 3 done"), "0123")
     assert vcpus(found) == [[DISABLE]]
     assert found["live"][0]["desired"]["expected"] == {"live": "0-3"}
     assert found["live"][0]["desired"]["qmp_socket"] == SOCKET
 
 
-def test_a_guest_that_was_changed_since_is_left_alone() -> None:
+def test_a_guest_that_was_changed_since_is_not_reverted() -> None:
     found = reverting(attempt({}, "01", "0123"), "01235")
     assert (vcpus(found), found["rows"][0]["changed"]) == ([], False)
     assert found["rows"][0]["result"] == "left alone: changed since, live was 0-3 after the rollout, is 0-3,5"
 
 
-def test_a_guest_that_is_back_already_is_as_before() -> None:
+def test_a_guest_that_is_already_in_its_former_state_is_as_before() -> None:
     assert reverting(attempt({}, "01", "0123"), "01")["rows"][0]["result"] == "as before already"
 
 
@@ -77,7 +77,7 @@ def test_a_later_attempt_keeps_the_state_before_the_first() -> None:
     assert vcpus(reverting(record, "0123")) == [[DISABLE]]
 
 
-def test_changes_of_others_between_two_attempts_stay() -> None:
+def test_changes_of_others_between_two_attempts_are_kept() -> None:
     record = attempt({}, "01", "012", "plug 2 done")
     rows = planned("01235", "plug 3 planned")
     record = end(begin_attempts(record, rows, "now"), rows, result("01235", "plug 3 done"))
@@ -103,7 +103,7 @@ def test_a_pending_step_is_settled_by_the_next_inspection() -> None:
     assert vcpus(reverting(record, "01")) == [[{"id": "2", "state": "enabled"}]]
 
 
-def test_each_scope_is_reverted_by_itself() -> None:
+def test_each_scope_is_reverted_independently() -> None:
     rows = planned("0123", "plug 3 planned", "enable 2 planned", config="012")
     record = end(begin_attempts({}, rows, "now"), rows, result("0123", config="012"))
     found = revert_plan(record, {"guests": [result("0123", config="012")]}, "h1")
@@ -112,7 +112,7 @@ def test_each_scope_is_reverted_by_itself() -> None:
     assert [found[scope][0]["desired"]["scope"] for scope in ("live", "config")] == ["live", "config"]
 
 
-def test_a_completed_rollout_begins_anew() -> None:
+def test_a_completed_rollout_starts_a_new_record() -> None:
     done = {**attempt({}, "01", "0123"), "completed": "then"}
     assert begin_attempts(done, planned("0123"), "now") == done
     record = attempt(done, "013", "0123", "plug 2 done")
@@ -120,7 +120,7 @@ def test_a_completed_rollout_begins_anew() -> None:
     assert record["history"] == [{"completed": "then", "guests": done["guests"]}]
 
 
-def test_guests_of_one_name_have_records_of_their_own() -> None:
+def test_guests_of_one_name_have_separate_records() -> None:
     uris = ("qemu:///system", "qemu:///session")
     guests = desired(*({"name": "web1", "uri": uri, "count": 3} for uri in uris))
     rows = plan_rows(guests, {"guests": [result("012", "plug 2 planned"), result("0123", "plug 3 planned")]})
@@ -144,7 +144,7 @@ def test_a_guest_that_cannot_be_inspected_is_not_reverted(seen: dict[str, Any], 
     assert found["live"] == []
 
 
-def test_what_became_of_an_attempt_on_a_lost_hypervisor_is_open() -> None:
+def test_the_outcome_of_an_attempt_on_a_lost_hypervisor_is_open() -> None:
     rows = planned("0123", "plug 2 planned", "plug 3 planned")
     record = end_attempts(
         begin_attempts({}, rows, "now"), rows, [results_of(rows, {"unreachable": True, "msg": "no route"})]

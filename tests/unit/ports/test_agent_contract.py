@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The agent port's contract, held to the socket and to libvirt with scripted guests."""
+"""The agent port's contract, for the adapters for a socket and for libvirt, with scripted guests."""
 
 from __future__ import annotations
 

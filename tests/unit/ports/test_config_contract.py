@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The config port's contract, held to the file of domain XML and to a store that only the tests have."""
+"""The config port's contract, for the file of domain XML and for a store that only the tests have."""
 
 from __future__ import annotations
 

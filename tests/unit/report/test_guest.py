@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the modules return is what their RETURN documents, to the last key."""
+"""The modules return exactly the keys that their RETURN documents."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def failure(peer: StartPeer) -> dict[str, Any]:
     return {**convergence_report(result, details="full"), "msg": ""}
 
 
-def test_vcpu_returns_what_it_documents(peer: StartPeer) -> None:
+def test_the_results_of_vcpu_are_documented(peer: StartPeer) -> None:
     report = {**failure(peer), "backup_file": ""}
     assert report.pop("changed") is True
     assert reported_keys(report) == documented_keys(returned("vcpu"))
@@ -109,14 +109,14 @@ def test_vcpu_returns_what_it_documents(peer: StartPeer) -> None:
         check_types(entry, report[name], name)
 
 
-def test_vcpu_returns_no_error_code_when_it_succeeds(peer: StartPeer) -> None:
+def test_a_successful_vcpu_returns_no_error_code(peer: StartPeer) -> None:
     done = convergence_report(bring(peer(Imitation()).address, wish("2")))
     predicted = convergence_report(bring(peer(Imitation()).address, wish("2"), check_mode=True))
     assert reported_keys(done) == reported_keys(predicted)
     assert set(done) == {*returned("vcpu"), "changed"} - {"backup_file", "error_code", "msg"}
 
 
-def test_vcpu_info_returns_what_it_documents(peer: StartPeer) -> None:
+def test_the_results_of_vcpu_info_are_documented(peer: StartPeer) -> None:
     migrating = Imitation(answers={"query-migrate": {"return": {"status": "active"}}})
     lost = failure_report(
         Inspection(GuestRef(qmp_socket="/q"), error=HotplugError("monitor_unreachable", "no process listens"))
@@ -129,7 +129,7 @@ def test_vcpu_info_returns_what_it_documents(peer: StartPeer) -> None:
 
 
 @pytest.mark.parametrize("shared", ["guest", "vcpus", "nodes", "sparse", "xml", "migration"])
-def test_both_modules_document_what_they_share_in_the_same_words(shared: str) -> None:
+def test_both_modules_document_shared_results_with_the_same_text(shared: str) -> None:
     one, other = returned("vcpu")[shared], returned("vcpu_info")["guests"]["contains"][shared]
     for only_of_one in ("can_enable", "can_disable"):
         other.get("contains", {}).pop(only_of_one, None)
@@ -162,7 +162,7 @@ def guest_of(live: set[int] | None, config: set[int] | None, **more: Any) -> Obs
         ({1}, {0}, (True, False), "0-1"),
     ],
 )
-def test_sparse_and_drift_are_told_of_what_is_known(
+def test_sparse_and_drift_cover_the_known_states(
     live: set[int] | None, config: set[int] | None, sparse: tuple[bool | None, bool | None], drift: str | None
 ) -> None:
     report = info_report(guest_of(live, config))
@@ -171,14 +171,14 @@ def test_sparse_and_drift_are_told_of_what_is_known(
     assert (report["migration"]["feature"] == "sparse-vcpus") is any(sparse)
 
 
-def test_each_vcpu_has_its_place_on_every_level() -> None:
+def test_each_vcpu_has_its_position_on_every_level() -> None:
     place = {"drawer": 0, "book": 1, "socket": 2, "die": 3, "cluster": 4, "module": 5, "core": 6, "thread": 7}
     state = GuestState(GuestFacts(), Layout((Entity(0, (0,), None, place),)), live=LiveState(frozenset({0})))
     (vcpu,) = guest_report(Observation(state))["vcpus"]
     assert {level: vcpu[level] for level in place} == place
 
 
-def test_nodes_list_what_they_have_in_each_state() -> None:
+def test_nodes_list_their_vcpus_in_each_state() -> None:
     report = guest_report(guest_of({0, 1, 2}, {0}))
     assert report["nodes"] == [
         {"id": 0, "vcpus": "0-1", "live": "0-1", "config": "0"},
@@ -186,7 +186,7 @@ def test_nodes_list_what_they_have_in_each_state() -> None:
     ]
 
 
-def test_what_stands_in_the_way_is_told_with_reason_and_remedy() -> None:
+def test_blockers_are_returned_with_reason_and_remedy() -> None:
     boot = Blocker("not_hotpluggable", "the guest booted on it", "leave it")
     vcpus = info_report(guest_of({0, 1}, None, cannot_disable={0: boot}))["vcpus"]
     assert vcpus[0]["can_disable"] == {
@@ -204,14 +204,14 @@ def test_no_vcpu_is_hotpluggable_on_a_machine_without_hotplug() -> None:
     assert {vcpu["hotpluggable"] for vcpu in info_report(seen._replace(state=fixed))["vcpus"]} == {False}
 
 
-def test_a_part_of_a_core_cannot_go_alone() -> None:
+def test_a_part_of_a_core_cannot_be_disabled_alone() -> None:
     machine = layout(sockets=1, cores=2, threads=4, whole_core_entities=True)
     state = GuestState(GuestFacts(state="running"), machine, live=LiveState(frozenset(range(4))))
     vcpu = info_report(Observation(state))["vcpus"][5]
     assert (vcpu["entity"], vcpu["thread"], vcpu["can_enable"]["code"]) == ("4-7", 1, "partial_entity")
 
 
-def test_the_diff_has_one_line_for_each_vcpu(peer: StartPeer) -> None:
+def test_the_diff_has_one_line_per_vcpu(peer: StartPeer) -> None:
     diff = convergence_report(bring(peer(Imitation()).address, wish("5"), check_mode=True))["diff"]
     before, after = diff["before"].splitlines(), diff["after"].splitlines()
     assert len(before) == len(after) == 8
@@ -227,18 +227,18 @@ def test_the_xml_is_that_of_the_rfc() -> None:
     assert [child.attrib for child in root][2] == {"id": "2", "state": "enabled", "cell": "1"}
 
 
-def test_the_xml_of_a_guest_that_is_shut_off_tells_its_config() -> None:
+def test_the_xml_of_a_guest_that_is_shut_off_has_its_config() -> None:
     root = ET.fromstring(guest_report(guest_of(None, {0, 3}))["xml"])
     assert [child.get("state") for child in root] == ["enabled", "disabled", "disabled", "enabled"]
 
 
-def test_the_xml_survives_any_pin_and_scheduler() -> None:
+def test_the_xml_is_well_formed_with_any_pin_and_scheduler() -> None:
     vcpu = {"id": 0, "live": "enabled", "config": None, "node": None, "pin": "0-3,^1", "scheduler": "<\"'&>"}
     attributes = ET.fromstring(vcpus_xml([vcpu]))[0].attrib
     assert attributes == {"id": "0", "state": "enabled", "pin": "0-3,^1", "scheduler": "<\"'&>"}
 
 
-def test_vcpu_batch_returns_what_it_documents(peer: StartPeer) -> None:
+def test_the_results_of_vcpu_batch_are_documented(peer: StartPeer) -> None:
     job = Job(GuestRef(qmp_socket="/q"), NO_SOURCE, Request(wish("2")))
     job.run.result = bring(peer(Imitation(unplug={1: REFUSES_FOR_GOOD})).address, wish("2", "1"))
     report = batch_report([job], details="full")

@@ -42,10 +42,10 @@ def name_of(path: Path) -> str:
     return name[len(MODULE_UTILS) :] if name.startswith(MODULE_UTILS) else name
 
 
-def room_of(name: str) -> str:
-    """Return the room a file lives in: its folder, or ``ground`` for what lies directly in module_utils/."""
+def package_of(name: str) -> str:
+    """Return the package of a file: its folder, or ``shared`` for the files directly in module_utils/."""
     folder = PurePosixPath(name).parent.as_posix()
-    return "ground" if folder == "." else folder
+    return "shared" if folder == "." else folder
 
 
 @functools.cache

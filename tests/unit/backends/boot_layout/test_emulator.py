@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which QEMU is started for a layout, and that nothing is run which another user could have named or replaced."""
+"""The choice of the QEMU to start for a layout: never one that another user could have chosen or replaced."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ def let_everybody_write(path: Path) -> None:
     path.chmod(path.stat().st_mode | 0o002)
 
 
-def test_the_emulator_of_a_file_is_started_where_only_root_and_the_user_may_write(place: Place) -> None:
+def test_the_emulator_of_a_file_is_started_if_only_root_and_the_user_may_write(place: Place) -> None:
     assert place.observe().code == "backend_missing"
     assert place.mark.exists()
 
 
 @pytest.mark.parametrize("name", ["xml", "xml_folder", "binary", "bin_folder"])
 @pytest.mark.parametrize("change", [let_group_write, let_everybody_write])
-def test_it_is_not_started_where_others_may_write(place: Place, name: str, change: Callable[[Path], None]) -> None:
+def test_it_is_not_started_if_others_may_write(place: Place, name: str, change: Callable[[Path], None]) -> None:
     change(getattr(place, name))
     error = place.observe()
     assert error.code == "config_invalid"
@@ -85,7 +85,7 @@ def test_it_is_not_started_where_others_may_write(place: Place, name: str, chang
 
 
 @pytest.mark.parametrize("name", ["xml", "binary"])
-def test_it_is_not_started_where_another_user_owns_the_file(
+def test_it_is_not_started_if_another_user_owns_the_file(
     place: Place, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if os.geteuid() == 0:
@@ -96,7 +96,7 @@ def test_it_is_not_started_where_another_user_owns_the_file(
     assert not place.mark.exists()
 
 
-def test_the_option_names_what_is_started_whoever_may_write_the_file(place: Place) -> None:
+def test_the_emulator_of_the_option_is_started_without_checks(place: Place) -> None:
     let_everybody_write(place.xml)
     assert place.observe(emulator=str(place.binary)).code == "backend_missing"
     assert place.mark.exists()
@@ -117,19 +117,17 @@ def test_a_sticky_folder_keeps_others_from_replacing_a_file(place: Place) -> Non
     assert other_writer(str(place.xml)) is None
 
 
-def test_links_that_go_round_are_not_followed_for_ever(tmp_path: Path) -> None:
+def test_circular_links_are_not_followed_forever(tmp_path: Path) -> None:
     for name, target in (("one", "two"), ("two", "one")):
         (tmp_path / name).symlink_to(target)
     assert "too many symbolic links" in (other_writer(str(tmp_path / "one")) or "")
 
 
-def test_what_is_not_there_is_not_trusted(tmp_path: Path) -> None:
+def test_a_missing_path_is_not_trusted(tmp_path: Path) -> None:
     assert "cannot be examined" in (other_writer(str(tmp_path / "none")) or "")
 
 
-def test_a_file_that_names_the_hosts_own_qemu_names_nothing_of_its_own(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_names_the_hosts_own_qemu_needs_no_check(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     own = place.bin_folder / "qemu-system-x86_64"
     own.symlink_to("qemu")
     monkeypatch.setenv("PATH", str(place.bin_folder))
@@ -138,7 +136,7 @@ def test_a_file_that_names_the_hosts_own_qemu_names_nothing_of_its_own(
     assert emulator_of(domain, None, str(place.xml)) == "qemu-system-x86_64"
 
 
-def test_the_binary_that_libvirt_names_is_examined_too(place: Place) -> None:
+def test_the_binary_that_libvirt_names_is_checked_too(place: Place) -> None:
     domain = Domain(1, frozenset({0}), arch="x86_64", emulator=str(place.binary))
     assert emulator_of(domain, None, None) == str(place.binary)
     let_group_write(place.binary)
@@ -146,7 +144,7 @@ def test_the_binary_that_libvirt_names_is_examined_too(place: Place) -> None:
         emulator_of(domain, None, None)
 
 
-def test_what_a_remote_libvirt_names_is_not_started(place: Place) -> None:
+def test_the_emulator_of_a_remote_libvirt_is_not_started(place: Place) -> None:
     domain = Domain(1, frozenset({0}), arch="x86_64", machine="unheard-of", emulator=str(place.binary))
     assert emulator_of(domain, None, None, remote=True) == "qemu-system-x86_64"
     assert emulator_of(domain, str(place.binary), None, remote=True) == str(place.binary)

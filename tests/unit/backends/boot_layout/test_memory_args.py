@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""QEMU's arguments for a domain's nodes, distances and memory, from the XML as people write it."""
+"""QEMU's arguments for a domain's nodes, distances and memory, from typical XML."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def complaint(numa: str = "", rest: str = "") -> str:
 
 
 class TestDistances:
-    def test_none_are_given_where_the_xml_has_none(self) -> None:
+    def test_the_arguments_have_no_distances_without_any_in_the_xml(self) -> None:
         assert "dist" not in arguments(f"{CELL_0}/>{CELL_1}/>")
 
-    def test_one_way_is_as_far_as_the_other_unless_it_says_otherwise(self) -> None:
+    def test_both_directions_are_equal_unless_the_xml_has_both(self) -> None:
         sibling = "<distances><sibling id='1' value='21'/></distances>"
         assert arguments(f"{CELL_0}>{sibling}</cell>{CELL_1}/>").endswith(
             "-numa dist,src=0,dst=0,val=10 -numa dist,src=0,dst=1,val=21 "
@@ -56,7 +56,7 @@ class TestDistances:
             ("id='7' value='20'", "<numa> has no cell 7, but refers to it"),
         ],
     )
-    def test_what_qemu_would_refuse_is_refused(self, sibling: str, words: str) -> None:
+    def test_values_that_qemu_would_refuse_are_refused(self, sibling: str, words: str) -> None:
         assert words in complaint(f"{CELL_0}><distances><sibling {sibling}/></distances></cell>{CELL_1}/>")
 
 
@@ -69,7 +69,7 @@ class TestHmat:
     def links(self, *links: str) -> str:
         return f"<interconnects>{''.join(f'<{link}/>' for link in links)}</interconnects>"
 
-    def test_latencies_bandwidths_and_caches_are_written_in_qemus_words(self) -> None:
+    def test_latencies_bandwidths_and_caches_are_written_in_qemus_format(self) -> None:
         links = self.links(
             "latency initiator='0' target='1' cache='2' type='read' value='7'",
             "bandwidth initiator='0' target='0' type='access' value='3' unit='MiB'",
@@ -83,7 +83,7 @@ class TestHmat:
             "-numa hmat-cache,node-id=0,size=1024K,level=2,associativity=complex,policy=write-through,line=64"
         )
 
-    def test_a_node_without_vcpus_has_the_initiator_that_reaches_it_first(self) -> None:
+    def test_the_initiator_of_a_node_without_vcpus_is_the_fastest_node(self) -> None:
         cells = "<cell id='0' cpus='0-1' memory='64' unit='MiB'/><cell id='1' cpus='2-3' memory='64' unit='MiB'/>"
         third = "<cell id='2' memory='64' unit='MiB'/>"
         assert "nodeid=2,initiator=0," in arguments(
@@ -110,7 +110,7 @@ class TestHmat:
             ("bandwidth initiator='0' target='0' type='read' value='100'", "QEMU accepts only whole MiB"),
         ],
     )
-    def test_what_qemu_would_refuse_is_refused(self, link: str, words: str) -> None:
+    def test_values_that_qemu_would_refuse_are_refused(self, link: str, words: str) -> None:
         assert words in complaint(f"{CELL_0}/>{CELL_1}/>{self.links(link)}")
 
     def test_a_cache_without_a_size_is_refused(self) -> None:
@@ -120,19 +120,19 @@ class TestHmat:
 class TestRoomForMemory:
     ROOM = "<maxMemory slots='4' unit='GiB'>2</maxMemory><memory unit='MiB'>512</memory>"
 
-    def test_with_nodes_it_stands_behind_their_memory(self) -> None:
+    def test_with_nodes_the_slots_follow_their_memory(self) -> None:
         assert arguments(f"{CELL_0}/>{CELL_1}/>", self.ROOM).startswith("-m 128M,slots=4,maxmem=2048M -object")
 
-    def test_without_nodes_it_stands_behind_what_the_guest_boots_with(self) -> None:
+    def test_without_nodes_the_slots_follow_the_memory_at_boot(self) -> None:
         assert arguments(rest=self.ROOM) == "-m 512M,slots=4,maxmem=2048M"
         module = "<devices><memory model='dimm'><target><size unit='MiB'>128</size></target></memory></devices>"
         assert arguments(rest=self.ROOM + module) == "-m 384M,slots=4,maxmem=2048M"
 
-    def test_pseries_takes_whole_blocks(self) -> None:
+    def test_pseries_rounds_up_to_whole_blocks(self) -> None:
         room = "<maxMemory slots='4' unit='MiB'>700</maxMemory><memory unit='MiB'>500</memory>"
         assert arguments(rest=room, machine="pseries", arch="ppc64") == "-m 512M,slots=4,maxmem=768M"
 
-    def test_it_must_be_more_than_what_the_guest_boots_with(self) -> None:
+    def test_the_maximum_must_exceed_the_memory_at_boot(self) -> None:
         assert "<maxMemory> is 131072 KiB" in complaint(
             f"{CELL_0}/>{CELL_1}/>", "<maxMemory slots='1' unit='MiB'>128</maxMemory>"
         )

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is foretold of a domain's slots; tests/real compares it with QEMU."""
+"""The slots derived for a domain; tests/real compares them with QEMU."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ def test_s390x_plugs_by_the_core_alone() -> None:
     assert props(domain(2, "s390x", "s390-ccw-virtio-8.2")) == [{"core-id": 0}, {"core-id": 1}]
 
 
-def test_vcpus_are_in_the_cell_that_lists_them_and_else_in_node_0() -> None:
+def test_vcpus_are_in_the_cell_that_lists_them_or_else_in_node_0() -> None:
     assert nodes(domain(5, cells=cells({4}, None, {1, 2}))) == [0, 2, 2, 0, 0]
     assert nodes(domain(3, cells=cells(None, {0}))) == [1, 0, 0]
 
 
-def test_where_no_cell_lists_vcpus_sockets_are_dealt_out() -> None:
+def test_sockets_are_distributed_if_no_cell_lists_vcpus() -> None:
     shape = {"sockets": 3, "cores": 2, "threads": 1}
     assert nodes(domain(6, topology=shape, cells=cells(None, None))) == [0, 0, 1, 1, 0, 0]
     assert nodes(domain(6, "ppc64", "pseries", topology=shape, cells=cells(None, None))) == [0, 0, 1, 1, 0, 0]
@@ -88,7 +88,7 @@ def test_where_no_cell_lists_vcpus_sockets_are_dealt_out() -> None:
     ("arch", "machine"),
     [("x86_64", "microvm"), ("x86_64", "isapc"), ("aarch64", "virt-9.2"), ("riscv64", "virt"), ("aarch64", None)],
 )
-def test_a_machine_without_hotplug_says_so(arch: str, machine: str | None) -> None:
+def test_a_machine_without_hotplug_is_marked(arch: str, machine: str | None) -> None:
     layout = foretold(domain(3, arch, machine, cells=cells({0, 1}, {2})))
     assert layout.hotplug is False
     assert nodes(domain(3, arch, machine, cells=cells({0, 1}, {2}))) == [0, 0, 1]
@@ -106,7 +106,7 @@ def test_a_machine_without_hotplug_says_so(arch: str, machine: str | None) -> No
         ("sparc", None),
     ],
 )
-def test_of_an_unknown_machine_nothing_is_foretold(arch: str | None, machine: str | None) -> None:
+def test_nothing_is_derived_for_an_unknown_machine(arch: str | None, machine: str | None) -> None:
     assert layout_of_domain(domain(3, arch, machine)) is None
 
 
@@ -138,7 +138,7 @@ def test_every_name_of_pc_and_q35_is_known(machine: str | None) -> None:
         ("s390x", "s390-ccw-virtio", None, None, ""),
     ],
 )
-def test_the_driver_is_named_where_the_xml_tells_it(
+def test_the_driver_is_named_if_the_xml_determines_it(
     arch: str, machine: str, mode: str | None, model: str | None, driver: str
 ) -> None:
     assert driver_of(domain(2, arch, machine, cpu_mode=mode, cpu_model=model)) == driver
@@ -157,7 +157,7 @@ def test_the_driver_is_named_where_the_xml_tells_it(
         ("x86_64", None, "qemu64-x86_64-cpu", "pentium3-x86_64-cpu"),
     ],
 )
-def test_drivers_are_named_after_what_the_binary_was_built_for(
+def test_drivers_are_named_after_the_architecture_of_the_binary(
     arch: str, emulator: str | None, default: str, pentium: str
 ) -> None:
     of = domain(2, arch, "pc", emulator=emulator)
@@ -179,7 +179,7 @@ def test_later_pseries_have_hotplug(machine: str) -> None:
     assert foretold(domain(4, "ppc64", machine)).hotplug
 
 
-def test_without_hotplug_the_first_so_many_can_be_had() -> None:
+def test_without_hotplug_only_vcpus_0_to_n_are_possible() -> None:
     layout = foretold(domain(4, "aarch64", "virt"))
     layout.check({0, 1})
     with pytest.raises(HotplugError, match="vCPU 3 would be enabled and a lower one disabled"):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is kept of QEMU's replies, and what may stand in its place."""
+"""The cache of QEMU's replies, and unexpected files in its place."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "kvm.hotplug"
 
 
-def test_what_is_kept_is_recalled(folder: Path) -> None:
+def test_a_cached_reply_is_returned(folder: Path) -> None:
     probe_cache.keep("question", [1, 2])
     assert probe_cache.recall("question") == [[1, 2]]
     assert probe_cache.recall("another") == []
@@ -30,7 +30,7 @@ def test_what_is_kept_is_recalled(folder: Path) -> None:
 @pytest.mark.parametrize(
     "replace", [os.mkdir, os.mkfifo, lambda path: os.symlink("/dev/zero", path)], ids=["folder", "fifo", "link"]
 )
-def test_what_is_no_file_is_not_read_and_does_no_harm(folder: Path, replace: Callable[[Path], None]) -> None:
+def test_a_cache_entry_that_is_no_file_is_ignored(folder: Path, replace: Callable[[Path], None]) -> None:
     probe_cache.keep("question", 1)
     (file,) = folder.iterdir()
     file.unlink()

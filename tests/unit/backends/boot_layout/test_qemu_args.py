@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The arguments for a config state, as they are written; tests/real starts QEMU with them."""
+"""The arguments for a config state, as text; tests/real starts QEMU with them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def complaint(enabled: set[int], max_vcpus: int = 4, **options: Any) -> str:
     return caught.value.msg
 
 
-def test_the_first_ones_without_a_gap_are_booted() -> None:
+def test_the_contiguous_vcpus_from_0_on_are_booted() -> None:
     assert arguments({0, 1}) == "-smp cpus=2,maxcpus=4,sockets=4,cores=1,threads=1"
     assert arguments({0, 1, 2, 3}) == "-smp cpus=4,maxcpus=4,sockets=4,cores=1,threads=1"
 
@@ -55,7 +55,7 @@ def test_hotpluggable_vcpus_are_devices_as_far_as_their_driver_is_known() -> Non
     assert arguments({0, 1}, **{**hotpluggable, "machine": "microvm"}).startswith("-smp cpus=2,maxcpus=4")
 
 
-def test_a_core_that_is_not_all_hotpluggable_is_booted() -> None:
+def test_a_core_that_is_not_completely_hotpluggable_is_booted() -> None:
     pseries: Any = {"arch": "ppc64", "machine": "pseries", "cpu_model": "power9_v2.2"}
     shape = {"sockets": 1, "cores": 2, "threads": 2}
     some, every = (
@@ -89,7 +89,7 @@ def test_cells_have_memory_and_sockets() -> None:
     )
 
 
-def test_memory_on_pseries_comes_in_blocks() -> None:
+def test_memory_on_pseries_is_rounded_up_to_blocks() -> None:
     pseries: Any = {"arch": "ppc64", "machine": "pseries"}
     assert "-m 512M" in arguments({0}, cells=(Cell(0, frozenset([0, 1, 2, 3]), 257 * MIB),), **pseries)
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The config port on a file: what is written, what is kept, and what is refused."""
+"""The config port on a file: what is written, preserved and refused."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def listing(path: Path) -> list[str]:
     return sorted(os.listdir(path.parent))
 
 
-def test_what_is_written_is_observed(path: Path) -> None:
+def test_a_written_state_is_observed(path: Path) -> None:
     result = write(path, 0, 1, 5)
     assert result.changed
     assert result.enabled == {0, 1, 5}
@@ -100,19 +100,19 @@ def test_what_is_written_is_observed(path: Path) -> None:
     assert observe(path) == {0, 1, 5}
 
 
-def test_writing_what_is_there_changes_nothing_not_even_the_files_time(path: Path) -> None:
+def test_writing_the_same_state_does_not_change_the_file_or_its_time(path: Path) -> None:
     before = path.stat()
     assert not write(path, 0, 1, backup=True).changed
     assert path.stat() == before
     assert listing(path) == ["web.xml"]
 
 
-def test_nothing_is_left_beside_the_file(path: Path) -> None:
+def test_no_other_file_remains_in_the_folder(path: Path) -> None:
     write(path, 0, 3)
     assert listing(path) == ["web.xml"]
 
 
-def test_the_layout_tells_nodes_and_cores(path: Path) -> None:
+def test_the_layout_has_nodes_and_cores(path: Path) -> None:
     path.write_text(RFC_EXAMPLE.replace(">3<", ">4<"), encoding="utf-8")
     cores = Layout((Entity(0, (0, 1), 5), Entity(1, (2, 3), 6)))
     assert "vCPU 2 would be enabled without the rest of 2-3" in refused(path, 0, 1, 2, layout=cores).msg
@@ -120,7 +120,7 @@ def test_the_layout_tells_nodes_and_cores(path: Path) -> None:
     assert "<vcpu id='1' state='enabled' cell='5'/>" in path.read_text(encoding="utf-8")
 
 
-def test_why_there_is_no_layout_names_the_file(path: Path) -> None:
+def test_the_reason_of_a_missing_layout_names_the_file(path: Path) -> None:
     path.write_text("<domain>\n<vcpu>2</vcpu><cpu><topology sockets='3' cores='1' threads='1'/></cpu></domain>")
     view = asyncio.run(XmlFile(str(path), 1, derive_boot).observe())
     assert view.layout is None
@@ -134,7 +134,7 @@ class TestItIsOfTheRunningGuest:
         "<domain><name>web2</name><uuid>11111111-a13e-403f-ab3d-af2651473133</uuid><vcpu current='2'>8</vcpu></domain>"
     )
 
-    def test_the_file_of_another_guest_is_refused_with_what_differs(self, path: Path) -> None:
+    def test_the_file_of_another_guest_is_refused_with_the_difference(self, path: Path) -> None:
         path.write_text(self.OTHER, encoding="utf-8")
         with pytest.raises(HotplugError) as caught:
             asyncio.run(XmlFile(str(path), 1, derive_boot).observe(self.RUNNING))
@@ -142,7 +142,7 @@ class TestItIsOfTheRunningGuest:
         for named in (str(path), "UUID", "11111111-a13e", "050569ef-a13e"):
             assert named in caught.value.msg
 
-    def test_it_is_not_written_either_if_it_became_another_guests_meanwhile(self, path: Path) -> None:
+    def test_it_is_not_written_if_it_became_another_guests_file_meanwhile(self, path: Path) -> None:
         def become_another() -> None:
             path.write_text(self.OTHER, encoding="utf-8")
 
@@ -156,7 +156,7 @@ class TestItIsOfTheRunningGuest:
             asyncio.run(converse())
         assert path.read_text(encoding="utf-8") == self.OTHER
 
-    def test_a_file_that_says_nothing_of_that_is_taken(self, path: Path) -> None:
+    def test_a_file_without_identity_is_accepted(self, path: Path) -> None:
         assert asyncio.run(XmlFile(str(path), 1, derive_boot).observe(self.RUNNING)).state.enabled == {0, 1}
 
 
@@ -184,7 +184,7 @@ class TestAMachineWithoutHotplug:
         assert write(fixed, 0, 1, 2).enabled == {0, 1, 2}
         assert fixed.read_text(encoding="utf-8") == before.replace("current='2'", "current='3'")
 
-    def test_no_vcpu_by_its_id(self, fixed: Path) -> None:
+    def test_a_set_of_ids_with_a_gap_is_refused(self, fixed: Path) -> None:
         assert "has no CPU hotplug" in refused(fixed, 0, 1, 5).msg
 
 
@@ -224,7 +224,7 @@ class TestTheFileStaysWhatItWas:
             assert "system.posix_acl_access" not in os.listxattr(file)
             assert stat.S_IMODE(file.stat().st_mode) == 0o640
 
-    def test_a_file_whose_access_list_cannot_be_kept_is_left_alone(
+    def test_a_file_whose_access_list_cannot_be_kept_is_not_changed(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         set_access_list(path, "access")
@@ -258,7 +258,7 @@ class TestTheFileStaysWhatItWas:
 
 
 class TestBackup:
-    def test_it_is_named_as_ansible_names_them_and_holds_the_old_file(self, path: Path) -> None:
+    def test_a_backup_is_named_as_by_ansible_and_contains_the_old_file(self, path: Path) -> None:
         path.chmod(0o600)
         before = path.stat()
         copy = write(path, 0, backup=True).backup_file
@@ -268,7 +268,7 @@ class TestBackup:
         after = Path(copy).stat()
         assert (stat.S_IMODE(after.st_mode), after.st_mtime_ns) == (0o600, before.st_mtime_ns)
 
-    def test_one_run_makes_one_of_the_file_as_it_was_before(self, path: Path) -> None:
+    def test_one_run_makes_one_backup_of_the_file_before_the_run(self, path: Path) -> None:
         async def converse() -> list[WriteResult]:
             file = XmlFile(str(path), 1, derive_boot, backup=True)
             await file.observe()
@@ -279,7 +279,7 @@ class TestBackup:
         assert Path(str(first.backup_file)).read_text(encoding="utf-8") == TWO_OF_EIGHT
         assert len(listing(path)) == 2
 
-    def test_a_name_too_long_for_one_is_named_as_the_reason_and_nothing_is_left(self, tmp_path: Path) -> None:
+    def test_a_name_too_long_for_a_backup_is_an_error_and_no_file_remains(self, tmp_path: Path) -> None:
         path = tmp_path / ("w" * 240 + ".xml")
         path.write_text(TWO_OF_EIGHT, encoding="utf-8")
         error = refused(path, 0, backup=True)
@@ -287,14 +287,14 @@ class TestBackup:
         assert "the name of its backup would be too long" in error.msg
         assert listing(path) == [path.name]
 
-    def test_two_runs_make_two(self, path: Path) -> None:
+    def test_two_runs_make_two_backups(self, path: Path) -> None:
         copies = {write(path, 0, backup=True).backup_file, write(path, 0, 1, backup=True).backup_file}
         assert len(copies) == 2
         assert {os.path.basename(str(copy)) for copy in copies} < set(listing(path))
 
 
 class TestOtherRuns:
-    def test_what_they_changed_meanwhile_stays_changed(self, path: Path) -> None:
+    def test_concurrent_changes_of_others_are_preserved(self, path: Path) -> None:
         async def converse() -> WriteResult:
             mine, other = XmlFile(str(path), 1, derive_boot), XmlFile(str(path), 1, derive_boot)
             await mine.observe()
@@ -313,7 +313,7 @@ class TestOtherRuns:
             rf"still locked by (process {os.getpid()} \(.+\)|another process) after 0.1 seconds", error.msg
         )
 
-    def test_a_lock_that_ends_is_waited_for(self, path: Path) -> None:
+    def test_a_run_waits_for_a_lock(self, path: Path) -> None:
         async def converse() -> WriteResult:
             file = XmlFile(str(path), 5, derive_boot)
             with locked(path):
@@ -324,7 +324,7 @@ class TestOtherRuns:
 
         assert asyncio.run(converse()).changed
 
-    def test_a_file_that_was_replaced_while_waiting_is_read_again(self, path: Path) -> None:
+    def test_a_file_that_was_replaced_during_the_wait_is_read_again(self, path: Path) -> None:
         async def converse() -> WriteResult:
             file = XmlFile(str(path), 5, derive_boot)
             await file.observe()
@@ -347,7 +347,7 @@ class TestOtherRuns:
         assert path.read_text(encoding="utf-8") == "edited by hand"
         assert listing(path) == ["web.xml"]
 
-    def test_a_folder_that_is_swapped_meanwhile_leads_nowhere_else(self, tmp_path: Path) -> None:
+    def test_a_replaced_folder_does_not_redirect_the_write(self, tmp_path: Path) -> None:
         folder, moved, elsewhere = tmp_path / "guests", tmp_path / "moved", tmp_path / "elsewhere"
         for made in (folder, elsewhere):
             made.mkdir()
@@ -361,7 +361,7 @@ class TestOtherRuns:
         assert (elsewhere / "web.xml").read_text(encoding="utf-8") == TWO_OF_EIGHT
         assert os.listdir(elsewhere) == ["web.xml"]
 
-    def test_what_a_killed_run_left_is_removed_and_what_is_not_ours_is_not(self, path: Path) -> None:
+    def test_only_temporary_files_of_killed_runs_are_removed(self, path: Path) -> None:
         stale = path.with_name(".web.xml.kvm-hotplug-abc123.tmp")
         others = [path.with_name(name) for name in (".web.xml.swp", ".other.xml.kvm-hotplug-abc123.tmp", "web.xml.tmp")]
         for file in (stale, *others):
@@ -376,7 +376,7 @@ class TestRefused:
         assert refused(tmp_path / "none" / "none.xml").code == GUEST_NOT_FOUND
         assert refused(tmp_path / "nul\0.xml").code == GUEST_NOT_FOUND
 
-    def test_a_link_to_nowhere(self, tmp_path: Path) -> None:
+    def test_a_dangling_link(self, tmp_path: Path) -> None:
         (tmp_path / "link.xml").symlink_to("nowhere.xml")
         assert refused(tmp_path / "link.xml").code == GUEST_NOT_FOUND
 
@@ -384,7 +384,7 @@ class TestRefused:
         (tmp_path / "link.xml").symlink_to("link.xml")
         assert refused(tmp_path / "link.xml").code == CONFIG_INVALID
 
-    def test_what_is_no_regular_file(self, tmp_path: Path) -> None:
+    def test_a_path_that_is_no_regular_file(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "fifo.xml")
         assert "is not a regular file" in refused(tmp_path / "fifo.xml").msg
         assert "is not a regular file" in refused(tmp_path).msg
@@ -404,7 +404,7 @@ class TestRefused:
         assert error.code == CONFIG_INVALID
         assert error.msg.startswith(f"{path}: line 2 of the domain XML: it has a document type")
 
-    def test_what_the_next_boot_would_refuse(self, path: Path) -> None:
+    def test_a_state_that_the_next_boot_would_refuse(self, path: Path) -> None:
         assert "vCPU 0 would be disabled" in refused(path, 1).msg
         path.write_text("<domain>\n<vcpu>2</vcpu><cpu><topology sockets='3' cores='1' threads='1'/></cpu></domain>")
         assert refused(path, 0).msg.startswith(f"{path}: line 2 of the domain XML: <topology> makes 3 vCPUs")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Domain XML before and after, as people would write it: what an edit looks like."""
+"""Typical domain XML before and after an edit."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def changes(text: str, enabled: Sequence[int], detail: str | None = None) -> str
     return "\n".join(line for line in lines if line[0] in "+-")
 
 
-def test_a_file_without_vcpus_gets_libvirts_when_a_vcpu_becomes_enabled() -> None:
+def test_a_file_without_vcpus_gets_libvirts_dialect_for_a_sparse_set() -> None:
     """Enabling 2 would need only current='3', but then the guest would boot on it and not let go of it."""
     before = """\
 <domain type='kvm'>
@@ -66,19 +66,19 @@ def test_a_file_without_vcpus_gets_libvirts_when_a_vcpu_becomes_enabled() -> Non
     assert edited(before, [0, 1, 2]) == after
 
 
-def test_a_file_without_vcpus_stays_so_while_the_count_says_it_all() -> None:
+def test_a_file_without_vcpus_stays_without_while_the_count_is_sufficient() -> None:
     assert (
         edited("<domain><vcpu current='3'>4</vcpu></domain>", [0, 1]) == "<domain><vcpu current='2'>4</vcpu></domain>"
     )
     assert edited("<domain><vcpu>4</vcpu></domain>", [0]) == "<domain><vcpu current='1'>4</vcpu></domain>"
 
 
-def test_a_count_is_not_added_where_it_says_nothing_new() -> None:
+def test_a_count_is_not_added_if_it_is_redundant() -> None:
     text = "<domain><vcpu>2</vcpu></domain>"
     assert edited(text, [0, 1]) == text
 
 
-def test_a_gap_makes_what_comes_after_it_hotpluggable() -> None:
+def test_vcpus_after_a_gap_become_hotpluggable() -> None:
     """QEMU boots on the first ids without a gap; the others have to be plugged."""
     before = """\
 <domain>
@@ -156,7 +156,7 @@ def test_disabling_drops_the_order() -> None:
     )
 
 
-def test_members_of_a_core_share_everything() -> None:
+def test_the_vcpus_of_a_core_share_all_attributes() -> None:
     """libvirt: vCPUs in the same hotplug group must not differ in configuration."""
     before = """\
 <domain>
@@ -181,7 +181,7 @@ def test_members_of_a_core_share_everything() -> None:
     assert edited(before, [0, 1, 4, 5], entities=[(0, 1), (2, 3), (4, 5)]) == after
 
 
-def test_completing_the_core_of_vcpu_0_leaves_it_what_the_guest_boots_on() -> None:
+def test_completing_the_core_of_vcpu_0_keeps_it_not_hotpluggable() -> None:
     before = "<domain><vcpu current='1'>4</vcpu></domain>"
     assert "<vcpu id='1' enabled='yes' hotpluggable='no'/><vcpu id='2' enabled='no'" in edited(
         before, [0, 1], entities=[(0, 1), (2, 3)]
@@ -197,7 +197,7 @@ class TestTheRfcsThreeLevelsOfDetail:
             "+     <vcpu id='2' state='enabled' cell='1' pin='1-2' scheduler='fifo:1'/>"
         )
 
-    def test_option_1_no_extra_data(self) -> None:
+    def test_detail_minimal_has_no_extra_data(self) -> None:
         assert changes(RFC_EXAMPLE, [0], "minimal") == (
             "-     <vcpu id='1' state='disabled' cell='1'/> <!-- option 2, just numa node,\n"
             "+     <vcpu id='1' state='disabled'/> <!-- option 2, just numa node,\n"
@@ -205,7 +205,7 @@ class TestTheRfcsThreeLevelsOfDetail:
             "+     <vcpu id='2' state='disabled'/>"
         )
 
-    def test_option_2_just_the_node(self) -> None:
+    def test_detail_numa_has_the_node(self) -> None:
         assert changes(RFC_EXAMPLE, [0], "numa") == (
             "-     <vcpu id='0' state='enabled'/> <!-- option 1, no extra data -->\n"
             "+     <vcpu id='0' state='enabled' cell='0'/> <!-- option 1, no extra data -->\n"
@@ -213,7 +213,7 @@ class TestTheRfcsThreeLevelsOfDetail:
             "+     <vcpu id='2' state='disabled' cell='1'/>"
         )
 
-    def test_option_3_all_the_data(self) -> None:
+    def test_detail_full_has_all_data(self) -> None:
         pinned = RFC_EXAMPLE.replace("<cputune>", "<cputune><vcpupin vcpu='1' cpuset='3'/>")
         assert changes(pinned, [0], "full") == (
             "-     <vcpu id='0' state='enabled'/> <!-- option 1, no extra data -->\n"
@@ -222,18 +222,18 @@ class TestTheRfcsThreeLevelsOfDetail:
             "+     <vcpu id='1' state='disabled' cell='1' pin='3'/> <!-- option 2, just numa node,"
         )
 
-    def test_what_is_output_only_is_written_from_the_truth(self) -> None:
+    def test_output_only_attributes_are_written_from_their_source(self) -> None:
         stale = RFC_EXAMPLE.replace(
             "state='disabled' cell='1' pin='1-2' scheduler", "cell='0' pin='7' state='disabled' scheduler"
         )
         assert "<vcpu id='2' cell='1' pin='1-2' state='enabled' scheduler='fifo:1'/>" in edited(stale, [0, 2])
 
-    def test_it_has_no_place_in_libvirts_dialect(self) -> None:
+    def test_detail_does_not_apply_to_libvirts_dialect(self) -> None:
         text = "<domain><vcpu>1</vcpu><vcpus><vcpu id='0' enabled='yes'/></vcpus></domain>"
         assert edited(text, [0], "full") == text
 
 
-def test_a_vcpu_that_was_left_out_is_written_where_it_belongs_and_as_its_neighbours_are() -> None:
+def test_an_omitted_vcpu_is_written_in_order_and_in_the_style_of_its_neighbours() -> None:
     before = """\
 <domain>
 \t<vcpu current="1">8</vcpu>
@@ -293,7 +293,7 @@ def test_a_file_never_grows_beyond_what_can_be_read() -> None:
     assert caught.value.code == CONFIG_INVALID
 
 
-def test_the_largest_machines_take_a_moment_only() -> None:
+def test_the_largest_machines_are_edited_quickly() -> None:
     text = "<domain>\n  <vcpu current='1'>16384</vcpu>\n</domain>"
     sparse = edited(text, range(0, 16384, 2))
     assert read_domain(edited(sparse, range(16384)).encode()).hotpluggable == frozenset(range(1, 16384))
@@ -318,7 +318,7 @@ def test_the_largest_machines_take_a_moment_only() -> None:
     ],
     ids=["new", "added", "indented", "closed late"],
 )
-def test_an_edit_takes_bounded_time_and_memory_whatever_is_beside_it(text: str, enabled: set[int]) -> None:
+def test_an_edit_takes_bounded_time_and_memory_in_any_file(text: str, enabled: set[int]) -> None:
     before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     domain = read_domain(text.encode())
     edit_domain(text.encode(), domain, with_enabled(domain, frozenset(enabled)))

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""XML that is wrong, or meant to hurt: refused with the line, in bounded memory and time."""
+"""Invalid and hostile XML: refused with the line, in bounded memory and time."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ LAUGHS = b"""\
     ],
     ids=lambda value: value[:40].decode("latin-1") if isinstance(value, bytes) else str(value),
 )
-def test_what_could_hurt_a_parser_is_refused_with_its_line(data: bytes, line: int, words: str) -> None:
+def test_xml_that_could_harm_a_parser_is_refused_with_its_line(data: bytes, line: int, words: str) -> None:
     message = refused(data)
     assert message.startswith(f"line {line} of the domain XML: ")
     assert words in message
@@ -113,7 +113,7 @@ def test_what_could_hurt_a_parser_is_refused_with_its_line(data: bytes, line: in
     ],
     ids=lambda value: repr(value[:40]),
 )
-def test_what_is_no_text_is_refused(data: bytes, words: str) -> None:
+def test_bytes_that_are_no_text_are_refused(data: bytes, words: str) -> None:
     assert words in refused(data)
 
 
@@ -197,7 +197,7 @@ ONE = "<vcpu>1</vcpu>"
     ],
     ids=lambda value: value[:60],
 )
-def test_what_cannot_be_meant_is_refused_with_its_line_and_what_to_do(inside: str, words: str) -> None:
+def test_invalid_values_are_refused_with_their_line_and_the_remedy(inside: str, words: str) -> None:
     assert words in refused(f"<domain>{inside}</domain>".encode())
 
 
@@ -216,17 +216,17 @@ def test_another_kind_of_file_is_refused(root: str) -> None:
         (b"<?xml version='1.0' encoding='UTF_8'?><domain/>", "its encoding 'UTF_8' is not supported"),
     ],
 )
-def test_what_lxml_cannot_decode_is_refused(data: bytes, words: str) -> None:
+def test_encodings_that_lxml_cannot_decode_are_refused(data: bytes, words: str) -> None:
     with pytest.raises(etree.XMLSyntaxError):
         etree.fromstring(data)
     assert words in refused(data)
 
 
-def test_a_strangers_words_cannot_break_the_line() -> None:
+def test_untrusted_text_cannot_break_the_line() -> None:
     assert "\n" not in refused("<domain><vcpu>a\nb\x85\N{RIGHT-TO-LEFT OVERRIDE}</vcpu></domain>".encode())
 
 
-def test_lines_are_counted_however_they_end() -> None:
+def test_lines_are_counted_with_any_line_end() -> None:
     assert refused(b"<domain>\r\n<vcpu>1</vcpu>\r\n<vcpu>1</vcpu></domain>").startswith("line 3 ")
     assert refused(("<domain>\n" * 3).encode("utf-16")).startswith("line 4 ")
 
@@ -255,7 +255,7 @@ def test_refusing_takes_bounded_time_and_memory(data: bytes) -> None:
 
 
 @given(st.integers(0, len(LIBVIRT_DUMP) - 1), st.binary(min_size=0, max_size=4), st.integers(0, 40))
-def test_any_damage_to_a_file_is_read_or_refused(start: int, put: bytes, removed: int) -> None:
+def test_any_damaged_file_is_parsed_or_refused(start: int, put: bytes, removed: int) -> None:
     data = LIBVIRT_DUMP[:start] + put + LIBVIRT_DUMP[start + removed :]
     try:
         read_domain(data)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a domain's XML says, in plain values."""
+"""A domain's XML parsed into plain values."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def read(inside: str) -> Any:
     return read_domain(f"<domain>{inside}</domain>".encode())
 
 
-def test_all_that_libvirt_writes_is_read() -> None:
+def test_xml_written_by_libvirt_is_parsed() -> None:
     domain = read_domain(LIBVIRT_DUMP)
     assert (domain.name, domain.uuid) == ("web", "050569ef-a13e-403f-ab3d-af2651473133")
     assert (domain.arch, domain.machine, domain.emulator) == ("x86_64", "pc-q35-7.2", "/usr/bin/qemu-system-x86_64")
@@ -87,7 +87,7 @@ def test_all_that_libvirt_writes_is_read() -> None:
     assert domain.lines == {"vcpu": 6, "vcpus": 7, "topology": 28, "numa": 29}
 
 
-def test_the_rfcs_own_example_is_read() -> None:
+def test_the_rfcs_own_example_is_parsed() -> None:
     domain = read_domain(RFC_EXAMPLE.encode())
     assert (domain.max_vcpus, domain.enabled, domain.dialect) == (3, frozenset({0}), "rfc")
     assert domain.hotpluggable == {1, 2}
@@ -103,16 +103,16 @@ def test_a_domain_that_qemu_does_not_run_is_refused(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [" type='qemu'", " type='kvm'", ""])
-def test_a_domain_of_qemu_or_without_a_type_is_read(kind: str) -> None:
+def test_a_domain_of_qemu_or_without_a_type_is_parsed(kind: str) -> None:
     assert read_domain(f"<domain{kind}><vcpu>1</vcpu></domain>".encode()).max_vcpus == 1
 
 
-def test_what_is_output_only_is_ignored() -> None:
+def test_output_only_attributes_are_ignored() -> None:
     domain = read("<vcpu>2</vcpu><vcpus><vcpu id='0' state='enabled' cell='7' pin='nonsense' scheduler=''/></vcpus>")
     assert (domain.cells, domain.pins, domain.schedulers) == ((), {}, {})
 
 
-def test_without_vcpus_the_first_are_enabled_and_the_guest_boots_on_them() -> None:
+def test_without_vcpus_the_first_ones_are_enabled_boot_vcpus() -> None:
     domain = read("<vcpu current='2'>4</vcpu>")
     assert (domain.enabled, domain.hotpluggable, domain.dialect) == ({0, 1}, {2, 3}, None)
 
@@ -121,16 +121,16 @@ def test_without_current_all_are_enabled() -> None:
     assert read("<vcpu>4</vcpu>").enabled == {0, 1, 2, 3}
 
 
-def test_an_empty_vcpus_says_nothing() -> None:
+def test_an_empty_vcpus_counts_as_missing() -> None:
     assert read("<vcpu current='2'>4</vcpu><vcpus/>").enabled == {0, 1}
 
 
-def test_vcpus_that_are_left_out_are_disabled() -> None:
+def test_omitted_vcpus_are_disabled() -> None:
     assert read("<vcpu>4</vcpu><vcpus><vcpu id='2' enabled='yes'/></vcpus>").enabled == {2}
     assert read("<vcpu>4</vcpu><vcpus><vcpu id='2' state='enabled'/></vcpus>").enabled == {2}
 
 
-def test_what_is_not_said_to_be_hotpluggable_is_if_it_is_disabled() -> None:
+def test_without_the_attribute_disabled_vcpus_are_hotpluggable() -> None:
     domain = read("<vcpu>3</vcpu><vcpus><vcpu id='0' enabled='yes'/><vcpu id='1' enabled='no'/></vcpus>")
     assert domain.hotpluggable == {1, 2}
 
@@ -206,7 +206,7 @@ def test_a_missing_lxml_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (caught.value.code, caught.value.library) == ("backend_missing", "lxml")
 
 
-def test_a_domain_without_vcpu_has_one_as_for_libvirt() -> None:
+def test_a_domain_without_vcpu_has_one_as_in_libvirt() -> None:
     domain = read("<cputune><vcpupin vcpu='0' cpuset='3'/></cputune>")
     assert domain.max_vcpus == 1
     assert domain.enabled == {0}

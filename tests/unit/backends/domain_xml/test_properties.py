@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whatever the file and whatever the set: only what has to change does."""
+"""For any file and any set of vCPUs, an edit changes only what is necessary."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def sets_of(data: st.DataObject, file: Written) -> frozenset[int]:
 
 
 @given(files())
-def test_a_file_reads_as_what_was_written(file: Written) -> None:
+def test_a_written_file_parses_to_the_same_state(file: Written) -> None:
     domain = read_domain(file.data)
     assert domain.max_vcpus == file.max_vcpus
     assert domain.enabled == file.enabled
@@ -41,7 +41,7 @@ def test_a_file_reads_as_what_was_written(file: Written) -> None:
 
 
 @given(files(), details, st.data())
-def test_an_edited_file_has_exactly_the_wanted_vcpus_and_keeps_its_dialect(
+def test_an_edited_file_has_exactly_the_requested_vcpus_and_keeps_its_dialect(
     file: Written, detail: str | None, data: st.DataObject
 ) -> None:
     enabled = sets_of(data, file)
@@ -72,7 +72,7 @@ def test_everything_outside_of_the_two_places_stays_byte_for_byte(
 
 
 @given(files(), details, st.data())
-def test_all_comments_survive_in_their_order(file: Written, detail: str | None, data: st.DataObject) -> None:
+def test_all_comments_are_preserved_in_order(file: Written, detail: str | None, data: st.DataObject) -> None:
     edited = edited_file(file.data, sets_of(data, file), detail)
     assert COMMENT.findall(file.text(edited)) == COMMENT.findall(file.text(file.data))
 
@@ -105,7 +105,7 @@ def test_the_count_always_equals_the_number_enabled(file: Written, detail: str |
 
 
 @given(files(), st.data())
-def test_elements_of_vcpus_that_stay_as_they_are_stay_byte_for_byte(file: Written, data: st.DataObject) -> None:
+def test_elements_of_unchanged_vcpus_stay_byte_for_byte(file: Written, data: st.DataObject) -> None:
     before = read_domain(file.data)
     enabled = sets_of(data, file)
     edited = edited_file(file.data, enabled)
@@ -120,7 +120,7 @@ def test_elements_of_vcpus_that_stay_as_they_are_stay_byte_for_byte(file: Writte
 
 
 @given(files(), st.data())
-def test_what_becomes_enabled_or_disabled_can_change_again(file: Written, data: st.DataObject) -> None:
+def test_vcpus_that_become_enabled_or_disabled_can_change_again(file: Written, data: st.DataObject) -> None:
     before = read_domain(file.data)
     after = read_domain(edited_file(file.data, sets_of(data, file)))
     if after.dialect == "libvirt":

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Real processes on one file: none loses another's change, and none leaves a torn file when it is killed."""
+"""Concurrent processes on one file: no change is lost, and a killed process leaves a complete file."""
 
 from __future__ import annotations
 

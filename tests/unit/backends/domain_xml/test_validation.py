@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the next boot would refuse, and what the error says about it."""
+"""States that the next boot would refuse, and the message of each error."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_vcpus_that_are_not_hotpluggable_are_the_first_ones() -> None:
     check_config(before, None, frozenset({0, 1, 2}))
 
 
-def test_what_is_disabled_is_hotpluggable() -> None:
+def test_disabled_vcpus_are_hotpluggable() -> None:
     before = domain(0, hotpluggable=frozenset({2, 3}))
     assert "vCPU 1 is disabled and not hotpluggable" in problem(before, 0)
     check_config(before, None, frozenset({0, 1}))
@@ -64,7 +64,7 @@ def test_members_of_an_entity_are_enabled_together() -> None:
     check_config(domain(0, 1), CORES_OF_TWO, frozenset(range(4)))
 
 
-def test_members_of_an_entity_are_alike() -> None:
+def test_members_of_an_entity_have_equal_attributes() -> None:
     mixed = domain(0, 1, 2, 3, hotpluggable=frozenset({3}))
     assert "vCPU 2-3 can only be plugged together, but not all" in problem(mixed, 0, 1, 2, 3, layout=CORES_OF_TWO)
     ordered = domain(0, 1, order={0: 1, 1: 2})
@@ -90,7 +90,7 @@ def test_all_that_are_enabled_have_an_order_or_none() -> None:
     assert "vCPU 2 is enabled without an order" in problem(domain(0, 2, order={0: 1}), 0, 2)
 
 
-def test_the_topology_makes_the_maximum() -> None:
+def test_the_product_of_the_topology_is_the_maximum() -> None:
     topology = {"sockets": 2, "dies": 1, "clusters": 1, "cores": 3, "threads": 1}
     assert problem(domain(0, topology=topology, lines={"topology": 9}), 0) == (
         "line 9 of the domain XML: <topology> makes 6 vCPUs (2 sockets x 1 dies x 1 clusters x 3 cores x 1 threads), "
@@ -106,7 +106,7 @@ def test_the_topology_makes_the_maximum() -> None:
         ([Cell(0, None, 1), Cell(2, None, 1)], "<numa> has no cell 1"),
     ],
 )
-def test_cells_share_out_the_vcpus_there_are(cells: list[Cell], words: str) -> None:
+def test_cells_have_only_existing_vcpus_and_each_once(cells: list[Cell], words: str) -> None:
     assert words in problem(domain(0, cells=tuple(cells)), 0)
 
 
@@ -128,7 +128,7 @@ def test_vcpus_in_no_cell_are_on_the_first_node() -> None:
 
 
 @given(st.data())
-def test_whatever_whole_entities_are_enabled_a_sound_domain_stays_sound(data: st.DataObject) -> None:
+def test_a_valid_domain_stays_valid_with_any_enabled_entities(data: st.DataObject) -> None:
     size, cores = data.draw(st.sampled_from([1, 2, 4])), data.draw(st.integers(1, 4))
     entities = [tuple(range(core * size, (core + 1) * size)) for core in range(cores)]
     layout = Layout(tuple(Entity(index, vcpus) for index, vcpus in enumerate(entities)))

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where the guest's CPUs cannot be matched with vCPUs, and where no machine says which vCPUs there are."""
+"""The agent port if the guest's CPUs cannot be mapped to vCPUs, and if no machine is known."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def asked(peer: StartPeer, guest: LinuxAgent, work: Callable[[GuestAgent], Await
     return asyncio.run(ask())
 
 
-def test_the_cpus_of_a_sparse_guest_that_reads_no_files_are_unknown_and_the_view_says_why(peer: StartPeer) -> None:
+def test_the_cpus_of_a_sparse_guest_that_reads_no_files_are_unknown_with_a_reason(peer: StartPeer) -> None:
     view = asked(peer, LinuxAgent([0, 1, 5], blocked=NO_FILES), lambda agent: agent.observe([0, 1, 5]))
     assert view.vcpus == {}
     assert view.mismatch is not None
@@ -47,7 +47,7 @@ def test_the_cpus_of_a_sparse_guest_that_reads_no_files_are_unknown_and_the_view
     assert "guest-file-open" in view.mismatch.msg
 
 
-def test_what_was_plugged_is_online_once_all_cpus_that_are_new_are(peer: StartPeer) -> None:
+def test_plugged_vcpus_are_online_once_all_new_cpus_are(peer: StartPeer) -> None:
     guest = LinuxAgent([0, 1, 5], blocked=NO_FILES)
 
     async def plug(agent: GuestAgent) -> list[dict[int, bool]]:
@@ -67,7 +67,7 @@ def test_what_was_plugged_is_online_once_all_cpus_that_are_new_are(peer: StartPe
     assert guest.online == dict.fromkeys(range(5), True)
 
 
-def test_a_refusal_among_cpus_that_are_new_stops_at_the_first_vcpu_that_may_be_it(peer: StartPeer) -> None:
+def test_a_refusal_of_a_new_cpu_stops_at_the_first_candidate_vcpu(peer: StartPeer) -> None:
     guest = LinuxAgent([0, 1, 5], blocked=NO_FILES)
 
     async def plug(agent: GuestAgent) -> None:
@@ -84,7 +84,7 @@ def test_a_refusal_among_cpus_that_are_new_stops_at_the_first_vcpu_that_may_be_i
     asked(peer, guest, plug)
 
 
-def test_the_ids_of_the_last_match_stay_known_while_a_later_one_fails(peer: StartPeer) -> None:
+def test_the_last_mapping_is_kept_if_a_later_one_fails(peer: StartPeer) -> None:
     guest = LinuxAgent([0, 1, 2], blocked=NO_FILES)
 
     async def plug(agent: GuestAgent) -> tuple[int, ...]:
@@ -97,7 +97,7 @@ def test_the_ids_of_the_last_match_stay_known_while_a_later_one_fails(peer: Star
     assert guest.online == {0: True, 1: False, 2: True, 3: False}
 
 
-def test_without_a_machine_the_guest_is_believed_in_which_vcpus_it_has(peer: StartPeer) -> None:
+def test_without_a_machine_the_guests_list_of_cpus_is_used(peer: StartPeer) -> None:
     def look(agent: GuestAgent) -> Awaitable[AgentView]:
         return agent.observe(None)
 
@@ -106,7 +106,7 @@ def test_without_a_machine_the_guest_is_believed_in_which_vcpus_it_has(peer: Sta
 
 
 @pytest.mark.parametrize("number", [8192, 65535])
-def test_a_guest_cannot_claim_more_cpus_than_there_are(peer: StartPeer, number: int) -> None:
+def test_a_guest_cannot_report_more_cpus_than_possible(peer: StartPeer, number: int) -> None:
     cpu = {"logical-id": number, "online": True, "can-offline": True}
     with pytest.raises(HotplugError) as listed:
         asked(peer, LinuxAgent([0]).but("guest-get-vcpus", instead([cpu])), lambda agent: agent.observe(None))

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The conversation with an agent: what real ones say, partial success, and getting in step again."""
+"""The conversation with an agent: recorded replies, partial success, and synchronization."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def online(agent: QemuAgent) -> list[int]:
     return [cpu.number for cpu in await agent.cpus() if cpu.online]
 
 
-def test_a_sparse_guest_counts_its_cpus_in_its_own_way(peer: StartPeer) -> None:
+def test_a_sparse_guest_has_its_own_cpu_numbers(peer: StartPeer) -> None:
     async def look(agent: QemuAgent) -> Any:
         cpus = await agent.cpus()
         return cpus, await agent.slots(numbers(cpus))
@@ -64,7 +64,7 @@ def test_a_sparse_guest_counts_its_cpus_in_its_own_way(peer: StartPeer) -> None:
     assert slots == {0: 0, 1: 1, 2: 5}
 
 
-def test_a_cpu_that_is_offline_is_still_told_by_its_slot(peer: StartPeer) -> None:
+def test_an_offline_cpu_is_mapped_by_its_slot(peer: StartPeer) -> None:
     async def offline(agent: QemuAgent) -> Any:
         return await agent.set_cpus({2: False}), await online(agent), await agent.slots([0, 1, 2])
 
@@ -72,7 +72,7 @@ def test_a_cpu_that_is_offline_is_still_told_by_its_slot(peer: StartPeer) -> Non
     assert result == (SetResult((2,)), [0, 1], {0: 0, 1: 1, 2: 5})
 
 
-def test_on_pseries_the_slots_of_the_cpus_that_are_there_are_told(peer: StartPeer) -> None:
+def test_on_pseries_the_slots_of_present_cpus_are_returned(peer: StartPeer) -> None:
     async def look(agent: QemuAgent) -> Any:
         cpus = await agent.cpus()
         return numbers(cpus), await agent.slots(numbers(cpus))
@@ -82,20 +82,20 @@ def test_on_pseries_the_slots_of_the_cpus_that_are_there_are_told(peer: StartPee
     assert slots == {0: 0, 1: 1, 2: 2, 3: 3, 4: 12, 5: 13, 6: 14, 7: 15}
 
 
-def test_an_agent_that_reads_no_files_tells_no_slots(peer: StartPeer) -> None:
+def test_an_agent_that_reads_no_files_returns_no_slots(peer: StartPeer) -> None:
     async def look(agent: QemuAgent) -> Any:
         return numbers(await agent.cpus()), await agent.slots([0, 1])
 
     assert asked(peer(Recorded("no files")).address, look) == ([0, 1], None)
 
 
-def test_a_refusal_behind_others_that_were_done_is_told_with_its_reason(peer: StartPeer) -> None:
+def test_a_refusal_after_processed_cpus_is_reported_with_its_reason(peer: StartPeer) -> None:
     result = asked(peer(Recorded("partly")).address, lambda agent: agent.set_cpus({2: True, 77: True, 1: False}))
     assert (result.processed, result.stopped_at, result.code) == ((2,), 77, "agent_error")
     assert "cpu77" in result.reason
 
 
-def test_a_refusal_of_the_first_is_no_exception(peer: StartPeer) -> None:
+def test_a_refusal_of_the_first_cpu_raises_no_exception(peer: StartPeer) -> None:
     result = asked(peer(Recorded("refused")).address, lambda agent: agent.set_cpus({0: False}))
     assert (result.processed, result.stopped_at) == ((), 0)
     assert result.reason == "the guest refused: logical processor #0 can't be offlined"
@@ -111,7 +111,7 @@ def test_a_refusal_of_the_first_is_no_exception(peer: StartPeer) -> None:
     ],
     ids=["Windows", "Windows before QEMU 9.1", "blocked long ago", "frozen"],
 )
-def test_an_agent_that_cannot_set_is_an_error_of_its_own(peer: StartPeer, refusal: dict[str, Any]) -> None:
+def test_an_agent_that_cannot_set_vcpus_is_a_separate_error(peer: StartPeer, refusal: dict[str, Any]) -> None:
     windows = peer(LinuxAgent([0, 1]).but("guest-set-vcpus", answering(refusal)))
 
     async def offline(agent: QemuAgent) -> None:
@@ -125,7 +125,7 @@ def test_an_agent_that_cannot_set_is_an_error_of_its_own(peer: StartPeer, refusa
     asked(windows.address, offline)
 
 
-def test_a_recorded_agent_without_the_command_is_such_a_one(peer: StartPeer) -> None:
+def test_a_recorded_agent_without_the_command_is_that_error(peer: StartPeer) -> None:
     with pytest.raises(HotplugError, match="does not offer guest-set-vcpus"):
         asked(peer(Recorded("get only")).address, lambda agent: agent.set_cpus({1: False}))
 
@@ -137,7 +137,7 @@ def test_an_agent_without_any_vcpu_command_is_an_agent_error(peer: StartPeer) ->
     assert caught.value.code == "agent_error"
 
 
-def test_an_agent_that_does_one_at_a_time_is_asked_for_the_rest(peer: StartPeer) -> None:
+def test_the_rest_is_requested_from_an_agent_that_processes_one_cpu_at_a_time(peer: StartPeer) -> None:
     agent = LinuxAgent(range(8), at_once=1)
     guest = peer(agent)
     wanted = {5: False, 1: False, 7: False}
@@ -146,13 +146,13 @@ def test_an_agent_that_does_one_at_a_time_is_asked_for_the_rest(peer: StartPeer)
     assert [number for number, is_online in agent.online.items() if not is_online] == [1, 5, 7]
 
 
-def test_nothing_wanted_is_nothing_asked(peer: StartPeer) -> None:
+def test_an_empty_request_sends_nothing(peer: StartPeer) -> None:
     guest = peer(LinuxAgent([0]))
     assert asked(guest.address, lambda agent: agent.set_cpus({})) == SetResult(())
     assert guest.heard == []
 
 
-def test_what_was_done_before_the_agent_fell_silent_is_told(peer: StartPeer) -> None:
+def test_cpus_processed_before_a_timeout_are_reported(peer: StartPeer) -> None:
     trick = from_number(2, no_answer)
     guest = peer(LinuxAgent([0, 1, 2], at_once=1).but("guest-set-vcpus", trick))
     result = asked(guest.address, lambda agent: agent.set_cpus({1: False, 2: False}), timeout=0.5)
@@ -160,14 +160,14 @@ def test_what_was_done_before_the_agent_fell_silent_is_told(peer: StartPeer) -> 
     assert "did not complete its reply" in result.reason
 
 
-def test_what_was_done_before_the_command_was_blocked_is_told(peer: StartPeer) -> None:
+def test_cpus_processed_before_the_command_was_blocked_are_reported(peer: StartPeer) -> None:
     frozen = from_number(2, answering(failure("frozen", "CommandNotFound")))
     guest = peer(LinuxAgent([0, 1, 2], at_once=1).but("guest-set-vcpus", frozen))
     result = asked(guest.address, lambda agent: agent.set_cpus({1: False, 2: False}))
     assert result == SetResult((1,), 2, "agent_error", "the guest refused: frozen", refused=True)
 
 
-def test_thousands_of_cpus_are_no_hindrance(peer: StartPeer) -> None:
+def test_thousands_of_cpus_are_supported(peer: StartPeer) -> None:
     async def look(agent: QemuAgent) -> Any:
         return await agent.cpus(), await agent.slots([0, 1, 4095]), await agent.set_cpus({4095: False})
 
@@ -178,7 +178,7 @@ def test_thousands_of_cpus_are_no_hindrance(peer: StartPeer) -> None:
     assert not guest.online[4095]
 
 
-def test_only_the_files_of_the_cpus_asked_for_are_read_and_all_are_closed(peer: StartPeer) -> None:
+def test_only_the_files_of_the_requested_cpus_are_read_and_all_are_closed(peer: StartPeer) -> None:
     agent = LinuxAgent(range(64))
     guest = peer(agent)
     assert asked(guest.address, lambda agent: agent.slots([7, 9])) == {7: 7, 9: 9}
@@ -187,7 +187,7 @@ def test_only_the_files_of_the_cpus_asked_for_are_read_and_all_are_closed(peer: 
 
 
 @pytest.mark.parametrize("trick", [no_answer, raw(b"{}\n"), answering({"return": 5}), answering(failure("no"))])
-def test_a_file_that_could_not_be_read_is_closed_all_the_same(peer: StartPeer, trick: Any) -> None:
+def test_a_file_that_could_not_be_read_is_closed(peer: StartPeer, trick: Any) -> None:
     agent = LinuxAgent([0]).but("guest-file-read", trick)
     with contextlib.suppress(HotplugError):
         asked(peer(agent).address, lambda agent: agent.slots([0]), timeout=0.5)
@@ -206,11 +206,11 @@ def test_a_file_that_could_not_be_read_is_closed_all_the_same(peer: StartPeer, t
         {"/sys/devices/system/cpu/present": "0", "/sys/devices/system/cpu/cpu0/physical_id": "9" * 4000},
     ],
 )
-def test_files_that_tell_nothing_tell_no_slots(peer: StartPeer, files: dict[str, str]) -> None:
+def test_files_without_information_give_no_slots(peer: StartPeer, files: dict[str, str]) -> None:
     assert asked(peer(LinuxAgent([0, 1], files=files)).address, lambda agent: agent.slots([0, 1])) is None
 
 
-def test_a_cpu_that_goes_while_the_files_are_read_is_left_out(peer: StartPeer) -> None:
+def test_a_cpu_that_is_removed_while_the_files_are_read_is_left_out(peer: StartPeer) -> None:
     agent = LinuxAgent([0, 4, 6])
     assert asked(peer(agent).address, lambda agent: agent.slots([0, 2, 3])) == {0: 0, 2: 6}
 
@@ -223,13 +223,13 @@ def test_a_cpu_that_goes_while_the_files_are_read_is_left_out(peer: StartPeer) -
     ],
     ids=["ACPI", "pseries"],
 )
-def test_two_cpus_that_claim_to_be_one_vcpu_are_nonsense(peer: StartPeer, files: dict[str, str]) -> None:
+def test_two_cpus_with_the_same_vcpu_id_are_an_invalid_reply(peer: StartPeer, files: dict[str, str]) -> None:
     with pytest.raises(HotplugError) as caught:
         asked(peer(LinuxAgent([0, 1], files=files)).address, lambda agent: agent.slots([0, 1]))
     assert caught.value.code == "agent_error"
 
 
-def test_commands_go_out_without_an_id_which_old_agents_refuse(peer: StartPeer) -> None:
+def test_commands_are_sent_without_an_id_which_old_agents_refuse(peer: StartPeer) -> None:
     guest = peer(LinuxAgent([0, 1]))
     asked(guest.address, online)
     assert [sorted(command) for command in guest.heard] == [["arguments", "execute"], ["execute"]]
@@ -248,11 +248,11 @@ STALE = [
 
 
 @pytest.mark.parametrize("stale", STALE)
-def test_answers_to_somebody_before_us_are_skipped(peer: StartPeer, stale: bytes) -> None:
+def test_stale_replies_to_an_earlier_client_are_skipped(peer: StartPeer, stale: bytes) -> None:
     assert asked(peer(LinuxAgent([0, 1]).but(SYNC, saying_first(stale))).address, online) == [0, 1]
 
 
-def test_the_half_command_of_somebody_before_us_is_forgotten(tmp_path: Path) -> None:
+def test_an_incomplete_command_of_an_earlier_client_is_discarded(tmp_path: Path) -> None:
     agent = LinuxAgent([0, 1])
 
     async def begun(line: Any) -> None:
@@ -263,7 +263,7 @@ def test_the_half_command_of_somebody_before_us_is_forgotten(tmp_path: Path) -> 
         assert asked(guest.address, online) == [0, 1]
 
 
-def test_each_sync_is_another(peer: StartPeer) -> None:
+def test_each_sync_has_its_own_id(peer: StartPeer) -> None:
     guest = peer(LinuxAgent([0]))
     for _time in range(3):
         asked(guest.address, online)
@@ -272,7 +272,7 @@ def test_each_sync_is_another(peer: StartPeer) -> None:
     assert all(0 < value < 2**31 for value in values)
 
 
-def test_one_sync_is_enough_while_all_goes_well(peer: StartPeer) -> None:
+def test_one_sync_is_sufficient_without_errors(peer: StartPeer) -> None:
     async def twice(agent: QemuAgent) -> Any:
         return await online(agent), await online(agent)
 
@@ -303,7 +303,9 @@ async def once_more(agent: QemuAgent) -> Any:
     ],
     ids=["silence", "late", "half", "other id", "garbage", "empty", "wrong", "endless", "hang up"],
 )
-def test_after_trouble_the_conversation_gets_in_step_again(peer: StartPeer, trick: Any, connections_made: int) -> None:
+def test_the_conversation_is_synchronized_again_after_an_error(
+    peer: StartPeer, trick: Any, connections_made: int
+) -> None:
     guest = peer(LinuxAgent([0, 1]).but("guest-get-vcpus", by_turns(trick, as_ever)))
     code, again = asked(guest.address, once_more, timeout=0.5)
     assert code in ("agent_error", "agent_unavailable")
@@ -311,12 +313,12 @@ def test_after_trouble_the_conversation_gets_in_step_again(peer: StartPeer, tric
     assert guest.clients == connections_made
 
 
-def test_an_answer_that_only_comes_late_is_awaited(peer: StartPeer) -> None:
+def test_the_client_waits_for_a_slow_reply(peer: StartPeer) -> None:
     guest = peer(LinuxAgent([0]).but("guest-get-vcpus", late(0.2)))
     assert asked(guest.address, online, timeout=5) == [0]
 
 
-def test_a_question_that_was_cancelled_leaves_the_next_in_step(peer: StartPeer) -> None:
+def test_a_cancelled_command_does_not_affect_the_next(peer: StartPeer) -> None:
     guest = peer(LinuxAgent([0, 1]).but("guest-get-vcpus", by_turns(late(0.3), as_ever)))
 
     async def impatient(agent: QemuAgent) -> Any:
@@ -328,7 +330,7 @@ def test_a_question_that_was_cancelled_leaves_the_next_in_step(peer: StartPeer) 
     assert guest.commands == [SYNC, "guest-get-vcpus", SYNC, "guest-get-vcpus"]
 
 
-def test_closing_lets_the_next_client_in(tmp_path: Path) -> None:
+def test_closing_frees_the_socket_for_the_next_client(tmp_path: Path) -> None:
     with Peer(LinuxAgent([0]), path=tmp_path / "agent.sock") as guest:
 
         async def open_and_close() -> None:
@@ -342,13 +344,13 @@ def test_closing_lets_the_next_client_in(tmp_path: Path) -> None:
         assert guest.clients == 1
 
 
-def test_an_agent_behind_a_port_is_as_good_as_one_behind_a_socket() -> None:
+def test_an_agent_on_a_tcp_port_works_too() -> None:
     with Peer(LinuxAgent([0, 1])) as guest:
         assert guest.address.startswith("127.0.0.1:")
         assert asked(guest.address, online) == [0, 1]
 
 
-def test_neighbours_are_told_by_the_kernels_list(tmp_path: Path) -> None:
+def test_other_clients_are_found_in_the_kernels_list(tmp_path: Path) -> None:
     listing = tmp_path / "unix"
     rows = [
         "Num       RefCount Protocol Flags    Type St Inode Path",
@@ -370,7 +372,7 @@ def test_neighbours_are_told_by_the_kernels_list(tmp_path: Path) -> None:
     assert connections(tmp_path / "missing") == frozenset()
 
 
-def test_without_the_library_the_remedy_is_named() -> None:
+def test_a_missing_library_is_reported_with_the_remedy() -> None:
     program = (
         f"import sys; sys.modules['qemu.qmp'] = None; sys.path[:0] = {sys.path!r};"
         "from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent import socket_transport;"
@@ -382,7 +384,7 @@ def test_without_the_library_the_remedy_is_named() -> None:
     assert done.stdout.split() == ["backend_missing", "qemu.qmp"]
 
 
-def test_the_answers_of_thousands_of_reads_end_with_the_timeout(peer: StartPeer) -> None:
+def test_thousands_of_reads_end_with_the_timeout(peer: StartPeer) -> None:
     guest = peer(LinuxAgent(range(4096)).but("guest-file-open", late(0.05)))
     began = time.monotonic()
     with pytest.raises(HotplugError) as caught:

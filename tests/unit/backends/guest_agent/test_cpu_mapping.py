@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From vCPU ids to the guest's own numbers: told by its sysfs, else by the identity, else an error."""
+"""The mapping of vCPU ids to the guest's CPU numbers: by its sysfs, else by equality, else an error."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def guests(draw: st.DrawFn) -> tuple[set[int], tuple[GuestCpu, ...], dict[int, i
 
 
 @given(guests())
-def test_what_the_guest_tells_is_followed_whatever_its_numbers(
+def test_the_mapping_in_sysfs_is_used_for_any_numbers(
     guest: tuple[set[int], tuple[GuestCpu, ...], dict[int, int]],
 ) -> None:
     enabled, listed, slots = guest
@@ -51,7 +51,7 @@ def test_what_the_guest_tells_is_followed_whatever_its_numbers(
 
 
 @given(ids, ids)
-def test_without_a_word_only_full_sequences_are_taken_for_the_same(enabled: set[int], numbers: set[int]) -> None:
+def test_without_sysfs_only_sequences_without_a_gap_are_assumed_equal(enabled: set[int], numbers: set[int]) -> None:
     listed = cpus(*numbers)
     if enabled == numbers == set(range(len(enabled))):
         assert match_cpus(enabled, listed, None) == {cpu.number: cpu for cpu in listed}
@@ -60,7 +60,7 @@ def test_without_a_word_only_full_sequences_are_taken_for_the_same(enabled: set[
 
 
 @given(ids, ids, st.dictionaries(st.integers(-5, 20), st.integers(-5, 10**6), max_size=20))
-def test_whatever_a_guest_tells_each_of_its_cpus_is_one_enabled_vcpu_or_it_is_an_error(
+def test_any_sysfs_maps_each_cpu_to_one_enabled_vcpu_or_is_an_error(
     enabled: set[int], numbers: set[int], slots: dict[int, int]
 ) -> None:
     found: dict[int, GuestCpu] = {}
@@ -76,7 +76,7 @@ def test_whatever_a_guest_tells_each_of_its_cpus_is_one_enabled_vcpu_or_it_is_an
     assert set(used) <= numbers
 
 
-def test_a_sparse_guest_that_does_not_say_needs_to_read_files() -> None:
+def test_a_sparse_guest_without_sysfs_is_an_error_with_the_remedy() -> None:
     error = error_of({0, 1, 5}, cpus(0, 1, 2), None)
     assert "0-2" in error.msg
     assert "0-1,5" in error.msg
@@ -84,16 +84,16 @@ def test_a_sparse_guest_that_does_not_say_needs_to_read_files() -> None:
         assert missing in error.msg
 
 
-def test_a_vcpu_the_guest_has_not_seen_yet_is_left_out() -> None:
+def test_a_vcpu_that_the_guest_has_not_detected_yet_is_left_out() -> None:
     assert set(match_cpus({0, 1, 5}, cpus(0, 1), {0: 0, 1: 1})) == {0, 1}
 
 
-def test_cpus_that_could_be_there_are_left_out() -> None:
+def test_possible_but_not_present_cpus_are_left_out() -> None:
     listed = tuple(GuestCpu(number, number < 2, True) for number in range(4))
     assert set(match_cpus({0, 12}, listed, {0: 0, 1: 12})) == {0, 12}
 
 
-def test_a_cpu_that_is_offline_on_a_vcpu_that_is_gone_is_left_out() -> None:
+def test_an_offline_cpu_of_an_unplugged_vcpu_is_left_out() -> None:
     assert set(match_cpus({0}, cpus(0, 1, offline=1), {0: 0, 1: 5})) == {0}
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What may be found at an agent's address: nobody, somebody else, or a guest that means ill."""
+"""Wrong and hostile peers at an agent's address."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ async def slots(agent: QemuAgent) -> Any:
     return await agent.slots([0, 1])
 
 
-def test_where_there_is_no_socket_the_question_is_whether_the_guest_has_a_port(tmp_path: Path) -> None:
+def test_a_missing_socket_is_reported_with_what_to_check(tmp_path: Path) -> None:
     error = error_of(str(tmp_path / "agent.sock"))
     assert error.code == "agent_unavailable"
     assert "org.qemu.guest_agent.0" in error.msg
 
 
-def test_a_socket_that_nobody_listens_at_was_left_behind(tmp_path: Path) -> None:
+def test_a_socket_without_a_listener_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "agent.sock"
     with socket.socket(socket.AF_UNIX) as left_behind:
         left_behind.bind(str(path))
@@ -87,7 +87,7 @@ def test_a_file_that_is_no_socket_is_no_agent(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may connect to any socket")
-def test_a_socket_of_somebody_else_needs_a_user_who_may(peer: StartPeer) -> None:
+def test_a_socket_of_another_user_needs_permission(peer: StartPeer) -> None:
     guest = peer(LinuxAgent([0]))
     Path(guest.address).chmod(0)
     error = error_of(guest.address)
@@ -96,25 +96,25 @@ def test_a_socket_of_somebody_else_needs_a_user_who_may(peer: StartPeer) -> None
 
 
 @pytest.mark.parametrize("name", ["a file", "x" * 200, "no/such/directory", "\x1b[31m", "nul\0"])
-def test_what_is_no_socket_at_all_is_no_agent(tmp_path: Path, name: str) -> None:
+def test_a_file_that_is_no_socket_is_no_agent(tmp_path: Path, name: str) -> None:
     (tmp_path / "a file").write_text("")
     assert error_of(str(tmp_path / name)).code == "agent_unavailable"
 
 
-def test_a_port_that_nobody_listens_at_is_no_agent() -> None:
+def test_a_port_without_a_listener_is_no_agent() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     assert error_of(f"127.0.0.1:{port}").code == "agent_unavailable"
 
 
-def test_an_agent_that_says_nothing_does_not_run(peer: StartPeer) -> None:
+def test_an_agent_that_sends_nothing_is_not_running(peer: StartPeer) -> None:
     error = error_of(peer(says_nothing).address, timeout=0.3)
     assert error.code == "agent_unavailable"
     assert "does not run in the guest" in error.msg
 
 
-def test_behind_a_port_it_cannot_be_told_who_is_to_blame() -> None:
+def test_on_a_tcp_port_both_possible_causes_are_named() -> None:
     with Peer(says_nothing) as guest:
         error = error_of(guest.address, timeout=0.3)
     assert error.code == "agent_unavailable"
@@ -147,7 +147,7 @@ class OneAtATime:
             self._clients.append(self._listener.accept()[0])
 
 
-def test_a_socket_that_another_client_holds_is_told_from_an_agent_that_does_not_run(tmp_path: Path) -> None:
+def test_a_held_socket_is_distinguished_from_an_agent_that_does_not_run(tmp_path: Path) -> None:
     with OneAtATime(tmp_path / "agent.sock") as qemu:
         qemu.join(served=True)
         error = error_of(qemu.address, timeout=0.3)
@@ -156,7 +156,7 @@ def test_a_socket_that_another_client_holds_is_told_from_an_agent_that_does_not_
     assert "run in the guest" not in error.msg
 
 
-def test_where_nobody_is_served_both_are_named(tmp_path: Path) -> None:
+def test_both_causes_are_named_if_no_client_is_served(tmp_path: Path) -> None:
     with OneAtATime(tmp_path / "agent.sock") as qemu:
         error = error_of(qemu.address, timeout=0.3)
     assert error.code == "agent_unavailable"
@@ -164,7 +164,7 @@ def test_where_nobody_is_served_both_are_named(tmp_path: Path) -> None:
     assert "does not run in the guest" in error.msg
 
 
-def test_a_socket_that_others_wait_for_is_held(tmp_path: Path) -> None:
+def test_a_socket_with_waiting_clients_is_held(tmp_path: Path) -> None:
     with OneAtATime(tmp_path / "agent.sock") as qemu:
         for served in (True, False, False):
             qemu.join(served)
@@ -173,11 +173,11 @@ def test_a_socket_that_others_wait_for_is_held(tmp_path: Path) -> None:
     assert "other clients hold" in error.msg
 
 
-def test_a_peer_that_closes_at_once_is_no_agent(peer: StartPeer) -> None:
+def test_a_peer_that_closes_immediately_is_no_agent(peer: StartPeer) -> None:
     assert error_of(peer(closes_at_once).address).code == "agent_unavailable"
 
 
-def test_a_monitor_is_no_agent(peer: StartPeer) -> None:
+def test_a_monitor_is_not_an_agent(peer: StartPeer) -> None:
     async def monitor(line: Line) -> None:
         await line.say(GREETING)
         await line.say(STRAY, failure("Expecting capabilities negotiation with 'qmp_capabilities'", "CommandNotFound"))
@@ -209,12 +209,12 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize("text", GARBAGE, ids=lambda text: repr(text[:20]))
-def test_what_does_not_answer_a_sync_is_no_agent(peer: StartPeer, text: bytes) -> None:
+def test_a_peer_that_does_not_reply_to_a_sync_is_no_agent(peer: StartPeer, text: bytes) -> None:
     guest = peer(LinuxAgent([0]).but(SYNC, raw(text)))
     assert error_of(guest.address, timeout=0.5).code in ("agent_error", "agent_unavailable")
 
 
-def test_an_agent_that_may_not_sync_is_told_what_to_allow(peer: StartPeer) -> None:
+def test_a_blocked_sync_is_reported_with_the_command_to_allow(peer: StartPeer) -> None:
     async def refusing(line: Any, _command: Any, _as_usual: Any) -> None:
         await line.say(STRAY, failure("Command guest-sync-delimited has been disabled", "CommandNotFound"))
 
@@ -223,7 +223,7 @@ def test_an_agent_that_may_not_sync_is_told_what_to_allow(peer: StartPeer) -> No
     assert "has been disabled" in error.msg
 
 
-def test_an_answer_to_a_sync_that_is_an_error_too_is_nonsense(peer: StartPeer) -> None:
+def test_a_reply_to_a_sync_that_is_also_an_error_is_invalid(peer: StartPeer) -> None:
     async def both(line: Line, command: Message, _as_usual: AsUsual) -> None:
         answer = {"return": command["arguments"]["id"], **failure(EVIL)}
         await line.say_raw(b"\xff" + json.dumps(answer).encode() + b"\n")
@@ -235,7 +235,7 @@ def test_an_answer_to_a_sync_that_is_an_error_too_is_nonsense(peer: StartPeer) -
 @pytest.mark.parametrize(
     "text", [b"x", b"\n", b'{"event": "X", "data": {}}\n', b'{"return": 5, "id": 1}\n', b"\xff", b'{"return": 5}\n']
 )
-def test_what_speaks_without_end_is_given_up(peer: StartPeer, command: str, text: bytes) -> None:
+def test_endless_data_ends_with_an_error(peer: StartPeer, command: str, text: bytes) -> None:
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     error = error_of(peer(LinuxAgent([0]).but(command, without_end(text))).address, timeout=5)
     assert error.code in ("agent_error", "agent_unavailable")
@@ -244,7 +244,7 @@ def test_what_speaks_without_end_is_given_up(peer: StartPeer, command: str, text
 
 
 @pytest.mark.parametrize("command", [SYNC, "guest-get-vcpus"])
-def test_an_answer_that_drips_is_given_up(peer: StartPeer, command: str) -> None:
+def test_a_reply_that_arrives_byte_by_byte_times_out(peer: StartPeer, command: str) -> None:
     text = json.dumps({"return": ["x" * 1000]}).encode() + b"\n"
     guest = peer(LinuxAgent([0]).but(command, dripping(text, 0.1)))
     assert error_of(guest.address, timeout=0.5).code in ("agent_error", "agent_unavailable")
@@ -277,21 +277,21 @@ WRONG_CPUS: list[Any] = [
 
 
 @pytest.mark.parametrize("reply", WRONG_CPUS, ids=lambda reply: json.dumps(reply)[:40])
-def test_cpus_of_no_known_shape_are_an_agent_error(peer: StartPeer, reply: object) -> None:
+def test_malformed_cpus_are_an_agent_error(peer: StartPeer, reply: object) -> None:
     error = error_of(peer(LinuxAgent([0]).but("guest-get-vcpus", instead(reply))).address)
     assert error.code == "agent_error"
     assert "guest-get-vcpus" in error.msg
 
 
 @pytest.mark.parametrize("reply", [None, {}, [], "1", True, False, 0, -1, 3, 1.0, 10**30, EVIL], ids=repr)
-def test_a_count_that_cannot_be_is_an_agent_error(peer: StartPeer, reply: object) -> None:
+def test_an_impossible_count_is_an_agent_error(peer: StartPeer, reply: object) -> None:
     error = error_of(peer(LinuxAgent([0, 1]).but("guest-set-vcpus", instead(reply))).address, offline_one)
     assert error.code == "agent_error"
     assert "guest-set-vcpus" in error.msg
 
 
 @pytest.mark.parametrize("reply", [None, {}, [], "1000", True, -1, 2**63, 1.5, EVIL], ids=repr)
-def test_a_handle_that_cannot_be_is_an_agent_error(peer: StartPeer, reply: object) -> None:
+def test_an_invalid_handle_is_an_agent_error(peer: StartPeer, reply: object) -> None:
     error = error_of(peer(LinuxAgent([0, 1]).but("guest-file-open", instead(reply))).address, slots)
     assert error.code == "agent_error"
     assert "guest-file-open" in error.msg
@@ -314,7 +314,7 @@ def test_a_handle_that_cannot_be_is_an_agent_error(peer: StartPeer, reply: objec
     ],
     ids=lambda reply: json.dumps(reply)[:30],
 )
-def test_a_file_of_no_known_shape_is_an_agent_error(peer: StartPeer, reply: object) -> None:
+def test_a_malformed_file_is_an_agent_error(peer: StartPeer, reply: object) -> None:
     error = error_of(peer(LinuxAgent([0, 1]).but("guest-file-read", instead(reply))).address, slots)
     assert error.code == "agent_error"
     assert "guest-file-read" in error.msg
@@ -325,7 +325,7 @@ def test_a_file_of_no_known_shape_is_an_agent_error(peer: StartPeer, reply: obje
     [b"\xff\x00\xfe", EVIL.encode("utf-8", "surrogatepass"), b"\\_SB_.CPUS.C0G0", b"-0", b"", b"0" * 4096],
     ids=lambda text: repr(text[:20]),
 )
-def test_a_file_of_nonsense_tells_nothing(peer: StartPeer, text: bytes) -> None:
+def test_a_file_with_garbage_gives_no_slot(peer: StartPeer, text: bytes) -> None:
     reply = {"count": len(text), "buf-b64": base64.b64encode(text).decode(), "eof": True}
     guest = peer(LinuxAgent([0, 1]).but("guest-file-read", instead(reply)))
     assert asked(guest.address, slots) is None
@@ -349,7 +349,7 @@ def test_a_file_of_nonsense_tells_nothing(peer: StartPeer, text: bytes) -> None:
     [("guest-get-vcpus", QemuAgent.cpus), ("guest-set-vcpus", offline_one), ("guest-file-open", slots)],
     ids=["cpus", "set_cpus", "slots"],
 )
-def test_an_error_of_no_known_shape_harms_nobody(
+def test_a_malformed_error_is_handled(
     peer: StartPeer, message: Any, command: str, question: Callable[[QemuAgent], Awaitable[Any]]
 ) -> None:
     guest = peer(LinuxAgent([0, 1]).but(command, answering(message)))
@@ -358,7 +358,7 @@ def test_an_error_of_no_known_shape_harms_nobody(
 
 @pytest.mark.parametrize("question", [QemuAgent.cpus, offline_one, slots], ids=["cpus", "set_cpus", "slots"])
 @pytest.mark.parametrize("kind", [EVIL, "GenericError", "CommandNotFound"], ids=["any", "generic", "unknown"])
-def test_the_words_of_a_refusal_are_safe_to_print(
+def test_the_text_of_a_refusal_is_safe_to_print(
     peer: StartPeer, question: Callable[[QemuAgent], Awaitable[Any]], kind: str
 ) -> None:
     curse = answering(failure(EVIL, kind))
@@ -372,20 +372,18 @@ def test_the_words_of_a_refusal_are_safe_to_print(
 
 @pytest.mark.parametrize("trick", [no_answer, hang_up, raw(b"\xff"), raw(b"[" * 100000 + b"\n"), raw(b"9" * 5000)])
 @pytest.mark.parametrize("command", ["guest-file-open", "guest-file-read", "guest-file-close"])
-def test_trouble_while_files_are_read_ends_within_the_timeout(peer: StartPeer, command: str, trick: Any) -> None:
+def test_errors_while_files_are_read_end_within_the_timeout(peer: StartPeer, command: str, trick: Any) -> None:
     error = error_of(peer(LinuxAgent([0, 1]).but(command, trick)).address, slots, timeout=0.5)
     assert error.code in ("agent_error", "agent_unavailable")
 
 
-def test_nothing_of_a_strangers_is_logged_where_it_would_be_seen(
-    peer: StartPeer, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_untrusted_text_is_not_logged_to_the_terminal(peer: StartPeer, capfd: pytest.CaptureFixture[str]) -> None:
     text = json.dumps({"id": EVIL, "return": EVIL}).encode() + b"\n" + EVIL.encode("utf-8", "replace") + b"\n"
     error_of(peer(LinuxAgent([0]).but("guest-get-vcpus", raw(text))).address, timeout=0.5)
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_peer_heard_no_change_while_it_was_only_looked_at(peer: StartPeer) -> None:
+def test_observing_sends_no_command_that_changes_anything(peer: StartPeer) -> None:
     guest: Talk = LinuxAgent([0, 1])
     listening = peer(guest)
     asked(listening.address, slots)

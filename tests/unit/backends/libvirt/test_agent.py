@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An agent over libvirt that is silent, refuses, or replies what no agent would."""
+"""An agent over libvirt that does not reply, refuses, or sends invalid replies."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_an_agent_that_does_not_respond_is_unavailable(monkeypatch: pytest.Monke
     assert caught.value.code == "agent_unavailable"
 
 
-def test_what_was_done_before_libvirt_waited_in_vain_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpus_processed_before_libvirts_timeout_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     agent = LinuxAgent(SPARSE)
     around = LibvirtAround(agent)
     agent.online[2] = False

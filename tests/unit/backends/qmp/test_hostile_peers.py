@@ -59,7 +59,7 @@ def test_where_there_is_no_socket_the_question_is_whether_the_guest_runs(tmp_pat
     assert "is the guest running" in error.msg
 
 
-def test_a_socket_that_nobody_listens_at_was_left_behind(tmp_path: Path) -> None:
+def test_a_socket_without_a_listener_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "qmp.sock"
     with socket.socket(socket.AF_UNIX) as left_behind:
         left_behind.bind(str(path))
@@ -69,7 +69,7 @@ def test_a_socket_that_nobody_listens_at_was_left_behind(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may connect to any socket")
-def test_a_socket_of_somebody_else_needs_a_user_who_may(peer: StartPeer) -> None:
+def test_a_socket_of_another_user_needs_permission(peer: StartPeer) -> None:
     qemu = peer(Imitation())
     Path(qemu.address).chmod(0)
     error = error_at(qemu.address)
@@ -295,7 +295,7 @@ def test_what_a_stranger_calls_things_is_safe_to_print(peer: StartPeer, question
         assert len(text) < 3000
 
 
-def test_the_words_of_a_refusal_are_safe_to_print(peer: StartPeer) -> None:
+def test_the_text_of_a_refusal_is_safe_to_print(peer: StartPeer) -> None:
     async def curses(line: Line, command: Message, _as_usual: AsUsual) -> None:
         await line.reply(command, {"error": {"class": EVIL, "desc": EVIL}})
 
