@@ -299,3 +299,47 @@ def test_a_guest_that_powers_off_while_its_acknowledgement_is_awaited(four: Four
     assert time.monotonic() - began < 30
     code = "connection_lost" if isinstance(guest, OspmGuest) else "guest_not_running"
     assert (result["error_code"], result["changed"]) == (code, True), result
+
+
+def test_a_guest_that_is_reset_before_it_acknowledges_finds_the_vcpu_as_it_boots(four: Four) -> None:
+    guest = four()
+    guest.ospm.answer_plug("w300 x", 5)
+    result = enable(guest, "5", timeout=10)
+    assert (result.get("error_code"), result["changed"]) == (None, True), result
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3, 5]
+
+
+@pytest.mark.parametrize("steps", ["x", "o132 x"])
+def test_a_guest_that_is_reset_in_the_middle_of_an_unplug_is_asked_again(four: Four, steps: str) -> None:
+    guest = four()
+    guest.ospm.answer_unplug(steps, 3)
+    result = disable(guest, "3", timeout=20)
+    assert (result.get("error_code"), result.steps, result["changed"]) == (None, ["unplug 3 done"], True), result
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+    plugged = enable(guest, "5")
+    assert (plugged.get("error_code"), plugged.steps) == (None, ["plug 5 done"]), plugged
+    time.sleep(0.5)
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 5]
+
+
+def test_an_ejection_that_a_reset_cut_off_does_not_keep_another_vcpu_from_being_plugged(four: Four) -> None:
+    guest = four()
+    guest.ospm.hold(3)
+    disable(guest, "3", timeout=2)
+    since = len(guest.ospm.facts)
+    guest.ospm.reset()
+    guest.ospm.wait("ready", since=since)
+    plugged = enable(guest, "5")
+    assert (plugged.get("error_code"), plugged.steps) == (None, ["plug 5 done"]), plugged
+    if isinstance(guest, OspmGuest):
+        assert "vCPU 3 may be unplugged at any time" in plugged.warnings
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3, 5]
+
+
+def test_a_guest_that_listens_late_is_asked_again(four: Four) -> None:
+    # As soon as ACPI is up QEMU accepts requests; over libvirt it does not show that the guest takes no notice.
+    guest = four(boot_steps="a w3000 l", ready=False)
+    guest.ospm.wait("acpi")
+    result = disable(guest, "3", timeout=40)
+    assert (result.get("error_code"), result.steps, result["changed"]) == (None, ["unplug 3 done"], True), result
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]

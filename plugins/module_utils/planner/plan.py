@@ -28,14 +28,13 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     Blocker,
     Entity,
     GuestState,
-    LiveState,
     OnlineState,
     Scope,
     Step,
     StepKind,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.boot_vcpus import boot_vcpu_steps, check_boot_vcpus
-from ansible_collections.kvm.hotplug.plugins.module_utils.planner.target import resolve
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.target import resolve, unconcerned
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
@@ -55,14 +54,15 @@ class Plan(NamedTuple):
 
 
 class StillEjecting(HotplugError):
-    """The wish needs entities that the guest is about to let go: wait for them, observe, plan again."""
+    """The wish needs entities that the guest may be about to eject: wait for them, observe, plan again."""
 
     def __init__(self, entities: Sequence[Entity]) -> None:
         ids = format_cpulist(vcpu for entity in entities for vcpu in entity.vcpus)
         super().__init__(
             UNPLUG_PENDING,
-            f"vCPU {ids} is wanted enabled, but the guest is still working on an earlier request to unplug it: "
-            "run the task again when the guest is done",
+            f"vCPU {ids} is wanted enabled, but an earlier request to unplug it was sent to the guest, which may still "
+            "carry it out: run the task again when the guest has done so, or disable it first, which asks the guest "
+            "once more",
         )
         self.entities = tuple(entities)
 
@@ -107,7 +107,10 @@ def make_plan(request: Request, state: GuestState) -> Plan:
     reached = _reached(request, state)
     steps: list[Step] = []
     if LIVE in reached and state.live is not None:
-        steps += _with_agent(_live_steps(state.layout.entities, state.live, reached[LIVE]), state.online, request)
+        concerned = reached[LIVE] - unconcerned(request.wish, state, request.whole_cores)
+        _refuse_leaving(state.layout.entities, state.live.ejecting & concerned)
+        live_steps = _steps(state.layout.entities, state.live, reached[LIVE], PLUG, UNPLUG)
+        steps += _with_agent(live_steps, state.online, request)
     if CONFIG in reached and state.config is not None:
         if request.hotpluggable_boot_vcpus:
             steps += boot_vcpu_steps(state.layout.entities, state.config, reached[CONFIG])
@@ -153,13 +156,11 @@ def _with_agent(steps: Sequence[Step], online: OnlineState | None, request: Requ
     return found
 
 
-def _live_steps(entities: Iterable[Entity], live: LiveState, wanted: frozenset[int]) -> list[Step]:
-    leaving = [
-        entity for entity in entities if live.ejecting.intersection(entity.vcpus) and wanted.intersection(entity.vcpus)
-    ]
+def _refuse_leaving(entities: Iterable[Entity], wanted: frozenset[int]) -> None:
+    """Refuse to take for enabled what an earlier request may still unplug; ``wanted`` are the ids of these."""
+    leaving = [entity for entity in entities if not wanted.isdisjoint(entity.vcpus)]
     if leaving:
         raise StillEjecting(leaving)
-    return _steps(entities, live, wanted, PLUG, UNPLUG)
 
 
 def _steps(

@@ -48,6 +48,17 @@ def resolve(wish: Wish, state: GuestState, scopes: Sequence[str], whole_cores: b
     return _by_node(wish, state, scopes, units)
 
 
+def unconcerned(wish: Wish | None, state: GuestState, whole_cores: bool) -> frozenset[int]:
+    """Return the ids that the wish leaves as they are, whatever they are."""
+    layout = state.layout
+    if isinstance(wish, VcpuWish) and not wish.exclusive:
+        enable, disable = _named(wish, state, _groups(layout, whole_cores), whole_cores)
+        return frozenset(layout.by_vcpu) - enable - disable
+    if isinstance(wish, NodeWish):
+        return frozenset(vcpu for vcpu, entity in layout.by_vcpu.items() if entity.node not in wish.nodes)
+    return frozenset()
+
+
 def _groups(layout: Layout, whole_cores: bool) -> list[tuple[Entity, ...]]:
     """What is enabled and disabled together."""
     if not whole_cores:

@@ -38,6 +38,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import (
     inspect,
     observe,
     observe_again,
+    unsettled_unplugs,
 )
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ class Run:
             check_guards(plan, seen.state, self._request.guards)
             if CONFIG in plan.reached and plan.changes:
                 _check_config(self._ports, seen, plan)
+            steps = (step for step in plan.steps if step.target == LIVE)
+            self._ports.warn(unsettled_unplugs(seen.state, [vcpu for step in steps for vcpu in step.entity.vcpus]))
             self.plan = plan
 
     async def finish(self) -> None:

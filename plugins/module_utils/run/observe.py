@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     AGENT_UNAVAILABLE,
     CONFIG_INVALID,
@@ -48,7 +50,23 @@ NO_NEED = Need()
 async def inspect(source: Source) -> tuple[Observation, list[str]]:
     """Open the ports, observe, and close them; return the warnings too. Raises ``HotplugError``."""
     async with opened(source, reading=True) as ports:
-        return await observe(ports), ports.warnings
+        seen = await observe(ports)
+        ports.warn(unsettled_unplugs(seen.state))
+        return seen, ports.warnings
+
+
+def unsettled_unplugs(state: GuestState, settled: Collection[int] = frozenset()) -> str:
+    """Return a warning of vCPUs that the guest may unplug at any time, because an earlier run asked it to.
+
+    Those that are to be ``settled`` are left out. Empty where there are none.
+    """
+    left = frozenset() if state.live is None else state.live.ejecting.difference(settled)
+    if not left:
+        return ""
+    return (
+        f"vCPU {format_cpulist(left)} may be unplugged at any time: the guest was asked to eject it, and has not done "
+        "so yet; disable it to have the guest asked once more"
+    )
 
 
 async def observe(ports: Ports, need: Need = NO_NEED) -> Observation:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .peer import Conversation, Line, Message
-from .replay import OSPM, SLOTS, usually
+from .replay import OSPM, SLOTS, Chardevs, named_devices, of_acpi_events, usually
+
+CHARDEVS = ("query-chardev", "chardev-add", "chardev-remove")
 
 # What a guest does when it shall give up a vCPU (the first of its entity).
 GOES = "goes"
@@ -78,7 +80,9 @@ class Imitation(Conversation):
         self._unplug = unplug or {}
         self._plug = plug or {}
         self._words: dict[int, tuple[int, int]] = {}
-        self.chardevs = ["compat_monitor0"]
+        self._chardevs = Chardevs()
+        self.chardevs = self._chardevs.labels
+        self.listens = True
         self._answers = {"query-status": {"return": {"status": "running"}}, **hardware.answers, **(answers or {})}
 
     @staticmethod
@@ -91,27 +95,22 @@ class Imitation(Conversation):
             await self._add(line, command)
         elif name == "device_del":
             await self._delete(line, command)
-        elif name in ("chardev-add", "chardev-remove"):
-            await self._change_chardevs(line, command)
+        elif name in CHARDEVS:
+            await line.reply(command, self._chardevs.reply(command) or {})
+        elif self._hardware.acpi and of_acpi_events(command, self.listens):
+            await line.reply(command, of_acpi_events(command, self.listens) or {})
+        elif command.get("arguments", {}).get("path") == "/machine/acpi-device":
+            await line.reply(command, _error("Property 'machine.acpi-device' not found"))
         elif name in self._answers:
             await line.reply(command, self._answers[name])
+        elif name == "qom-list":
+            await line.reply(command, named_devices(command, {"return": self._listing()}) or {})
         elif name == SLOTS:
             await line.reply(command, {"return": self._listing()})
-        elif name == "query-chardev":
-            listed = [{"frontend-open": False, "filename": "null", "label": label} for label in self.chardevs]
-            await line.reply(command, {"return": listed})
         elif name == OSPM:
             await line.reply(command, {"return": self._last_words()})
         else:
             await line.reply(command, usually(self._hardware.usual, command))
-
-    async def _change_chardevs(self, line: Line, command: Message) -> None:
-        label, adds = command["arguments"]["id"], command["execute"] == "chardev-add"
-        if (label in self.chardevs) is adds:
-            await line.reply(command, _error(f"Chardev with id '{label}' already exists" if adds else "not found"))
-            return
-        (self.chardevs.append if adds else self.chardevs.remove)(label)
-        await line.reply(command, {"return": {}})
 
     def _listing(self) -> list[Message]:
         return [

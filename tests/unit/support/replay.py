@@ -32,6 +32,27 @@ MOVES = ("device_add", "device_del", "stop", "cont")
 USUAL: Mapping[str, Any] = json.loads((HERE / f"answers-{RECORDED_WITH}.json").read_text())
 
 
+class Chardevs:
+    """The character devices of a QEMU by their labels, and what 10.0 replies to the commands about them."""
+
+    def __init__(self) -> None:
+        self.labels = ["compat_monitor0"]
+
+    def reply(self, command: Message) -> Message | None:
+        """Carry out a command; None for any other."""
+        name = command["execute"]
+        if name == "query-chardev":
+            return {"return": [{"frontend-open": False, "filename": "null", "label": one} for one in self.labels]}
+        if name not in ("chardev-add", "chardev-remove"):
+            return None
+        label, adds = command["arguments"]["id"], name == "chardev-add"
+        if (label in self.labels) is adds:
+            desc = f"Chardev with id '{label}' already exists" if adds else f"Chardev '{label}' not found"
+            return {"error": {"class": "GenericError", "desc": desc}}
+        (self.labels.append if adds else self.labels.remove)(label)
+        return {"return": {}}
+
+
 @dataclass
 class Moment:
     """What was recorded behind one move, or before the first: its reply, events, and the looks taken."""
@@ -115,6 +136,7 @@ class Replay(Conversation):
         self._asked: set[str] = set()
         self._question: asyncio.Event | None = None
         self._player: asyncio.Task[None] | None = None
+        self._chardevs = Chardevs()
 
     @property
     def before(self) -> str:
@@ -164,7 +186,10 @@ class Replay(Conversation):
         self._asked.add(name)
         if self._question is not None:
             self._question.set()
-        await line.reply(command, self._in_force(name) or self._usually(command))
+        listens = bool((self._in_force(OSPM) or {}).get("return", True))
+        beside = of_acpi_events(command, listens) or self._chardevs.reply(command)
+        beside = beside or named_devices(command, self._in_force(SLOTS))
+        await line.reply(command, beside or self._in_force(name) or self._usually(command))
 
     async def _move(self, line: Line, command: Message) -> None:
         if self._at + 1 < len(self._told):
@@ -257,6 +282,25 @@ class Replay(Conversation):
 def _enabled(listing: Message | None) -> str:
     slots = reversed((listing or {})["return"])
     return format_cpulist(vcpu for vcpu, slot in enumerate(slots) if "qom-path" in slot)
+
+
+def of_acpi_events(command: Message, listens: bool) -> Message | None:
+    """Return what a q35 of QEMU 10.0 replies about the events that its guest has enabled; None to other commands."""
+    arguments = command.get("arguments", {})
+    if arguments.get("path") == "/machine/acpi-device":
+        return {"return": {"gpe0_blk": 0x620, "gpe0_blk_len": 16}[arguments["property"]]}
+    if arguments.get("command-line") == "i /b 0x628":
+        return {"return": f"portb[0x0628] = {'0x06' if listens else '0x00'}\r\n"}
+    return None
+
+
+def named_devices(command: Message, listing: Message | None) -> Message | None:
+    """Return what QEMU replies of its devices that have ids, which are vCPUs of ``listing``; None to other commands."""
+    if command["execute"] != "qom-list":
+        return None
+    paths = [slot.get("qom-path", "") for slot in (listing or {})["return"]]
+    ids = [path.rpartition("/")[2] for path in paths if path.startswith("/machine/peripheral/")]
+    return {"return": [{"name": name, "type": "child<cpu>"} for name in ("type", *ids)]}
 
 
 def usually(machine: str, command: Message) -> Message:

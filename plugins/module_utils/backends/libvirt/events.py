@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi
 
-_HEARD = ("ACPI_DEVICE_OST", "DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR")
+_HEARD = ("ACPI_DEVICE_OST", "DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR", "RESET")
 # A hypervisor's guests say much else.
 _HEARD_ALONE = "|".join(f"^{name}$" for name in _HEARD)
 _REGEX = 1

@@ -17,7 +17,8 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.error
     classify_failed_placement,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.handshake import TICK_SECONDS, Handshake
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.ejection import TICK_SECONDS
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.handshake import Handshake
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     INTERNAL,
@@ -62,6 +63,7 @@ class LibvirtMachine:
         slots = self._record.laid_out.layout.entities
         aliases = {f"vcpu{entity.vcpus[0]}": entity.index for entity in slots}
         self._ost.expect(frozenset(entity.index for entity in slots), aliases)
+        self._handshake.latches = self._record.domain.arch in acpi.ARCHITECTURES
         return machine_view(self._record)
 
     def latest(self) -> MachineView:
@@ -69,6 +71,7 @@ class LibvirtMachine:
 
     async def plug(self, entities: Sequence[Entity]) -> dict[int, Answer]:
         await self._ears.listen(self._domain, self._ost)
+        self._handshake.before_plug(starts=await self.is_listening() is False)
         errors: dict[int, LibvirtCallError | None] = {}
         for entity in entities:
             self._ost.forget(entity.index)
@@ -86,7 +89,7 @@ class LibvirtMachine:
 
     async def unplug(self, entity: Entity, timeout: float) -> Answer:
         await self._ears.listen(self._domain, self._ost)
-        return await self._handshake.unplug(entity, timeout, asked_before=False)
+        return await self._handshake.unplug(entity, timeout)
 
     async def settle(self, entities: Sequence[Entity], timeout: float) -> None:
         await self._handshake.settle(entities, timeout)
@@ -110,6 +113,10 @@ class LibvirtMachine:
             # Nothing else tells; QEMU ejects before the guest can say that it has.
             return False
         return not self._seen.enabled.isdisjoint(entity.vcpus)
+
+    async def is_listening(self) -> bool | None:
+        """Tell whether the guest handles hotplug events now, None where QEMU itself must not be asked."""
+        return await self._reader.is_listening()
 
     async def ask_to_eject(self, entity: Entity, deadline: float) -> Answer | None:
         """Have libvirt ask the guest.

@@ -25,6 +25,8 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import vcpus_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.messages import read_object
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.readiness import is_listening
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot, invalid_reply, read_slots
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     GUEST_NOT_RUNNING,
@@ -51,7 +53,7 @@ _QUESTION = "query-hotpluggable-cpus"
 
 
 class Reader:
-    """Reads one domain. With ``ask_qemu``, QEMU itself is asked one question, which taints the domain for libvirt."""
+    """Reads one domain. With ``ask_qemu``, QEMU itself is asked, which taints the domain for libvirt."""
 
     def __init__(self, connection: Connection, domain: libvirt.virDomain, lay_out: LayOut, ask_qemu: bool) -> None:
         self._connection = connection
@@ -137,17 +139,37 @@ class Reader:
         )
         return found[0][1] if found else {}
 
+    async def is_listening(self) -> bool | None:
+        """Return whether the guest handles hotplug events now, None where QEMU is not asked.
+
+        Raises ``HotplugError``.
+        """
+        if not self._ask_qemu:
+            return None
+        try:
+            return await is_listening(self._execute)
+        except LibvirtCallError:
+            # A call that keeps the domain, such as an unplug that was not waited for.
+            return None
+
     async def _slots(self) -> tuple[Slot, ...] | None:
         """Return QEMU's own CPU slots, None for a machine that has no CPU hotplug and so no slots."""
+        try:
+            return read_slots(await self._execute(_QUESTION))
+        except CommandError as refusal:
+            if classify(refusal.desc)[0] == HOTPLUG_UNSUPPORTED:
+                return None
+            raise invalid_reply(_QUESTION, refusal.desc) from None
+
+    async def _execute(self, command: str, **arguments: Any) -> Any:
+        """Return what QEMU returns; raises ``CommandError`` for its error, ``HotplugError`` for what is no reply."""
         qemu = imported_for_qemu()
-        text: Any = await self._connection.call(
-            qemu.qemuMonitorCommand, self._domain, json.dumps({"execute": _QUESTION}), 0
-        )
+        request = json.dumps({"execute": command, **({"arguments": arguments} if arguments else {})})
+        text: Any = await self._connection.call(qemu.qemuMonitorCommand, self._domain, request, 0)
         try:
             reply = read_object(text)
-            if "error" in reply and classify(str(reply["error"]["desc"]))[0] == HOTPLUG_UNSUPPORTED:
-                return None
-            slots = reply["return"]
+            if "error" in reply:
+                raise CommandError(str(reply["error"]["class"]), str(reply["error"]["desc"]))
+            return reply["return"]
         except (ValueError, KeyError, TypeError):
-            raise invalid_reply(_QUESTION, text) from None
-        return read_slots(slots)
+            raise invalid_reply(command, text) from None

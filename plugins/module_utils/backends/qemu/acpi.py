@@ -112,7 +112,7 @@ def _meaning(source: int, status: int) -> str:
 class OstTracker:
     """The last word on each slot since it was last asked about; a word also wakes whoever waits.
 
-    Holds one word a slot, whatever the peer sends.
+    Holds one word a slot, whatever the peer sends. ``resets`` counts how often the guest was reset.
     """
 
     def __init__(self) -> None:
@@ -120,6 +120,7 @@ class OstTracker:
         self._slots: frozenset[int] = frozenset()
         self._words: dict[int, OstStatus] = {}
         self._woken = asyncio.Event()
+        self.resets = 0
 
     def expect(self, slots: frozenset[int], slot_of_device: Mapping[str, int]) -> None:
         """Say which slots there are, and by which ids and QOM paths events name their devices."""
@@ -140,6 +141,9 @@ class OstTracker:
             self.note(self._slot_named(data), OstStatus(BUSY, f"it reported an error; {_FREE_IT}"))
         elif name == "DEVICE_DELETED":
             # May name only a part of the vCPU (its lapic): a reason to look, not a word on the slot.
+            self.wake()
+        elif name == "RESET":
+            self.resets += 1
             self.wake()
 
     def wake(self) -> None:

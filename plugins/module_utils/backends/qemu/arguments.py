@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import LEVELS
@@ -28,7 +29,8 @@ def device_argument(slot: Slot) -> str:
     return f"{slot.driver},id={slot.alias or alias_for(slot)},{props}"
 
 
-def alias_for(slot: Slot, taken: Sequence[str] = ()) -> str:
-    """The device id to plug this slot with: libvirt's own word for it, unless another vCPU goes by that."""
+def alias_for(slot: Slot, taken: Collection[str] = ()) -> str:
+    """The device id to plug this slot with: that of libvirt, unless another device has it."""
     alias = f"vcpu{slot.entity.vcpus[0]}"
-    return alias if alias not in taken else f"kvm-hotplug-{alias}"
+    names = itertools.chain([alias, f"kvm-hotplug-{alias}"], (f"kvm-hotplug-{alias}-{n}" for n in itertools.count(2)))
+    return next(name for name in names if name not in taken)

@@ -13,10 +13,12 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import a
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.arguments import alias_for
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.handshake import Handshake
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.readiness import is_listening
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError, parse_address
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot, invalid_reply, read_slots
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp import notes, reuse
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.monitor import Monitor
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.unplug_request import UnplugRequest
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.view import EXITS, QUESTIONS, QmpView
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     INTERNAL,
@@ -46,10 +48,9 @@ class QmpMachine:
         self._replies: dict[str, Any] = {}
         self._slots: dict[int, Slot] = {}
         self._handshake = Handshake(self, self._ost)
-        self._ejecting: frozenset[int] = frozenset()
+        self._request: UnplugRequest | None = None
         self._ask_host = takes_back or _asker(address)
         self._takes_back: bool | None = None
-        self._notes: frozenset[notes.Note] = frozenset()
 
     async def connect(self) -> None:
         """Raises ``HotplugError``: monitor_unreachable or monitor_busy."""
@@ -67,13 +68,16 @@ class QmpMachine:
         self._replies = dict(zip(QUESTIONS, answers))
         view = await self._with_history(QmpView(self._replies))
         self._know(view.slots)
-        self._notes = view.notes
-        self._handshake.booting = not view.ready
-        self._ejecting = view.ejecting
+        # Elsewhere an unplug ends with a reset, or cannot be repeated while it is under way.
+        self._handshake.latches = view.acknowledges
         return view.machine_view()
 
     def latest(self) -> MachineView:
-        return QmpView(self._replies, self._takes_back).machine_view()
+        return self._latest.machine_view()
+
+    @property
+    def _latest(self) -> QmpView:
+        return QmpView(self._replies, self._takes_back)
 
     async def _with_history(self, view: QmpView) -> QmpView:
         """Find out which vCPUs have run, and what the host's KVM does with these, where that matters."""
@@ -94,46 +98,59 @@ class QmpMachine:
 
     async def plug(self, entities: Sequence[Entity]) -> dict[int, Answer]:
         slots = [self._slots[entity.index] for entity in entities]
-        taken = [slot.alias for slot in self._slots.values() if slot.alias is not None]
+        taken = await self._device_ids()
         for slot in slots:
             self._ost.forget(slot.entity.index)
         adds = [("device_add", {"driver": slot.driver, "id": alias_for(slot, taken), **slot.props}) for slot in slots]
+        view = self._latest
+        listens = await self.is_listening()
+        self._handshake.before_plug(starts=not view.ready if listens is None else not listens)
         # Before the vCPU is there, for it may run at once.
-        outdated = [note for note in self._notes if note.slot in {slot.entity.index for slot in slots}]
+        outdated = [note for note in view.notes if note.slot in {slot.entity.index for slot in slots}]
         # The verification goes out with the commands: QEMU answers in order, and a running guest makes each
         # further question wait.
-        *replies, slots_reply, cpus_reply = await self._monitor.execute_all(
-            [*map(notes.remove, outdated), *adds, QUESTIONS["slots"], QUESTIONS["cpus"]]
+        *replies, slots_reply, cpus_reply, notes_reply = await self._monitor.execute_all(
+            [*map(notes.remove, outdated), *adds, QUESTIONS["slots"], QUESTIONS["cpus"], notes.LIST]
         )
         replies = replies[len(outdated) :]
-        self._notes = self._notes.difference(outdated)
-        for lost in (slots_reply, cpus_reply):
+        for lost in (slots_reply, cpus_reply, notes_reply):
             if isinstance(lost, HotplugError):
                 return {slot.entity.index: _unverified(reply, lost) for slot, reply in zip(slots, replies)}
-        self._replies["cpus"] = cpus_reply
+        self._replies.update(notes=notes_reply, cpus=cpus_reply)
         self._see(slots_reply)
         return {slot.entity.index: self._plugged(slot, reply) for slot, reply in zip(slots, replies)}
+
+    async def _device_ids(self) -> frozenset[str]:
+        """The ids of all devices: those that have one are listed here, whatever they are."""
+        devices = await self._monitor.execute("qom-list", path="/machine/peripheral")
+        names = (
+            (device.get("name") for device in devices if isinstance(device, dict)) if isinstance(devices, list) else ()
+        )
+        return frozenset(name for name in names if isinstance(name, str))
 
     async def await_insertion(self, entities: Sequence[Entity], timeout: float) -> dict[int, Answer]:
         return await self._handshake.await_insertion(entities, timeout)
 
     async def unplug(self, entity: Entity, timeout: float) -> Answer:
         never_ran = self._takes_back is False and await self._has_never_run(entity)
-        answer = await self._handshake.unplug(entity, timeout, asked_before=entity.index in self._ejecting)
+        view = self._latest
+        is_requested = entity.index in view.requested
+        self._request = UnplugRequest(self._monitor, view.unplug_note(entity.index), is_requested)
+        answer = await self._handshake.unplug(
+            entity, timeout, at_work=entity.index in view.ejecting, requested=is_requested
+        )
+        answer = await self._request.end(answer)
         if never_ran and answer.took_effect:
-            await self._leave(notes.Note(notes.NEVER_RAN, entity.index))
+            await self._monitor.execute_all([notes.add(notes.Note(notes.NEVER_RAN, entity.index))])
+        self._replies["notes"] = await self._monitor.execute(notes.LIST[0])
         return answer
 
     async def _has_never_run(self, entity: Entity) -> bool:
         exits = reuse.read_exits(list(self._slots.values()), await self._exits())
         return exits.get(entity.index) == 0
 
-    async def _leave(self, note: notes.Note) -> None:
-        await self._monitor.execute_all([notes.add(note)])
-        self._notes |= {note}
-
     async def settle(self, entities: Sequence[Entity], timeout: float) -> None:
-        await self._handshake.settle(entities, timeout)
+        await self._handshake.settle(entities, timeout, self._latest.requested)
 
     async def look(self) -> None:
         """See which slots are taken now."""
@@ -146,16 +163,21 @@ class QmpMachine:
         """Tell whether ``entity`` was plugged when last looked."""
         return self._slots[entity.index].qom_path is not None
 
+    async def is_listening(self) -> bool | None:
+        """Tell whether the guest handles hotplug events now; None where QEMU does not show it."""
+        return await is_listening(self._monitor.execute)
+
     async def ask_to_eject(self, entity: Entity, deadline: float) -> Answer | None:
         """Have QEMU ask the guest; None when it did, else why there is nothing to wait for."""
-        try:
-            await self._monitor.execute("device_del", id=self._slots[entity.index].qom_path)
+        if self._request is None:
+            raise RuntimeError("a guest is asked without a request")
+        refusal = await self._request.send(self._slots[entity.index].qom_path)
+        if refusal is None:
             return None
-        except CommandError as refusal:
-            code, remedy = classify(refusal.desc)
-            if code == UNPLUG_PENDING:
-                return None
-            return Answer(FAILED, detail=f"QEMU refused: {refusal.desc}; {remedy}", code=code or INTERNAL)
+        code, remedy = classify(refusal.desc)
+        if code == UNPLUG_PENDING:
+            return None
+        return Answer(FAILED, detail=f"QEMU refused: {refusal.desc}; {remedy}", code=code or NOT_HOTPLUGGABLE)
 
     async def last_words(self) -> dict[int, acpi.OstStatus | None] | None:
         """Return the last word on each slot, as QEMU keeps it."""

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 # The vCPU that left this slot had never run.
 NEVER_RAN = "never-ran"
+# The guest was asked to eject the vCPU of this slot, and may still do so.
+UNPLUG = "unplug"
+
+LIST: Command = ("query-chardev", {})
 
 _LABEL = re.compile(r"kvm-hotplug\.([a-z-]{1,20})\.([0-9]{1,6})\.([0-9]{1,10})")
 

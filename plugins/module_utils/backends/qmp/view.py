@@ -22,7 +22,13 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots im
     thread_ids,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp import reuse
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.notes import NEVER_RAN, read_notes
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.notes import (
+    LIST,
+    NEVER_RAN,
+    UNPLUG,
+    Note,
+    read_notes,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HOTPLUG_UNSUPPORTED, printable
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Blocker, GuestFacts, LiveState
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import MachineView
@@ -42,7 +48,7 @@ QUESTIONS: Mapping[str, Command] = {
     "migration": ("query-migrate", {}),
     "ospm": ("query-acpi-ospm-status", {}),
     "kvm": ("query-kvm", {}),
-    "notes": ("query-chardev", {}),
+    "notes": LIST,
 }
 
 # Only under KVM: which vCPUs have run.
@@ -93,11 +99,12 @@ class QmpView:
         self._words = words = acpi.read_ospm_status(replies["ospm"])
         self.acknowledges = self.facts.arch in acpi.ARCHITECTURES
         self.ready = bool(words) or not self.acknowledges
-        self.ejecting = frozenset(
-            slot.entity.index
-            for slot in self.slots
-            if slot.qom_path is not None and words.get(slot.entity.index) == acpi.OstStatus(acpi.EJECTING)
-        )
+        present = [slot.entity.index for slot in self.slots if slot.qom_path is not None]
+        # The guest carries it out, as far as its last report is not outdated by a reset.
+        self.ejecting = frozenset(index for index in present if words.get(index) == acpi.OstStatus(acpi.EJECTING))
+        self.thread_ids = thread_ids(self.slots, replies["cpus"])
+        # The guest was asked, and may still carry it out.
+        self.requested = frozenset(index for index in present if self.unplug_note(index) in self.notes)
 
     def machine_view(self) -> MachineView:
         enabled = [slot for slot in self.slots if slot.qom_path is not None]
@@ -109,16 +116,23 @@ class QmpView:
                 running=self.facts.state == "running",
                 acknowledges=self.acknowledges,
                 ejecting=frozenset(
-                    vcpu for slot in enabled if slot.entity.index in self.ejecting for vcpu in slot.entity.vcpus
+                    vcpu
+                    for slot in enabled
+                    if slot.entity.index in self.ejecting | self.requested
+                    for vcpu in slot.entity.vcpus
                 ),
                 cannot_enable=self._cannot_enable(),
                 cannot_disable=self._cannot_disable(),
                 unsafe_plugs=reuse.unsafe_plugs(self.slots, self.history) if self.reuses_vcpus else {},
                 aliases={slot.entity.vcpus[0]: slot.alias for slot in enabled if slot.alias is not None},
-                thread_ids=thread_ids(self.slots, self._replies["cpus"]),
+                thread_ids=self.thread_ids,
             ),
             destination_args=self._destination_args(),
         )
+
+    def unplug_note(self, index: int) -> Note:
+        """The note of a request to unplug what is in this slot now."""
+        return Note(UNPLUG, index, self.thread_ids.get(self.slots[index].entity.vcpus[0], 0))
 
     @property
     def reuses_vcpus(self) -> bool:

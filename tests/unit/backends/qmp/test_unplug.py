@@ -10,7 +10,7 @@ from typing import Callable
 
 import pytest
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import handshake
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import ejection
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import NodeWish
 
 from ...support.asking import bring, code, enabled, entries, steps, wish
@@ -109,7 +109,7 @@ def test_a_guest_that_fails_because_it_still_boots_is_asked_again(peer: StartPee
 def test_a_guest_that_fails_for_good_is_not_asked_until_the_end_of_the_timeout(
     peer: StartPeer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handshake, "FAILING_SECONDS", 1.0)
+    monkeypatch.setattr(ejection, "FAILING_SECONDS", 1.0)
     qemu = peer(Imitation(unplug={1: FAILS}))
     result = bring(qemu.address, wish(disabled="1"), timeout=1000)
     assert (code(result), steps(result), result.changed) == ("unplug_refused", ["unplug 1: refused"], False)
@@ -138,14 +138,14 @@ def test_a_guest_that_is_still_at_it_when_the_time_is_up_leaves_the_unplug_pendi
     result = bring(peer(recording).address, wish(disabled=recording.moved), timeout=1.5)
     assert (code(result), steps(result)) == ("unplug_pending", [f"unplug {recording.moved}: pending"])
     assert (enabled(result.after), result.changed) == (recording.before, False)
-    assert "still working on it" in entries(result)[0].detail
+    assert "still works on it" in entries(result)[0].detail
 
 
 def test_a_guest_that_says_nothing_is_told_from_one_that_is_at_it(peer: StartPeer) -> None:
     qemu = peer(Imitation(unplug={1: SAYS_NOTHING}))
     result = bring(qemu.address, wish(disabled="1"), timeout=0.5)
     assert (code(result), steps(result)) == ("unplug_pending", ["unplug 1: pending"])
-    assert "has said nothing" in entries(result)[0].detail
+    assert "has reported nothing" in entries(result)[0].detail
 
 
 def test_a_pending_unplug_that_completed_is_found_done_by_the_next_run(peer: StartPeer) -> None:
