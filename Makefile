@@ -19,10 +19,10 @@ export ANSIBLE_HOME := $(CACHE)/ansible
 export ANSIBLE_COLLECTIONS_PATH := $(CACHE)/collections
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
 
-.PHONY: help demo test lint sanity unit real molecule bench matrix coverage shipped format clean
+.PHONY: help demo test lint sanity unit real molecule bench matrix matrix-real coverage shipped format clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(READY) ## Boot a guest here, plug and unplug its vCPUs by playbook, draw the result
 	@$(PY) tests/demo.py
@@ -54,6 +54,10 @@ bench: $(READY) ## Measure the modules against ansible.builtin.ping, raw QMP and
 matrix: $(READY) ## Run the unit tests on each Python 3.9 to 3.13 found, and the playbooks with the newest ansible-core
 	@$(LAB) prepare --libvirt
 	@$(NOX) --session matrix newest
+
+matrix-real: $(READY) ## Run the tests of hotplug with QEMU 7.2, 10.0 and the newest, by QMP and each libvirt; takes hours
+	@$(LAB) prepare --ppc64 --libvirt --newest
+	@$(PY) tests/matrix.py
 
 coverage: $(READY) ## Print the branch coverage of plugins/ by the unit tests and by the real tests
 	@$(LAB) prepare --ppc64 --libvirt
