@@ -36,7 +36,7 @@ def passes(scenario: str) -> bool:
 
 
 def molecule(command: str, scenario: str) -> bool:
-    """Run one of molecule's commands, in a session of its own: an interrupt is to reach us first, and it through us."""
+    """Run one of molecule's commands in its own session: this process receives an interrupt first and forwards it."""
     words = [sys.executable, "-m", "molecule", command, "--no-command-borders", "--scenario-name", scenario]
     with subprocess.Popen(words, cwd=ROOT, start_new_session=True) as process:
         try:

@@ -41,7 +41,7 @@ def run(target: str) -> Stage:
 
 
 def main(targets: list[str]) -> int:
-    """Run the targets and tell whether all of them passed."""
+    """Run the targets and return whether all of them passed."""
     print(f":: {kvm.summary()}", flush=True)
     stages = [run(target) for target in targets]
     print("\n:: summary")

@@ -267,7 +267,7 @@ guests:
         reason:
           description: The reason.
           type: str
-          sample: "the enabled vCPUs are 0 to n-1: their number tells a destination all"
+          sample: "the enabled vCPUs are 0 to n-1: their number is sufficient to start a destination"
         destination_args:
           description:
             - The arguments that start the destination's QEMU with the same vCPUs.

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Real QEMU guests for tests, and eyes on them that share no code with the collection."""
+"""Real QEMU guests for tests, and independent observers of them that share no code with the collection."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Make a guest behave in the ways that matter for unplugging: refuse, take its time, say nothing, agree again."""
+"""Make a Linux guest refuse or delay unplugs, and accept them again."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _apic_id(monitor: Monitor, vcpu: int) -> int:
 
 
 def refuse(guest: Contact, cpu: int, times: int = 0) -> None:
-    """Let the guest refuse to take one CPU offline, as busy (status 130): until `allow`, or a number of times."""
+    """Let the guest refuse to offline one CPU, as busy (status 130): until `allow`, or a number of times."""
     guest.shell(REFUSE.format(cpu=cpu))
     if times:
         guest.shell(ALLOW_AFTER.format(times=times, allow=ALLOW.format(cpu=cpu)))
@@ -80,7 +80,7 @@ def forbid_ejects(guest: Contact, forbidden: bool = True) -> None:
 
 
 def dawdle(guest: Contact, cpu: int) -> None:
-    """Let the guest begin to take its CPU offline when asked, and not come to an end before `hurry`.
+    """Let the guest begin to offline a CPU on request, and not complete it before `hurry`.
 
     A real-time task keeps the CPU for itself. What would leave a share of it to others, and so to the kernel's own
     work, is turned off: the throttling of real-time tasks, and since Linux 6.12 the fair server.

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The QEMUs there are: the distribution's own, one of its backports, and the newest of Debian's, unpacked beside it."""
+"""The available QEMUs: the distribution's own, that of its backports, and Debian's newest, unpacked separately."""
 
 from __future__ import annotations
 
@@ -125,9 +125,9 @@ def _unpacked(release: str, arch: str) -> list[Qemu]:
 
 
 def secluded(qemu: Qemu) -> Qemu:
-    """Return a QEMU that is unpacked as one that never looks for its modules among those of the installed QEMU.
+    """Return an unpacked QEMU that never loads modules of the installed QEMU.
 
-    It does so for modules that it does not have itself, which libvirt makes it look for, and it ends when it finds one.
+    It would search there for modules that it lacks and that libvirt requests, and would end if it found one.
     """
     if not qemu.root:
         return qemu

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How tests reach a guest, whoever started its QEMU: a monitor and a shell of their own."""
+"""How tests reach a guest, regardless of who started its QEMU: by their own monitor and shell."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ShellError(LabError):
 
 
 class Contact:
-    """A guest that can be seen and talked to."""
+    """A guest with a monitor and a shell for the tests."""
 
     eyes_socket: str
     shell_socket: str
@@ -45,7 +45,7 @@ class Contact:
 
     @property
     def eyes(self) -> eyes.Monitor:
-        """A monitor the code under test knows nothing of."""
+        """A monitor that the code under test does not use."""
         if not self._eyes:
             self._eyes = eyes.Monitor(self.eyes_socket)
         return self._eyes
@@ -80,7 +80,7 @@ class Contact:
         self._shell = None
 
     def disconnect(self) -> None:
-        """Hang up, and close the eyes."""
+        """Close the shell and the monitor."""
         self.hang_up()
         if self._eyes:
             self._eyes.close()

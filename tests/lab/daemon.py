@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A libvirtd of its own: without rights, below one folder, unknown to the host, and gone with whoever started it."""
+"""A private libvirtd: unprivileged, below one folder, and ended with the process that started it."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ PATIENCE = 60
 class Daemon:
     """libvirtd and the QEMUs of its domains, ended when the ``with`` block is left or this process dies.
 
-    It runs in session mode, as nobody if we are root. Such a daemon has no read-only socket: a client that opens a
-    read-only connection uses the same URI.
+    It runs in session mode, as the user nobody if this process is root. Such a daemon has no read-only socket: a client
+    that opens a read-only connection uses the same URI.
     """
 
     def __init__(self, release: str = packages.DISTRIBUTION) -> None:
@@ -159,7 +159,7 @@ class Daemon:
 
     @property
     def log(self) -> str:
-        """What the daemon has said so far."""
+        """The output of the daemon so far."""
         return (self.folder / "libvirtd.log").read_text(encoding="utf-8", errors="replace").strip()
 
     def virsh(self, *words: str, readonly: bool = False, timeout: float = PATIENCE) -> str:
@@ -188,7 +188,7 @@ class Daemon:
         self.virsh("version")
 
     def stop_daemon(self, hard: bool = False) -> None:
-        """End the daemon, politely or not at all so; its domains go on."""
+        """End the daemon, by SIGTERM or SIGKILL; its domains continue to run."""
         if self.running and not self._kept().end(self._pid, signal.SIGKILL if hard else signal.SIGTERM, PATIENCE):
             raise LabError(f"libvirtd, process {self._pid}, does not end: {self.log}")
 

@@ -59,7 +59,7 @@ def state_of(workdir: pathlib.Path) -> dict[str, t.Any]:
 
 
 def stop(workdir: pathlib.Path, timeout: float = 10) -> bool:
-    """End a guest, and tell whether it was running; a process that merely has its old pid is left alone."""
+    """End a guest and return whether it was running; another process that has its old pid is not touched."""
     with _alone(workdir):
         state = state_of(workdir)
         ended = processes.end(state["pid"], state["started"], (signal.SIGTERM, signal.SIGKILL), timeout)
@@ -119,7 +119,7 @@ def make_domain(workdir: pathlib.Path, name: str, timeout: float = 120, **option
 
 
 def stop_libvirtd(workdir: pathlib.Path, timeout: float = 30) -> bool:
-    """End a libvirtd and the QEMUs of its domains, and tell whether it was running."""
+    """End a libvirtd and the QEMUs of its domains, and return whether it was running."""
     with _alone(workdir):
         state = _libvirtd(workdir)
         # Its keeper must not be killed: it has the others to end.
@@ -142,7 +142,7 @@ def _read(file: pathlib.Path, otherwise: str) -> dict[str, t.Any]:
 
 @contextlib.contextmanager
 def _alone(workdir: pathlib.Path) -> t.Iterator[None]:
-    """Wait until nobody else is starting or stopping something in a folder: what is being started can be stopped."""
+    """Wait until no other process starts or stops something in a folder, so that it can be stopped completely."""
     if not workdir.is_dir():
         yield
         return

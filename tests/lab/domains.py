@@ -56,8 +56,8 @@ class LibvirtGuest(Contact):
 
         Without `shell` it has no channel, for machines that have no PCI.
 
-        Under TCG, libvirt never learns that a vCPU was unplugged, and gives up after 5 seconds, unless `as_kvm` lets
-        QEMU say so as it does with KVM.
+        Under TCG, libvirt does not detect that a vCPU was unplugged, and times out after 5 seconds, unless `as_kvm` has
+        QEMU report it as under KVM.
         """
         super().__init__()
         self.daemon = daemon
@@ -118,7 +118,7 @@ class LibvirtGuest(Contact):
 
     @property
     def eyes(self) -> Monitor:
-        """A monitor that neither libvirt nor the code under test know of."""
+        """A monitor that neither libvirt nor the code under test use."""
         self._follow()
         return super().eyes
 
@@ -129,7 +129,7 @@ class LibvirtGuest(Contact):
 
     @property
     def log(self) -> str:
-        """The command lines of its QEMUs, and what they said."""
+        """The command lines of its QEMUs, and their output."""
         path = self.daemon.folder / f"cache/libvirt/qemu/log/{self.name}.log"
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
@@ -242,7 +242,7 @@ class LibvirtGuest(Contact):
 def cpu_xml(topology: t.Mapping[str, int], numa: Nodes, memory: int, cpu: str = "<cpu>") -> str:
     """Return `<cpu>` with NUMA nodes described as `{"sockets": [0, 1]}`, or by vCPUs' ids as `{"cpus": [0, 5]}`.
 
-    `cpu` is how it begins; where it has nothing to say, it is left out.
+    `cpu` is its beginning; an empty element is left out.
     """
     levels = [level for level in LEVELS if level in topology]
     places = list(itertools.product(*(range(topology[level]) for level in levels)))

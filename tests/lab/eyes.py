@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A plain synchronous QMP client, and the questions tests ask QEMU and the guest."""
+"""A plain synchronous QMP client, and the queries of the tests to QEMU and the guest."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def cpulist(text: str) -> list[int]:
 
 
 class GuestCpu(t.NamedTuple):
-    """Where the guest says one of its online CPUs sits."""
+    """The position of an online CPU, as the guest reports it."""
 
     package: int
     die: int
@@ -217,7 +217,7 @@ def guest_nodes(guest: Contact) -> dict[int, list[int]]:
 
 
 def guest_topology(guest: Contact) -> dict[int, GuestCpu]:
-    """Return where each online CPU of the guest sits; the thread counts within its core, by number."""
+    """Return the position of each online CPU of the guest; threads are numbered within their core."""
     text = guest.shell(
         "cd /sys/devices/system/cpu; for c in cpu[0-9]*; do [ -d $c/topology ] || continue; "
         "for f in physical_package_id die_id core_id; do "

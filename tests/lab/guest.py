@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One guest whose QEMU we start ourselves."""
+"""A guest whose QEMU the test itself starts."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ KERNELS = {
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-    """What `-kernel` and `-initrd` want."""
+    """The files for `-kernel` and `-initrd`."""
 
     kernel: pathlib.Path
     initramfs: pathlib.Path

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A process that keeps others: it ends them, and all that they leave behind, when whoever wanted them has ended."""
+"""A process that starts others, and ends them and their children when the process that requested them has ended."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Keeper:
         return int(self._ask(start=command, log=os.fspath(log), options=options))
 
     def end(self, pid: int, number: signal.Signals, timeout: float) -> bool:
-        """Send a signal to a process that was started, and tell whether it has ended in time."""
+        """Send a signal to a process that was started, and return whether it has ended in time."""
         return bool(self._ask(end=pid, signal=number, timeout=timeout))
 
     def stay(self) -> None:
@@ -99,7 +99,7 @@ class _Service:
         self._waiting.register(self._starter, select.POLLIN)
 
     def serve(self) -> None:
-        """Do as asked until it is over, then end every process."""
+        """Execute requests until the connection ends, then end every process."""
         try:
             while not self._over:
                 ready = [descriptor for descriptor, _event in self._waiting.poll()]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether KVM works here, tried with a guest: a device that can be opened may run some guests and not others."""
+"""Whether KVM works here, tested with a guest: a KVM that can be opened may run some guests and not others."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def domains_accelerator(qemu: binaries.Qemu | None = None) -> str:
 
 
 def summary() -> str:
-    """Return the line that says whether there is KVM here."""
+    """Return the line that reports whether KVM is used."""
     try:
         problem = kvm_problem()
     except LabError as error:
@@ -70,7 +70,7 @@ def summary() -> str:
 
 
 class Booted(t.NamedTuple):
-    """A Linux guest that is ready: the seconds its boot took, and what it runs under, in words."""
+    """A Linux guest that is ready: the seconds its boot took, and its accelerator, as text."""
 
     guest: Guest
     seconds: float

@@ -18,7 +18,7 @@ from .software import Software, software
 
 
 class Libvirt:
-    """A libvirt of the distribution, with a folder of its own, as a ``with`` block."""
+    """A libvirt of the distribution in its own folder, as a ``with`` block."""
 
     def __init__(self, release: str = packages.DISTRIBUTION) -> None:
         self._release = release
@@ -59,7 +59,7 @@ class Libvirt:
         return self._software.data / "schemas/domain.rng"
 
     def defined(self, domains: t.Mapping[str, bytes]) -> dict[str, str]:
-        """Define domains by their names and return how each then reads, or what libvirt said against it."""
+        """Define domains by their names and return the XML of each afterwards, or libvirt's error."""
         script = []
         for name, data in domains.items():
             file = self.folder / "domains" / f"{name}.xml"
@@ -79,7 +79,7 @@ class Libvirt:
         return answers
 
     def virsh(self, *words: str, connect: bool = True) -> str:
-        """Run virsh and return all that it said."""
+        """Run virsh and return its output."""
         uri = ["-c", f"qemu:///embed?root={self.folder / 'root'}"] if connect else []
         virsh = self._software.command("usr/bin/virsh")
         command = ["sh", "-c", '"$@" 2>&1; true', "sh", *virsh, *uri, *words]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Running without our rights: as nobody, if we are root."""
+"""Run programs unprivileged: as the user nobody, if this process is root."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ exec "$setpriv" --reuid {nobody} --regid {nobody} --clear-groups -- "$@"
 
 
 def user() -> dict[str, t.Any]:
-    """Return the options of `subprocess.Popen` that take our rights away."""
+    """Return the options of `subprocess.Popen` that drop root's rights."""
     return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
 
 

@@ -51,7 +51,7 @@ def appearing(target: pathlib.Path) -> t.Iterator[pathlib.Path]:
 
 
 def run(command: t.Sequence[str | os.PathLike[str]], **options: t.Any) -> str:
-    """Run a command and return its output; what it said is in the error when it fails."""
+    """Run a command and return its output; if it fails, the error contains its output."""
     try:
         done = subprocess.run(command, check=True, capture_output=True, text=True, **options)
     except FileNotFoundError as error:
@@ -81,7 +81,7 @@ def native() -> str:
 
 
 def installed(name: str) -> bool:
-    """Tell whether a package is installed."""
+    """Return whether a package is installed."""
     query = ["dpkg-query", "-W", "-f", "${db:Status-Status}", name]
     return subprocess.run(query, check=False, capture_output=True, text=True).stdout == "installed"
 
@@ -104,7 +104,7 @@ def install(names: t.Iterable[str]) -> list[str]:
 
 
 class Archive:
-    """The packages of a release for one architecture, looked at by an apt whose state is in the cache."""
+    """The packages of a release for one architecture, by an apt whose state is in the cache."""
 
     def __init__(self, arch: str | None = None, release: str = DISTRIBUTION) -> None:
         if release not in RELEASES:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Processes, told by their ids and by when they started: a process that merely has an old id is another one."""
+"""Processes, identified by their ids and start times, because the kernel reuses ids."""
 
 from __future__ import annotations
 

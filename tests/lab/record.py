@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Records what QEMU and a real guest say in each situation worth replaying: `python3 -m lab.record FOLDER`."""
+"""Record the messages of QEMU and a real guest in situations to replay: `python3 -m lab.record FOLDER`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Recorder:
 
 
 class Situations:
-    """The situations, each a conversation of its own with one QEMU."""
+    """The situations, each a separate conversation with one QEMU."""
 
     def __init__(self, folder: pathlib.Path, qemu: binaries.Qemu, workdir: str) -> None:
         self._folder = folder

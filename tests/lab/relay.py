@@ -25,7 +25,7 @@ CONTROLLER = re.compile(r"(/machine/peripheral/([^/]+))/lapic")
 
 
 def with_deleted(line: bytes) -> bytes:
-    """Return a line of QEMU's, and after that of a vCPU's interrupt controller the one for the vCPU."""
+    """Return a line of QEMU, and after the event of a vCPU's interrupt controller also that of the vCPU."""
     if b"DEVICE_DELETED" not in line:
         return line
     message = json.loads(line)
@@ -49,7 +49,7 @@ def _connected(path: str) -> socket.socket:
 
 
 def _relay(client: socket.socket, qemu: socket.socket) -> bool:
-    """Relay until one side hangs up, and tell whether that was the client."""
+    """Relay until one side disconnects, and return whether that was the client."""
     waiting = b""
     while True:
         for side in select.select([client, qemu], [], [])[0]:

@@ -32,11 +32,11 @@ class Root:
         return next(iter(self.libraries.glob("ld-linux*.so.*")), None)
 
     def command(self, program: pathlib.Path) -> list[str]:
-        """Return the words that start one of their programs."""
+        """Return the command that starts one of their programs."""
         return [*self.loading(), os.fspath(program)]
 
     def loading(self, *options: str) -> list[str]:
-        """Return the words before a program's path, with more options of the loader; none where it is the host's."""
+        """Return the arguments before a program's path, with further options of the loader; none for the host's."""
         if self.loader is None:
             return []
         return [os.fspath(self.loader), "--inhibit-cache", "--library-path", os.fspath(self.libraries), *options]

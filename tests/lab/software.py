@@ -79,7 +79,7 @@ class Software:
         return {**self.tree.environment, "PYTHONPATH": os.fspath(self.bindings)}
 
     def command(self, program: str) -> list[str]:
-        """Return the words that start one of its programs, such as ``usr/bin/virsh``; it needs the environment too."""
+        """Return the command that starts one of its programs, such as ``usr/bin/virsh``, in its environment."""
         return self.tree.command(self.root / program)
 
     @functools.cached_property
@@ -152,7 +152,7 @@ def _write_script(path: pathlib.Path, text: str) -> None:
 
 
 def bindings(release: str = packages.DISTRIBUTION) -> bool:
-    """Let this process import libvirt and libvirt_qemu, and tell whether it can: they are for one Python only."""
+    """Make libvirt and libvirt_qemu importable in this process, and return whether that works: they fit one Python."""
     if importlib.util.find_spec("libvirt"):
         return True
     found = software(release)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Fixtures: a peer to talk to."""
+"""Fixtures: a scripted peer."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from hypothesis import HealthCheck, settings
 
 from .support.peer import Peer, Talk
 
-# How long an example takes says something of the machine and of what else runs there, nothing of the code.
+# The duration of an example depends on the machine and its load, not on the code.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
 
 @pytest.fixture
 def peer(tmp_path: Path) -> Iterator[Callable[..., Peer]]:
-    """Start a peer that talks as told; it ends with the test."""
+    """Start a peer that follows these scripts; it ends with the test."""
     with contextlib.ExitStack() as stack:
         number = 0
 

@@ -17,7 +17,7 @@ from ..support.modules import RunModule, module_args
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> RunModule:
-    """Run a module's ``main`` here and return what it told Ansible."""
+    """Run a module's ``main`` in this process and return its results."""
 
     def run_module(module: str, check: bool = False, **options: Any) -> dict[str, Any]:
         main = importlib.import_module(f"ansible_collections.kvm.hotplug.plugins.modules.{module}").main

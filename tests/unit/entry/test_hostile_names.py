@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whatever a guest, its machine or its files are called, what the modules return is safe to print."""
+"""The modules return only printable text, whatever a guest, its machine or its files are called."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_the_texts_of_a_monitor_are_safe_to_print(
     check(run("vcpu", qmp_socket=qemu.address, count=3))
 
 
-def test_a_path_that_is_named_in_an_error_is_safe_to_print(run: RunModule, tmp_path: Path) -> None:
+def test_a_path_in_an_error_is_safe_to_print(run: RunModule, tmp_path: Path) -> None:
     for option in ("qmp_socket", "agent_socket", "domain_xml"):
         check(run("vcpu", **{option: str(tmp_path / IN_XML)}, count=3))
         check(run("vcpu_batch", guests=[{option: str(tmp_path / IN_XML), "count": 3}]))
@@ -96,12 +96,12 @@ def test_a_path_that_is_named_in_an_error_is_safe_to_print(run: RunModule, tmp_p
         check(run("vcpu", agent_socket=busy.address, count=3, timeout=0.2, method="agent"))
 
 
-def test_facts_and_errors_are_safe_to_print_wherever_they_come_from() -> None:
+def test_facts_and_errors_from_any_source_are_safe_to_print() -> None:
     assert all(fact is None or fact.isprintable() for fact in GuestFacts(*[HOSTILE] * 5))
     assert GuestFacts("web1", None, "running") == ("web1", None, "running", None, None)
     assert HotplugError("internal", f"not {HOSTILE}").msg.isprintable()
 
 
 @pytest.mark.parametrize("char", [*HOSTILE.replace("31m", ""), *"\0\t\r\x1b\x7f\x85\u200e\u061c\U000e0041\uffff\u0378"])
-def test_a_character_that_does_not_print_is_shown_as_a_space(char: str) -> None:
+def test_a_character_that_is_not_printable_becomes_a_space(char: str) -> None:
     assert printable(f"a{char}b") == "a b"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A reply that is made to be expensive costs about what any other does, and harms no other guest of the run."""
+"""An expensive reply costs about as much as any other, and does not affect other guests of the run."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_an_agents_reply_costs_little(peer: StartPeer, usual: Cost, member: str)
 
 
 @pytest.mark.parametrize("command", [SYNC, "guest-file-open", "guest-file-read", "guest-file-close"])
-def test_an_agents_reply_costs_little_whatever_it_answers(peer: StartPeer, usual: Cost, command: str) -> None:
+def test_an_agents_reply_to_any_command_costs_little(peer: StartPeer, usual: Cost, command: str) -> None:
     agent = peer(LinuxAgent([0, 1]).but(command, answering_with("neither", LONG_AND_DEEP)))
     hostile = cost_of("vcpu_info", qmp_socket=peer(Imitation()).address, agent_socket=agent.address, timeout=0.6)
     check(hostile, usual)
@@ -94,7 +94,7 @@ def test_a_greeting_costs_little(peer: StartPeer, usual: Cost, text: str) -> Non
     assert hostile.result["error_code"] == "monitor_unreachable"
 
 
-def test_another_guest_of_the_batch_is_not_held_up(peer: StartPeer) -> None:
+def test_another_guest_of_the_batch_is_not_delayed(peer: StartPeer) -> None:
     hostile = answering_with("neither", LONG_AND_DEEP)
     guests = [
         {

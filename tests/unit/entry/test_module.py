@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The modules as Ansible runs them: arguments in, one JSON answer out, every failure with a code."""
+"""The modules as Ansible runs them: arguments in, one JSON result out, every failure with a code."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def off(ids: str) -> list[dict[str, str]]:
     return [{"id": ids, "state": "disabled"}]
 
 
-def test_vcpu_brings_a_guest_to_the_wanted_state_and_a_second_run_changes_nothing(
+def test_vcpu_brings_a_guest_to_the_desired_state_and_a_second_run_changes_nothing(
     peer: StartPeer, run: RunModule
 ) -> None:
     qemu = peer(Imitation())
@@ -53,7 +53,7 @@ def test_vcpu_in_check_mode_sends_nothing_that_changes_anything(peer: StartPeer,
     assert [(step["vcpus"], step["status"]) for step in answer["steps"]] == [("2", "planned"), ("3", "planned")]
 
 
-def test_exactly_these_vcpus_enabled_is_checked_applied_and_then_unchanged(peer: StartPeer, run: RunModule) -> None:
+def test_enabled_is_checked_applied_and_then_unchanged(peer: StartPeer, run: RunModule) -> None:
     qemu = peer(Imitation())
     answers = [run("vcpu", check=check, qmp_socket=qemu.address, enabled="0,3-4") for check in (True, False) * 2]
     assert [answer["changed"] for answer in answers] == [True, True, False, False]
@@ -61,13 +61,13 @@ def test_exactly_these_vcpus_enabled_is_checked_applied_and_then_unchanged(peer:
     assert qemu.changes == ["device_add vcpu3", "device_add vcpu4", "device_del vcpu1"]
 
 
-def test_vcpu_info_tells_the_guests(peer: StartPeer, run: RunModule) -> None:
+def test_vcpu_info_returns_the_guests(peer: StartPeer, run: RunModule) -> None:
     answer = run("vcpu_info", qmp_socket=peer(Replay("unplug-boot-vcpu")).address)
     assert answer["changed"] is False
     assert [guest["guest"]["name"] for guest in answer["guests"]] == ["web1"]
 
 
-def test_a_failure_tells_code_sentence_steps_and_what_was_reached(peer: StartPeer, run: RunModule) -> None:
+def test_a_failure_returns_code_message_steps_and_reached_state(peer: StartPeer, run: RunModule) -> None:
     qemu = peer(Imitation(unplug={1: REFUSES_FOR_GOOD}))
     answer = run("vcpu", qmp_socket=qemu.address, vcpus=on("2") + off("1"))
     assert (answer["failed"], answer["changed"], answer["error_code"]) == (True, True, "unplug_refused")
@@ -121,7 +121,7 @@ def test_warnings_reach_the_user(peer: StartPeer, run: RunModule) -> None:
         ({"nodes": on("x")}, "unknown_node"),
     ],
 )
-def test_what_is_asked_wrongly_is_refused_before_anybody_is_asked(
+def test_invalid_options_are_refused_before_any_connection(
     peer: StartPeer, run: RunModule, options: dict[str, Any], code: str
 ) -> None:
     qemu = peer(Imitation())
@@ -145,7 +145,7 @@ def test_what_is_asked_wrongly_is_refused_before_anybody_is_asked(
         ({"count": 1, "backup": True}, "conflicting_request", "backup"),
     ],
 )
-def test_a_wrong_value_of_a_guest_of_a_batch_is_found_before_any_guest_is_asked(
+def test_an_invalid_value_of_a_guest_of_a_batch_is_refused_before_any_connection(
     peer: StartPeer, run: RunModule, guest: dict[str, Any], code: str, words: str
 ) -> None:
     qemu = peer(Imitation())
@@ -155,9 +155,7 @@ def test_a_wrong_value_of_a_guest_of_a_batch_is_found_before_any_guest_is_asked(
     assert words in answer["msg"]
 
 
-def test_a_guest_of_a_batch_that_says_what_it_wants_has_nothing_of_that_from_the_defaults(
-    peer: StartPeer, run: RunModule
-) -> None:
+def test_a_guest_of_a_batch_with_a_desired_state_inherits_no_other(peer: StartPeer, run: RunModule) -> None:
     qemus = [peer(Imitation(answers={"query-name": {"return": {"name": name}}})) for name in ("a", "b", "c")]
     wishes: list[dict[str, Any]] = [{"enabled": "0,5"}, {"count": 3}, {}]
     answer = run(
@@ -184,7 +182,7 @@ def test_a_guest_of_a_batch_that_says_what_it_wants_has_nothing_of_that_from_the
         ({"nodes": off("0")}, "not_hotpluggable"),
     ],
 )
-def test_what_this_guest_cannot_have_is_refused_before_anything_is_changed(
+def test_a_state_that_this_guest_cannot_have_is_refused_before_any_change(
     peer: StartPeer, run: RunModule, options: dict[str, Any], code: str
 ) -> None:
     qemu = peer(Imitation())
@@ -201,7 +199,7 @@ def test_what_this_guest_cannot_have_is_refused_before_anything_is_changed(
         (Imitation().but("query-status", hang_up), "connection_lost"),
     ],
 )
-def test_a_monitor_that_cannot_be_talked_to_has_its_code(
+def test_an_unreachable_monitor_has_its_code(
     peer: StartPeer, run: RunModule, module: str, talk: Any, code: str
 ) -> None:
     wanted = {"count": 2} if module == "vcpu" else {}
@@ -209,7 +207,7 @@ def test_a_monitor_that_cannot_be_talked_to_has_its_code(
     assert (answer["failed"], answer["error_code"], answer["changed"]) == (True, code, False)
 
 
-def test_a_missing_library_is_named_with_the_python_that_misses_it(
+def test_a_missing_library_is_named_with_the_python_interpreter(
     run: RunModule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "qemu.qmp", None)
@@ -222,7 +220,7 @@ def test_a_missing_library_is_named_with_the_python_that_misses_it(
     assert "kvm.hotplug.hypervisor" in answer["msg"]
 
 
-def test_an_error_in_the_collection_itself_is_reported_as_one(run: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_of_the_collection_is_reported_as_internal(run: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_arguments: object) -> None:
         raise ZeroDivisionError("by mistake")
 
@@ -265,7 +263,7 @@ def test_importing_a_module_imports_no_library_of_an_adapter() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_a_module_in_a_process_of_its_own_writes_one_answer_and_nothing_else(peer: StartPeer) -> None:
+def test_a_module_in_a_separate_process_writes_one_result_and_nothing_else(peer: StartPeer) -> None:
     options = {"qmp_socket": peer(says(b"SSH-2.0-OpenSSH_9.2\r\n")).address, "timeout": 5}
     out, err = start_module("vcpu_info", **options).communicate()
     assert json.loads(out)["error_code"] == "monitor_unreachable"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A module that is asked to end, as by Ctrl-C, ends soon, with a result that says what was done."""
+"""A module that receives a signal, such as Ctrl-C, ends soon, with a result that reports what was done."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_run_that_waits_for_an_acknowledgement_reports_the_plug(peer: StartPee
     assert result["error_code"] == "connection_lost"
 
 
-def test_more_signals_do_not_keep_a_run_from_ending_in_order(peer: StartPeer, start: Start) -> None:
+def test_further_signals_do_not_disturb_the_end_of_a_run(peer: StartPeer, start: Start) -> None:
     qemu = peer(Imitation(unplug={1: SAYS_NOTHING}))
     process = start("vcpu", qmp_socket=qemu.address, count=1, timeout=FOR_EVER)
     wait_until(lambda: qemu.changes != [])
@@ -177,7 +177,7 @@ def test_a_batch_ends_each_guest_with_what_it_has_reached(
     assert rest.changes == []
 
 
-def test_a_batch_that_has_begun_with_no_guest_fails_too(peer: StartPeer, start: Start) -> None:
+def test_a_batch_that_has_started_no_guest_fails_too(peer: StartPeer, start: Start) -> None:
     qemu = peer(Imitation().but("query-status", no_answer))
     guests = [{"qmp_socket": qemu.address, "count": 3}, {"qmp_socket": peer(Imitation()).address, "count": 3}]
     process = start("vcpu_batch", guests=guests, max_concurrency=1, defaults={"timeout": FOR_EVER})

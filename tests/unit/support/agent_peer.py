@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Peers that talk as a guest's agent does: one that says again what a real one said, and one of a made-up guest."""
+"""Peers with the agent's protocol: one that replays a recorded agent, and one of a simulated guest."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def asked(address: str, question: Callable[[QemuAgent], Awaitable[T]], timeout: 
 
 
 class AgentLine(Line):
-    """A line that knows the byte at which the agent forgets what it has heard of a command."""
+    """A line reader that supports the byte at which the agent discards an incomplete command."""
 
     def __init__(self, line: Line) -> None:
         super().__init__(line._peer, line._reader, line._writer)
@@ -70,7 +70,7 @@ class AgentLine(Line):
 
 
 class AgentTalk:
-    """An agent's side of a conversation; ``tricks`` play with single commands."""
+    """The agent's side of a conversation; ``tricks`` change the replies to single commands."""
 
     def __init__(self) -> None:
         self._tricks: dict[str, Trick] = {}
@@ -103,7 +103,7 @@ class AgentTalk:
 
 
 class Recorded(AgentTalk):
-    """What a real agent said in these situations, one after the other, to exactly the same commands."""
+    """The replies of a real agent in these situations, in order, to exactly the same commands."""
 
     def __init__(self, *situations: str) -> None:
         super().__init__()
@@ -222,7 +222,7 @@ async def sync(line: Line, value: object) -> None:
 
 
 def saying_first(text: bytes) -> Trick:
-    """Say ``text``, then do as usual."""
+    """Send ``text``, then reply as usual."""
 
     async def trick(line: Line, _command: Message, as_usual: AsUsual) -> None:
         await line.say_raw(text)
@@ -242,7 +242,7 @@ def late(seconds: float) -> Trick:
 
 
 def dripping(text: bytes, seconds: float) -> Trick:
-    """Say ``text`` one byte at a time."""
+    """Send ``text`` one byte at a time."""
 
     async def trick(line: Line, _command: Message, _as_usual: AsUsual) -> None:
         for byte in text:
@@ -253,7 +253,7 @@ def dripping(text: bytes, seconds: float) -> Trick:
 
 
 def without_end(text: bytes) -> Trick:
-    """Say ``text`` again and again until the client goes."""
+    """Send ``text`` repeatedly until the client disconnects."""
 
     async def trick(line: Line, _command: Message, _as_usual: AsUsual) -> None:
         while True:
@@ -263,7 +263,7 @@ def without_end(text: bytes) -> Trick:
 
 
 def by_turns(*tricks: Trick) -> Trick:
-    """Play one trick after the other, the last for good."""
+    """Use one trick after the other, and then always the last one."""
     left = list(tricks)
 
     async def trick(line: Line, command: Message, as_usual: AsUsual) -> None:

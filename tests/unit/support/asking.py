@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the tests ask the engine for, and what came of it, in few words."""
+"""Helpers that run requests on scripted guests and return the outcome in a short form."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 
 
 def wish(enabled: str = "", disabled: str = "", exclusive: bool = False) -> VcpuWish:
-    """Return the wish to have these vCPUs enabled, those disabled."""
+    """Return the desired state with these vCPUs enabled and those disabled."""
     return VcpuWish(
         parse_cpulist(enabled) if enabled else frozenset(),
         parse_cpulist(disabled) if disabled else frozenset(),
@@ -63,13 +63,13 @@ def bring(
     takes_back: bool | None = None,
     **how: Any,
 ) -> Convergence:
-    """Bring the guest at ``address`` to what is wanted; the monitor may take ``patience`` seconds over an answer."""
+    """Bring the guest at ``address`` to the desired state; the monitor may take ``patience`` seconds for a reply."""
     request = Request(wanted, timeout=timeout, **how)
     return converge(DirectSource(opener(address, patience, takes_back)), request)
 
 
 def converge(source: Source, request: Request) -> Convergence:
-    """Run one guest, and return what came of it."""
+    """Run one guest, and return the result."""
     job = Job(GuestRef(), source, request)
     run(lambda: converge_all([job], Limits(), no_host, Interruption()))
     return job.result
@@ -81,12 +81,12 @@ async def no_host(name: str) -> Host:
 
 
 def look(address: str, patience: float = 10.0, takes_back: bool | None = None) -> Observation:
-    """Look at the guest at ``address``."""
+    """Observe the guest at ``address``."""
     return run(lambda: inspect(DirectSource(opener(address, patience, takes_back))))[0]
 
 
 def run(work: Callable[[], Awaitable[Result]]) -> Result:
-    """Run ``work`` to its end, and see that it leaves nothing running."""
+    """Run ``work`` to its end, and require that it leaves no task running."""
 
     async def all_of_it() -> Result:
         result = await asyncio.wait_for(work(), FOR_EVER)
@@ -103,7 +103,7 @@ def entries(result: Convergence) -> list[Entry]:
 
 
 def steps(result: Convergence) -> list[str]:
-    """What became of each step, as ``plug 5: done``."""
+    """The outcome of each step, such as ``plug 5: done``."""
     return [f"{entry.step.kind.name} {entry.vcpus}: {entry.status}" for entry in entries(result)]
 
 

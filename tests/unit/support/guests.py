@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Guests for the planner's tests: any topology, any state, any wish, and what a plan makes of them."""
+"""Guests for the planner's tests: any topology, state and desired state, and the state after a plan."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def states(
 
 @st.composite
 def wishes(draw: st.DrawFn, machine: Layout, kinds: tuple[str, ...] = ("vcpus", "nodes", "count")) -> Wish:
-    """Any wish, sensible for ``machine`` or a little beside it."""
+    """Any desired state, possible on ``machine`` or slightly outside of it."""
     kind = draw(st.sampled_from(kinds))
     if kind == "count":
         return CountWish(draw(st.integers(1, machine.max_vcpus + 1)), spread=draw(st.booleans()))

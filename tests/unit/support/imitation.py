@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A peer that behaves like a QEMU with a guest, in the words of the recorded ones, for what no recording holds."""
+"""A peer that simulates a QEMU with a guest, with recorded texts, for situations without a recording."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ PSERIES = Hardware(
 
 
 class Imitation(Conversation):
-    """A QEMU whose slots ``plugged`` are taken, and a guest that behaves as told for single slots."""
+    """A QEMU whose slots ``plugged`` are occupied, and a guest whose behaviour is configured per slot."""
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ BOOT_VCPU = Blocker(NOT_HOTPLUGGABLE, "a guest boots on vCPU 0", "leave it enabl
 
 
 class Stored(NamedTuple):
-    """What the file says: ``{"name": "db", "maximum": 8, "enabled": [0, 1]}``."""
+    """The content of the file: ``{"name": "db", "maximum": 8, "enabled": [0, 1]}``."""
 
     name: str
     maximum: int
@@ -33,7 +33,7 @@ class Stored(NamedTuple):
 
 
 class JsonFile:
-    """A guest whose vCPUs are each a core of its own, by a JSON file."""
+    """A guest with one core per vCPU, defined by a JSON file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -45,7 +45,7 @@ async def closes_at_once(line: Line) -> None:
 
 
 def says(text: bytes) -> Talk:
-    """One that says ``text`` instead of a greeting, and waits."""
+    """A peer that sends ``text`` instead of a greeting, and waits."""
 
     async def talk(line: Line) -> None:
         await line.say_raw(text)
@@ -55,7 +55,7 @@ def says(text: bytes) -> Talk:
 
 
 def says_without_end(text: bytes) -> Talk:
-    """One that says ``text`` instead of a greeting, again and again."""
+    """A peer that sends ``text`` instead of a greeting, repeatedly."""
 
     async def talk(line: Line) -> None:
         while True:
@@ -83,13 +83,13 @@ async def no_answer(_line: Line, _command: Message, _as_usual: AsUsual) -> None:
 
 
 async def hang_up(line: Line, _command: Message, _as_usual: AsUsual) -> None:
-    """Close the connection instead of answering, when the client has read what was said before."""
+    """Close the connection instead of replying, after the client has read everything that was sent before."""
     await asyncio.sleep(0.1)
     await line.close()
 
 
 def raw(text: bytes) -> Trick:
-    """Say ``text`` instead of an answer."""
+    """Send ``text`` instead of a reply."""
 
     async def trick(line: Line, _command: Message, _as_usual: AsUsual) -> None:
         await line.say_raw(text)
@@ -109,7 +109,7 @@ def dripping(reply: Any, seconds: float) -> Trick:
 
 
 def flooding(events: int) -> Trick:
-    """Say so many events of no concern, then answer as usual."""
+    """Send so many irrelevant events, then reply as usual."""
 
     async def trick(line: Line, _command: Message, as_usual: AsUsual) -> None:
         for _batch in range(events // 1000):
@@ -130,6 +130,6 @@ def from_number(number: int, then: Trick) -> Trick:
 
 
 async def flooding_for_ever(line: Line, _command: Message, _as_usual: AsUsual) -> None:
-    """Say events of no concern until the client goes."""
+    """Send irrelevant events until the client disconnects."""
     while True:
         await line.say_raw(FLOOD_EVENT * 1000)

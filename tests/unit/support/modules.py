@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run a module: with arguments as Ansible gives them, or in a process of its own whose cost is measured."""
+"""Run a module: with arguments as Ansible passes them, or in a separate process whose cost is measured."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def module_args(args: dict[str, Any]) -> Iterator[None]:
 
 
 def start_module(module: str, **options: Any) -> subprocess.Popen[str]:
-    """Start a module in a process of its own, whose output is the caller's to read."""
+    """Start a module in a separate process, whose output the caller reads."""
     return subprocess.Popen(
         [sys.executable, "-c", _MAIN, json.dumps([module, options])],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},

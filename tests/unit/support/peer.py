@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A scripted QMP peer: a server in a thread of its own, that talks as told and remembers what it heard."""
+"""A scripted QMP peer: a server in its own thread that follows a script and records what it receives."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STARTING_SECONDS = 10
 
 
 class Unscripted(Exception):
-    """The peer heard what its script does not hold."""
+    """The peer received a command that its script does not contain."""
 
 
 class Line:
@@ -39,7 +39,7 @@ class Line:
         self._unread = ""
 
     async def hear(self) -> Message | None:
-        """Return the client's next command, None when it has gone."""
+        """Return the client's next command, None if it has disconnected."""
         while True:
             # Like QEMU's parser: clients need not end a command with a newline.
             with contextlib.suppress(json.JSONDecodeError):
@@ -63,7 +63,7 @@ class Line:
         await self.say({**answer, **({"id": command["id"]} if "id" in command else {})})
 
     async def wait(self) -> None:
-        """Say nothing until the client goes."""
+        """Send nothing until the client disconnects."""
         while await self._reader.read(65536):
             pass
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Plans, in few words."""
+"""Plans, in a short form."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import Wi
 
 
 def plan_of(wish: Wish, state: GuestState, **options: Any) -> Plan:
-    """Return the plan for ``wish``, by default without the guest's agent."""
+    """Return the plan for ``wish`` (a desired state), by default without the guest's agent."""
     return make_plan(Request(wish, **{"guest_online": "ignore", "drain": False, **options}), state)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A peer that says again what a real QEMU and a real guest were recorded to say."""
+"""A peer that replays the recorded messages of a real QEMU and a real guest."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Chardevs:
 
 @dataclass
 class Moment:
-    """What was recorded behind one move, or before the first: its reply, events, and the looks taken."""
+    """The recording after one command, or before the first: its reply, events, and queries of the slots."""
 
     move: Message | None = None
     reply: Message | None = None
@@ -67,7 +67,7 @@ class Moment:
         return [message for _seconds, look, message in self.said if not look]
 
     def looked(self, look: str) -> list[tuple[int, Message]]:
-        """The replies to ``look``, each with the number of events that had come before it."""
+        """The replies to the query ``look``, each with the number of events before it."""
         found: list[tuple[int, Message]] = []
         events = 0
         for _seconds, question, message in self.said:
@@ -209,7 +209,7 @@ class Replay(Conversation):
         self._player = asyncio.ensure_future(self._tell(line, self._told[self._at]))
 
     async def _tell(self, line: Line, moment: Moment) -> None:
-        """Say the events at their times; one recorded behind a look comes only when the client has looked, too."""
+        """Send the events at their times; one that was recorded after a query is sent only after the client's query."""
         now = 0.0
         for seconds, look, message in moment.said:
             if look:

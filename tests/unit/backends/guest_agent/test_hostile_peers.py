@@ -96,7 +96,7 @@ def test_a_socket_of_another_user_needs_permission(peer: StartPeer) -> None:
 
 
 @pytest.mark.parametrize("name", ["a file", "x" * 200, "no/such/directory", "\x1b[31m", "nul\0"])
-def test_an_address_where_no_socket_is_is_no_agent(tmp_path: Path, name: str) -> None:
+def test_an_address_without_a_socket_is_no_agent(tmp_path: Path, name: str) -> None:
     (tmp_path / "a file").write_text("")
     assert error_of(str(tmp_path / name)).code == "agent_unavailable"
 
