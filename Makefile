@@ -37,11 +37,11 @@ sanity: $(READY) ## Run ansible-test sanity with no ignore file
 	@$(NOX) --session sanity
 
 unit: $(READY) ## Run the tests that need no guest: units, properties, recorded conversations
-	@$(PYTEST) tests/unit
+	@$(PYTEST) --numprocesses auto tests/unit
 
 real: $(READY) ## Run the tests against real QEMU and a real Linux guest
 	@$(LAB) prepare --ppc64 --libvirt
-	@$(PYTEST) --timeout 300 tests/real
+	@$(PYTEST) --numprocesses auto --maxprocesses 4 --dist worksteal --timeout 300 tests/real
 
 molecule: $(READY) ## Run the molecule scenarios, on guests of QEMU's and of libvirt's
 	@$(LAB) prepare --libvirt

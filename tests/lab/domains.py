@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import pathlib
 import time
 import typing as t
 import uuid as uuids
@@ -51,8 +52,11 @@ class LibvirtGuest(Contact):
         append: str = "",
         rest: str = "",
         linux: str = packages.DISTRIBUTION,
+        saved: pathlib.Path | None = None,
     ) -> None:
         """Describe a domain; `rest` is more of its XML, such as `<cputune>`, `qemu` and `linux` as those of a guest.
+
+        It starts from a `saved` state, which has to be of a domain with the same description, instead of booting.
 
         Without `shell` it has no channel, for machines that have no PCI.
 
@@ -72,6 +76,7 @@ class LibvirtGuest(Contact):
         self.file = folder / f"{name}.xml"
         self._relayed = folder / f"{name}.relayed"
         self._as_kvm = as_kvm
+        self._saved = saved
         self._agent = agent
         self.starts = start
         self._paused = paused
@@ -170,11 +175,15 @@ class LibvirtGuest(Contact):
         self.file.write_text(self.description, encoding="utf-8")
         if self._as_kvm:
             self._relayed.touch()
-        if self.transient:
+        if self.transient and self._saved:
+            self.daemon.virsh("restore", os.fspath(self._saved))
+        elif self.transient:
             self.daemon.virsh("create", os.fspath(self.file), *(["--paused"] if self._paused else []))
         else:
             self.define()
-            if self.starts:
+            if self._saved:
+                self.daemon.virsh("restore", os.fspath(self._saved))
+            elif self.starts:
                 self.start(self._paused)
 
     def define(self, xml: str | None = None) -> None:
@@ -198,6 +207,11 @@ class LibvirtGuest(Contact):
     def resume(self) -> None:
         """Let its vCPUs go on."""
         self.virsh("resume")
+
+    def save(self, path: pathlib.Path) -> None:
+        """Save it to a file and end its QEMU."""
+        self.hang_up()
+        self.virsh("save", os.fspath(path))
 
     def managedsave(self) -> None:
         """Save it to a file and end its QEMU."""

@@ -15,7 +15,8 @@ from typing import Any, Callable
 
 import pytest
 
-from lab import LabError, binaries, kvm
+from lab import LabError, binaries, booted, kvm
+from lab.booted import SavedStates
 from lab.daemon import Daemon
 from lab.domains import LibvirtGuest
 from lab.guest import Guest
@@ -58,28 +59,46 @@ def pytest_report_header() -> str:
     return kvm.summary()
 
 
+@pytest.fixture(scope="session")
+def saved_states(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SavedStates]:
+    """States of booted guests."""
+    states = SavedStates(tmp_path_factory.mktemp("saved-states"))
+    yield states
+    states.remove()
+
+
 @pytest.fixture
-def boot(tmp_path: Path) -> Iterator[Boot]:
-    """Start guests by the options of ``lab.guest.Guest``; one that can boot is waited for, unless ``ready=False``."""
+def boot(tmp_path: Path, saved_states: SavedStates) -> Iterator[Boot]:
+    """Start guests by the options of ``lab.guest.Guest``; one that can boot is waited for, unless ``ready=False``.
+
+    A guest that is waited for may continue from the saved state of one like it, unless it is to be ``fresh``.
+    """
     numbers = itertools.count()
     with contextlib.ExitStack() as guests:
 
-        def start(smp: str, ready: bool = True, **options: Any) -> Guest:
-            guest = started(smp, **options)
-            if ready and options.get("boot", True) and not options.get("paused"):
-                try:
-                    guest.wait_ready()
-                except LabError as error:
-                    # Under TCG, QEMU crashes or hangs now and then while a guest boots, before the code under test has
-                    # any part.
-                    warnings.warn(f"booting the guest once more: {error}", stacklevel=2)
-                    guest.kill()
-                    guest = started(smp, **options)
-                    guest.wait_ready()
+        def start(smp: str, ready: bool = True, fresh: bool = False, **options: Any) -> Guest:
+            options = {"smp": smp, **options}
+            if not ready or not options.get("boot", True) or options.get("paused"):
+                return guests.enter_context(Guest(folder(), **options))
+            try:
+                return begun(Guest(folder(), **options) if fresh else booted.guest(folder(), saved_states, options))
+            except LabError as error:
+                # Under TCG, QEMU crashes or hangs now and then while a guest boots, before the code under test has any
+                # part.
+                warnings.warn(f"booting the guest once more: {error}", stacklevel=2)
+                return begun(Guest(folder(), **options))
+
+        def begun(guest: Guest) -> Guest:
+            guests.enter_context(guest)
+            try:
+                guest.wait_ready()
+            except LabError:
+                guest.kill()
+                raise
             return guest
 
-        def started(smp: str, **options: Any) -> Guest:
-            return guests.enter_context(Guest(tmp_path / str(next(numbers)), smp=smp, **options))
+        def folder() -> Path:
+            return tmp_path / str(next(numbers))
 
         yield start
 
@@ -144,17 +163,19 @@ def _domains(daemon: Daemon) -> Iterator[Domains]:
     numbers = itertools.count()
     with contextlib.ExitStack() as guests:
 
-        def make(ready: bool = True, **options: Any) -> LibvirtGuest:
+        def make(ready: bool = True, fresh: bool = False, **options: Any) -> LibvirtGuest:
             options = {"name": f"guest-{next(numbers)}", **options}
-            guest = guests.enter_context(LibvirtGuest(daemon, **options))
-            if ready and guest.speaks:
-                try:
-                    guest.wait_ready()
-                except LabError as error:
-                    warnings.warn(f"booting the domain once more: {error}", stacklevel=2)
-                    guest.remove()
-                    guest.make()
-                    guest.wait_ready()
+            guest = LibvirtGuest(daemon, **options)
+            if not ready or not guest.speaks:
+                return guests.enter_context(guest)
+            try:
+                guest = guests.enter_context(guest if fresh else booted.domain(daemon, options))
+                guest.wait_ready()
+            except LabError as error:
+                warnings.warn(f"booting the domain once more: {error}", stacklevel=2)
+                guest.remove()
+                guest = guests.enter_context(LibvirtGuest(daemon, **options))
+                guest.wait_ready()
             return guest
 
         yield make

@@ -19,7 +19,7 @@ from typing import Any
 
 from lab.daemon import Daemon
 
-from .tasks import COLLECTIONS, python_path
+from .modules import COLLECTIONS, python_path
 
 # What a playbook may take besides its guests, on a loaded machine.
 PATIENCE = 240

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run the collection's modules like users, as tasks of Ansible, and check the outcome by QEMU itself."""
+"""Run the collection's modules as users do, as tasks of Ansible."""
 
 from __future__ import annotations
 
@@ -11,48 +11,19 @@ import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lab import eyes
-from lab.contact import Contact
 from lab.daemon import Daemon
-from lab.domains import LibvirtGuest
-from lab.guest import Guest
 
-COLLECTIONS = Path(__file__).absolute().parents[2] / ".cache" / "collections"
-# What a task may take besides the guest: Ansible itself, on a loaded machine.
-PATIENCE = 120
-
-
-class Result(dict):
-    """What a task returned; ``diff`` and ``warnings`` are what Ansible printed of it."""
-
-    diff = ""
-    warnings = ""
-
-    @property
-    def steps(self) -> list[str]:
-        """The steps in short: ``plug 4 done``."""
-        return [f"{step['step']} {step['vcpus']} {step['status']}" for step in self["steps"]]
-
-    def enabled(self, scope: str = "live") -> list[int]:
-        return [vcpu["id"] for vcpu in self["vcpus"] if vcpu[scope] == "enabled"]
+from .modules import COLLECTIONS, PATIENCE, Result, Vcpu, interpreter, python_path
 
 
 def run_task(
     module: str, check: bool = False, client: Daemon | None = None, packages: Path | None = None, **options: Any
 ) -> Result:
-    """Run one task on this machine and return its result, failed or not.
-
-    The module of a ``client`` of a libvirtd runs as on a hypervisor: by the system's own Python, with its packages, and
-    those in the folder ``packages``.
-    """
-    python, libraries = (sys.executable, {}) if client is None else (client.python, client.environment)
-    if packages is not None:
-        libraries = {**libraries, "PYTHONPATH": f"{packages}:{libraries['PYTHONPATH']}"}
+    """Run one task on this machine as `modules.run_module` runs a module."""
+    python, libraries = interpreter(client, packages)
     command = [
         *(sys.executable, "-m", "ansible", "adhoc", "localhost", "--inventory", "localhost,", "--connection", "local"),
         *("--extra-vars", json.dumps({"ansible_python_interpreter": python}), "--diff"),
@@ -78,68 +49,7 @@ def run_task(
     return result
 
 
-def python_path(libraries: Mapping[str, str]) -> dict[str, str]:
-    """Return a module's PYTHONPATH: the one of its libraries, and that of this process, where its coverage is from."""
-    paths = [path for path in (libraries.get("PYTHONPATH"), os.environ.get("PYTHONPATH")) if path]
-    return {"PYTHONPATH": ":".join(paths)} if paths else {}
-
-
-def wait_online(guest: Contact, count: int, timeout: float = 30) -> None:
-    """Wait until the guest's own system runs on this many CPUs: its udev takes a moment after the acknowledgement."""
-    deadline = time.monotonic() + timeout
-    while len(eyes.guest_cpus(guest)) != count:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"the guest runs on {eyes.guest_cpus(guest)} after {timeout} s, not on {count} CPUs")
-        time.sleep(0.1)
-
-
-class Vcpu:
-    """The module ``kvm.hotplug.vcpu`` on one guest."""
+class VcpuTask(Vcpu):
+    """A guest's ``kvm.hotplug.vcpu`` as a task."""
 
     run = staticmethod(run_task)
-
-    def __init__(self, guest: Guest | LibvirtGuest, domain_xml: Path | None = None) -> None:
-        self.guest = guest
-        self.client: Daemon | None = None
-        self.source: dict[str, Any] = {}
-        if isinstance(guest, LibvirtGuest):
-            self.client = guest.daemon
-            self.source = {"name": guest.name, "uri": guest.daemon.uri}
-        else:
-            self.source["qmp_socket"] = guest.qmp_socket
-        if domain_xml is not None:
-            self.source["domain_xml"] = str(domain_xml)
-
-    def __call__(self, check: bool = False, **options: Any) -> Result:
-        return self.run("kvm.hotplug.vcpu", check, self.client, **{**self.source, **options})
-
-    def info(self, **options: Any) -> Result:
-        """Return what ``vcpu_info`` says of the guest."""
-        result = self.run("kvm.hotplug.vcpu_info", False, self.client, **{**self.source, **options})
-        assert result["changed"] is False
-        return Result(result["guests"][0])
-
-    def converges(self, wanted: list[int], **options: Any) -> Result:
-        """Check, apply, check and apply again; QEMU itself is asked after each; return what was applied."""
-        found = eyes.enabled_ids(self.guest.eyes)
-        predicted = self(check=True, **options)
-        assert eyes.enabled_ids(self.guest.eyes) == found, "check mode changed the guest"
-        applied = self(**options)
-        assert eyes.enabled_ids(self.guest.eyes) == wanted == applied.enabled(), applied
-        assert (predicted["changed"], applied["changed"]) == (True, True)
-        assert predicted.enabled() == wanted
-        assert predicted.diff == applied.diff != ""
-        assert predicted.steps == [step.replace("done", "planned") for step in applied.steps]
-        for again in (self(check=True, **options), self(**options)):
-            assert (again["changed"], again.steps, again.diff) == (False, [], "")
-        assert eyes.enabled_ids(self.guest.eyes) == wanted
-        return applied
-
-    def refuses(self, code: str, **options: Any) -> Result:
-        """Expect this error code, in check mode too, and a guest that stays as it is."""
-        found = eyes.enabled_ids(self.guest.eyes)
-        for check in (True, False):
-            result = self(check=check, **options)
-            assert (result.get("error_code"), result["changed"], result.steps) == (code, False, []), result
-            assert eyes.enabled_ids(self.guest.eyes) == found
-        return result

@@ -31,7 +31,7 @@ from lab.libvirtd import Libvirt
 from lab.software import releases
 
 from .conftest import Boot, needs_ppc64
-from .tasks import Vcpu, wait_online
+from .modules import Vcpu, wait_online
 
 X86_MACHINES = ("q35", "pc", "pc-q35-7.2", "pc-i440fx-6.1", "pc-q35-4.0", None)
 NODE_KIB = {"x86_64": 64 * 1024, "ppc64": 256 * 1024}

@@ -18,7 +18,7 @@ from lab.daemon import Daemon
 from lab.domains import LibvirtGuest
 
 from .conftest import Domains
-from .tasks import Result, Vcpu, wait_online
+from .modules import Result, Vcpu, wait_online
 from .test_libvirt_guests import libvirts
 
 
@@ -282,7 +282,7 @@ def test_a_guest_without_acpi_acknowledges_no_plug_and_no_unplug(newest_domain: 
     guest.start()
     guest.wait_ready()
     vcpu = Vcpu(guest)
-    silent = vcpu(**enable("2"), timeout=2, details="full")
+    silent = vcpu(**enable("2"), timeout=2)
     assert (silent["error_code"], silent["changed"], silent.steps) == (
         "plug_unacknowledged",
         True,

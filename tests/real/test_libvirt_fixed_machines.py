@@ -15,7 +15,7 @@ from lab import LabError
 from lab.domains import LibvirtGuest
 
 from .conftest import Domains
-from .tasks import Result, Vcpu, run_task
+from .modules import Result, Vcpu, run_module
 from .test_libvirt_guests import libvirts
 
 TWO_OF_FOUR = "<vcpu current='2'>4</vcpu>"
@@ -104,7 +104,7 @@ def test_a_file_of_domain_xml_that_was_written_starts(domain: Domains, tmp_path:
     guest = microvm(domain)
     file = tmp_path / "guest.xml"
     file.write_text(guest.description.replace(TWO_OF_FOUR, vcpus), encoding="utf-8")
-    applied = run_task("kvm.hotplug.vcpu", domain_xml=str(file), count=3)
+    applied = run_module("kvm.hotplug.vcpu", domain_xml=str(file), count=3)
     assert (applied["changed"], applied.steps) == (True, ["enable 2 done"]), applied
     written = file.read_text(encoding="utf-8")
     assert ("<vcpus>" in written) == ("<vcpus>" in vcpus)

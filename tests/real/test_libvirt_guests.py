@@ -14,7 +14,8 @@ from lab import eyes
 from lab.domains import LibvirtGuest
 
 from .conftest import TWO_CELLS, Domains
-from .tasks import Vcpu, wait_online
+from .modules import Vcpu, wait_online
+from .tasks import VcpuTask
 
 # vCPUs 1, 2 and 5 can go again: the guest booted on 0 only.
 HOTPLUGGABLE = (
@@ -85,7 +86,7 @@ def test_a_vcpu_enabled_in_config_can_be_unplugged_after_the_next_boot(domain: D
 )
 def test_every_kind_of_desired_state(newest_domain: Domains, wish: dict[str, object], wanted: list[int]) -> None:
     guest = newest_domain(**{**TWO_CELLS, "vcpus": HOTPLUGGABLE})
-    applied = Vcpu(guest).converges(wanted, **wish)
+    applied = VcpuTask(guest).converges(wanted, **wish)
     assert applied.enabled("config") == libvirts(guest, inactive=True) == wanted
     wait_online(guest, len(wanted))
     assert not tainted(guest)

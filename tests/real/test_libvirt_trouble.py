@@ -19,7 +19,7 @@ from lab.daemon import Daemon
 from lab.domains import LibvirtGuest
 
 from .conftest import Domains
-from .tasks import Vcpu, run_task, wait_online
+from .modules import Vcpu, run_module, wait_online
 from .test_libvirt_guests import HOTPLUGGABLE, libvirts, tainted
 
 THREE_GO = {
@@ -34,8 +34,6 @@ def test_a_vcpu_removed_without_libvirts_knowledge_is_done_and_drift(domain: Dom
     guest = domain(**THREE_GO)
     vcpu = Vcpu(guest)
     applied = vcpu.converges([0, 1, 2], vcpus=[{"id": "3", "state": "disabled"}])
-    unplugged = applied["steps"][0]
-    assert unplugged["seconds"] < 4, "the guest's word comes before libvirt gives up"
     assert 3 in libvirts(guest)
     assert "restart the libvirt daemon" in applied.warnings
     info = vcpu.info()
@@ -255,7 +253,7 @@ def test_missing_libvirt_daemons_and_other_drivers_are_errors(domain: Domains) -
     guest = domain(start=False)
     gone = {"name": guest.name, "uri": "qemu:///session?socket=/nonexistent/socket"}
     for module, wish in (("vcpu", {"count": 1}), ("vcpu_info", {})):
-        result = run_task(f"kvm.hotplug.{module}", False, guest.daemon, **gone, **wish)
+        result = run_module(f"kvm.hotplug.{module}", False, guest.daemon, **gone, **wish)
         assert (result["error_code"], result["changed"]) == ("monitor_unreachable", False)
     for name in ("nobody", "a name of 32 characters, no UUID!", "0123456789abcdef0123456789abcdef", ""):
         missing = Vcpu(guest)(name=name, count=1)

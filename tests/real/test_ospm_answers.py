@@ -23,7 +23,7 @@ from lab.ospm_domain import OspmDomain
 from lab.software import releases
 
 from .conftest import TWO_CELLS, TWO_NODES
-from .modules import VcpuModule
+from .modules import Vcpu
 from .test_libvirt_trouble import THREE_GO
 
 Four = Callable[..., "OspmGuest | OspmDomain"]
@@ -44,11 +44,11 @@ def four(request: pytest.FixtureRequest) -> Four:
 
 
 def disable(guest: OspmGuest | OspmDomain, vcpus: str, **options: Any) -> Any:
-    return VcpuModule(guest)(vcpus=[{"id": vcpus, "state": "disabled"}], scope="live", **options)
+    return Vcpu(guest)(vcpus=[{"id": vcpus, "state": "disabled"}], scope="live", **options)
 
 
 def enable(guest: OspmGuest | OspmDomain, vcpus: str, **options: Any) -> Any:
-    return VcpuModule(guest)(vcpus=[{"id": vcpus, "state": "enabled"}], scope="live", **options)
+    return Vcpu(guest)(vcpus=[{"id": vcpus, "state": "enabled"}], scope="live", **options)
 
 
 def asked(guest: OspmGuest | OspmDomain, vcpu: int) -> int:
@@ -63,7 +63,7 @@ def later(seconds: float, action: Callable[[], object]) -> None:
 
 def test_a_guest_that_ejects(four: Four) -> None:
     guest = four()
-    applied = VcpuModule(guest).converges([0, 1, 2], vcpus=[{"id": "3", "state": "disabled"}], scope="live")
+    applied = Vcpu(guest).converges([0, 1, 2], vcpus=[{"id": "3", "state": "disabled"}], scope="live")
     assert applied.steps == ["unplug 3 done"]
     assert applied["steps"][0]["seconds"] < LIBVIRTS_PATIENCE
     assert asked(guest, 3) == 1
@@ -71,7 +71,7 @@ def test_a_guest_that_ejects(four: Four) -> None:
 
 def test_a_guest_that_acknowledges_a_plug(four: Four) -> None:
     guest = four()
-    applied = VcpuModule(guest).converges([0, 1, 2, 3, 6], vcpus=[{"id": "6", "state": "enabled"}], scope="live")
+    applied = Vcpu(guest).converges([0, 1, 2, 3, 6], vcpus=[{"id": "6", "state": "enabled"}], scope="live")
     assert applied.steps == ["plug 6 done"]
     assert guest.ospm.wait("ost 6 1 0")
 
@@ -251,7 +251,7 @@ def test_an_unacknowledged_plug_is_pending_and_a_late_acknowledgement_counts(fou
 def test_rollback_plugs_the_vcpus_unplugged_before_the_refusal(four: Four) -> None:
     guest = four()
     guest.ospm.refuse(2, status=128)
-    result = VcpuModule(guest)(
+    result = Vcpu(guest)(
         vcpus=[{"id": "6", "state": "enabled"}, {"id": "2-3", "state": "disabled"}], scope="live", on_failure="rollback"
     )
     assert (result["error_code"], result["changed"]) == ("unplug_refused", False), result

@@ -18,8 +18,7 @@ from lab.ospm import OspmGuest
 from lab.ospm_domain import OspmDomain
 
 from .conftest import TWO_CELLS, TWO_NODES
-from .modules import VcpuModule, run_module
-from .tasks import Result
+from .modules import Result, Vcpu, run_module
 from .test_libvirt_guests import libvirts
 from .test_ospm_answers import WAYS
 
@@ -50,7 +49,7 @@ def reaches(guest: OspmGuest | OspmDomain, wanted: list[int], **wish: Any) -> Re
 
     Forced, because the vCPUs come back: these guests run no code on them, which QEMU cannot tell.
     """
-    result = VcpuModule(guest)(**wish, force=True)
+    result = Vcpu(guest)(**wish, force=True)
     assert (result.get("error_code"), result["changed"]) == (None, True), result
     assert {step["status"] for step in result["steps"]} == {"done"}
     assert eyes.enabled_ids(guest.eyes) == result.enabled() == wanted, result
@@ -71,7 +70,7 @@ def test_all_vcpus_are_plugged_and_unplugged_in_many_rounds(one: One) -> None:
     facts = guest.ospm.facts
     for vcpu in range(1, 8):
         assert facts.count(f"ost {vcpu} 1 0") == facts.count(f"eject {vcpu}") == ROUNDS[guest.accel]
-    assert VcpuModule(guest)(**exactly("0"))["changed"] is False
+    assert Vcpu(guest)(**exactly("0"))["changed"] is False
 
 
 @pytest.mark.parametrize("machine", ["q35", "pc"])
@@ -79,7 +78,7 @@ def test_each_vcpu_is_plugged_and_unplugged_in_turn(one: One, machine: str) -> N
     guest = one(machine=machine)
     for vcpu in range(1, 8):
         reaches(guest, [0, vcpu], **exactly(f"0,{vcpu}"))
-    assert VcpuModule(guest).info()["drift"].get("libvirt") in ("", None)
+    assert Vcpu(guest).info()["drift"].get("libvirt") in ("", None)
 
 
 def test_counts_up_and_down_and_a_second_run_each_time(one: One) -> None:
@@ -87,7 +86,7 @@ def test_counts_up_and_down_and_a_second_run_each_time(one: One) -> None:
     counts = [2, 6, 3, 8, 2] if guest.accel == "kvm" else [2, 6, 3]  # TCG only: see ROUNDS
     for count in counts:
         reaches(guest, list(range(count)), count=count)
-        again = VcpuModule(guest)(count=count)
+        again = Vcpu(guest)(count=count)
         assert (again["changed"], again["steps"], again.warnings) == (False, [], "")
 
 
@@ -97,7 +96,7 @@ def test_a_reset_keeps_the_vcpus_and_the_next_rounds_work(one: One) -> None:
     since = len(guest.ospm.facts)
     guest.eyes.execute("system_reset")
     guest.ospm.wait("ready", since=since)
-    assert VcpuModule(guest)(**exactly("0,2,5"))["changed"] is False
+    assert Vcpu(guest)(**exactly("0,2,5"))["changed"] is False
     reaches(guest, [0, 2, 6], **exactly("0,2,6"))
     guest.ospm.reset()
     guest.ospm.wait("ready", since=guest.ospm.wait("ready", since=since))

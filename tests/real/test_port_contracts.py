@@ -30,7 +30,7 @@ from lab.domains import LibvirtGuest
 from lab.software import bindings
 
 from .conftest import TWO_CELLS, TWO_NODES, Boot, Domains
-from .tasks import wait_online
+from .modules import wait_online
 from .test_libvirt_guests import HOTPLUGGABLE
 from .test_libvirt_trouble import THREE_GO
 

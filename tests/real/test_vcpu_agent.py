@@ -16,7 +16,7 @@ from lab.contact import Contact
 from lab.domains import LibvirtGuest
 
 from .conftest import TWO_CELLS, TWO_NODES
-from .tasks import Result, Vcpu, run_task, wait_online
+from .modules import Result, Vcpu, run_module, wait_online
 from .test_libvirt_guests import HOTPLUGGABLE
 
 # vCPUs 1, 2 and 5 have another number in the guest than in the machine, or might have.
@@ -215,10 +215,12 @@ def test_an_agent_that_stops_during_the_run(with_agent: Guests) -> None:
 def test_an_agent_alone(boot: Any) -> None:
     guest = boot(**SPARSE, agent=True)
     for wanted, changed in ((2, True), (2, False), (3, True)):
-        result = run_task("kvm.hotplug.vcpu", agent_socket=guest.agent_socket, method="agent", count=wanted)
+        result = run_module("kvm.hotplug.vcpu", agent_socket=guest.agent_socket, method="agent", count=wanted)
         assert (result.get("error_code"), result["changed"]) == (None, changed), result
         assert runs_on(guest) == wanted
-    assert run_task("kvm.hotplug.vcpu", agent_socket=guest.agent_socket, count=2)["error_code"] == "conflicting_request"
+    assert (
+        run_module("kvm.hotplug.vcpu", agent_socket=guest.agent_socket, count=2)["error_code"] == "conflicting_request"
+    )
 
 
 def test_a_disconnected_channel(newest_domain: Any) -> None:

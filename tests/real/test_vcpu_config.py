@@ -15,7 +15,7 @@ import pytest
 from lab import behaviours, binaries, eyes
 
 from .conftest import TWO_NODES, Boot
-from .tasks import Result, Vcpu, run_task, wait_online
+from .modules import Result, Vcpu, run_module, wait_online
 
 DOMAIN = """\
 <?xml version='1.0' encoding='UTF-8'?>
@@ -55,7 +55,7 @@ def in_file(path: Path) -> list[int]:
 
 
 def shut_off(domain_xml: Path, check: bool = False, **options: object) -> Result:
-    return run_task("kvm.hotplug.vcpu", check, domain_xml=str(domain_xml), **options)
+    return run_module("kvm.hotplug.vcpu", check, domain_xml=str(domain_xml), **options)
 
 
 def test_a_guest_that_is_shut_off_is_changed_for_its_next_boot(domain_xml: Path) -> None:
@@ -109,12 +109,12 @@ def test_a_machine_that_cannot_be_derived_is_probed_unless_forbidden(domain_xml:
     libraries = qemu.environment.get("LD_LIBRARY_PATH", "")
     emulator.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={libraries} exec {arguments} "$@"\n', encoding="utf-8")
     emulator.chmod(0o755)
-    asked = run_task("kvm.hotplug.vcpu_info", domain_xml=str(domain_xml), probe="always", emulator=str(emulator))
-    foretold = run_task("kvm.hotplug.vcpu_info", domain_xml=str(domain_xml), probe="never")
+    asked = run_module("kvm.hotplug.vcpu_info", domain_xml=str(domain_xml), probe="always", emulator=str(emulator))
+    foretold = run_module("kvm.hotplug.vcpu_info", domain_xml=str(domain_xml), probe="never")
     assert asked["guests"] == foretold["guests"]
     domain_xml.write_text(DOMAIN.replace("machine='q35'", "machine='x-remote'"), encoding="utf-8")
     assert (
-        run_task("kvm.hotplug.vcpu_info", domain_xml=str(domain_xml), probe="never")["error_code"] == "config_invalid"
+        run_module("kvm.hotplug.vcpu_info", domain_xml=str(domain_xml), probe="never")["error_code"] == "config_invalid"
     )
 
 
@@ -130,12 +130,12 @@ def test_an_emulator_named_by_a_file_that_others_may_write_is_not_started(domain
     wish = {"count": 3} if module == "kvm.hotplug.vcpu" else {}
     domain_xml.chmod(0o666)
     for check in (True, False):
-        refused = run_task(module, check, domain_xml=str(domain_xml), **wish)
+        refused = run_module(module, check, domain_xml=str(domain_xml), **wish)
         assert refused["error_code"] == "config_invalid"
         assert f"{domain_xml} may be written by its group" in refused["msg"]
         assert not started.exists()
     domain_xml.chmod(0o644)
-    assert run_task(module, True, domain_xml=str(domain_xml), **wish)["error_code"] == "backend_missing"
+    assert run_module(module, True, domain_xml=str(domain_xml), **wish)["error_code"] == "backend_missing"
     assert started.exists()
 
 
@@ -188,7 +188,7 @@ def test_config_keeps_a_vcpu_whose_unplug_is_refused(boot: Boot, domain_xml: Pat
     shut_off(domain_xml, count=4)
     guest = boot(**{**TWO_NODES, "smp": "4,sockets=4,cores=2,threads=1,maxcpus=8"})
     behaviours.refuse(guest, 2)
-    result = Vcpu(guest, domain_xml)(count=2, timeout=3, details="full")
+    result = Vcpu(guest, domain_xml)(count=2, timeout=3)
     assert result["error_code"] == "unplug_refused"
     assert result.steps == ["unplug 3 done", "unplug 2 refused", "disable 3 done", "disable 2 skipped"]
     assert eyes.enabled_ids(guest.eyes) == in_file(domain_xml) == result.enabled("config") == [0, 1, 2]
@@ -205,7 +205,7 @@ def test_a_guest_whose_monitor_has_no_listener_is_shut_off(boot: Boot, domain_xm
 
 def test_the_arguments_boot_the_config_state_and_more_can_be_plugged(boot: Boot, domain_xml: Path) -> None:
     shut_off(domain_xml, vcpus=[{"id": "0,3,6", "state": "enabled"}], exclusive=True)
-    info = run_task("kvm.hotplug.vcpu_info", domain_xml=str(domain_xml))["guests"][0]
+    info = run_module("kvm.hotplug.vcpu_info", domain_xml=str(domain_xml))["guests"][0]
     assert info["migration"]["feature"] == "sparse-vcpus"
     smp, *rest = info["qemu_args"][1:]
     guest = boot(smp=smp, extra=rest)

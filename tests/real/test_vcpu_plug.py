@@ -12,14 +12,15 @@ from lab import binaries, eyes
 from lab.guest import Guest
 
 from .conftest import TWO_NODES, Boot, needs_ppc64
-from .tasks import Vcpu, run_task, wait_online
+from .modules import Vcpu, run_module, wait_online
+from .tasks import VcpuTask
 
 QEMUS = binaries.qemus()
 
 
 def test_vcpus_are_plugged_by_node_id_and_count_and_unplugged(boot: Boot) -> None:
     guest = boot(**TWO_NODES)
-    vcpu = Vcpu(guest)
+    vcpu = VcpuTask(guest)
 
     vcpu.converges([0, 1, 4, 5], nodes=[{"id": 1, "count": 2}])
     wait_online(guest, 4)
@@ -138,7 +139,7 @@ def test_the_destination_arguments_start_a_qemu_with_the_same_vcpus(boot: Boot) 
 
 def test_a_monitor_on_tcp_works_too(boot: Boot) -> None:
     guest = boot(**TWO_NODES, tcp_monitor=True, paused=True)
-    result = run_task("kvm.hotplug.vcpu", qmp_socket=guest.tcp_monitor, count=3)
+    result = run_module("kvm.hotplug.vcpu", qmp_socket=guest.tcp_monitor, count=3)
     assert result["changed"]
     assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
 

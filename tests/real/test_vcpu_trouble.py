@@ -11,7 +11,7 @@ import threading
 from lab import behaviours, eyes
 
 from .conftest import TWO_NODES, Boot
-from .tasks import Vcpu, run_task, wait_online
+from .modules import Vcpu, run_module, wait_online
 
 FOUR = {**TWO_NODES, "smp": "4,sockets=4,cores=2,threads=1,maxcpus=8"}
 
@@ -50,7 +50,6 @@ def test_rollback_undoes_what_was_done_before_the_refusal(boot: Boot) -> None:
         vcpus=[{"id": "6", "state": "enabled"}, {"id": "2-3", "state": "disabled"}],
         timeout=4,
         on_failure="rollback",
-        details="full",
     )
     assert result["error_code"] == "unplug_refused"
     assert result.steps == ["plug 6 undone", "unplug 3 undone", "unplug 2 refused"]
@@ -141,7 +140,7 @@ def test_a_machine_without_hotplug_is_not_changed(boot: Boot) -> None:
 def test_a_monitor_that_another_client_holds_is_busy(boot: Boot) -> None:
     guest = boot(**TWO_NODES, paused=True)
     with eyes.Monitor(guest.qmp_socket):
-        result = run_task("kvm.hotplug.vcpu", qmp_socket=guest.qmp_socket, count=3, timeout=2)
+        result = run_module("kvm.hotplug.vcpu", qmp_socket=guest.qmp_socket, count=3, timeout=2)
     assert (result["error_code"], result["changed"]) == ("monitor_busy", False)
     assert eyes.enabled_ids(guest.eyes) == [0, 1]
 
