@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run the collection's modules without Ansible, which takes a fifth of the time, and check the outcome by QEMU itself."""
+"""Run the collection's modules without Ansible, in a fifth of the time, and check the outcome by QEMU itself."""
 
 from __future__ import annotations
 

@@ -14,8 +14,7 @@ from lab import eyes
 from lab.domains import LibvirtGuest
 
 from .conftest import Boot, OspmDomains
-from .modules import VcpuModule, run_module
-from .tasks import Result
+from .modules import Result, Vcpu, run_module
 
 THREE_OF_FOUR = "<vcpu current='3'>4</vcpu>"
 FREED = ["enable 1 done", "enable 2 done"]
@@ -32,7 +31,7 @@ def plugged(guest: Any) -> list[str]:
     return sorted(path.rpartition("/")[2] for path in paths if path.startswith("/machine/peripheral/"))
 
 
-def converges(vcpu: VcpuModule, **options: Any) -> Result:
+def converges(vcpu: Vcpu, **options: Any) -> Result:
     """Check, apply, check and apply again; only the definition may change. Return what was applied."""
     assert isinstance(vcpu.guest, LibvirtGuest)
     before = vcpu.guest.xml(inactive=True)
@@ -49,7 +48,7 @@ def converges(vcpu: VcpuModule, **options: Any) -> Result:
 
 def test_a_former_boot_vcpu_is_unplugged_by_libvirt_after_the_next_start(ospm_domain: OspmDomains) -> None:
     guest = ospm_domain(vcpus=THREE_OF_FOUR)
-    vcpu = VcpuModule(guest)
+    vcpu = Vcpu(guest)
     refused = vcpu.refuses("not_hotpluggable", vcpus=[{"id": "1", "state": "disabled"}])
     assert "boot_vcpus: hotpluggable" in refused["msg"]
     applied = converges(vcpu, boot_vcpus="hotpluggable")
@@ -73,7 +72,7 @@ def test_a_former_boot_vcpu_is_unplugged_by_libvirt_after_the_next_start(ospm_do
 
 def test_with_a_desired_state_for_the_next_boot_both_are_defined_at_once(ospm_domain: OspmDomains) -> None:
     guest = ospm_domain(vcpus="<vcpu>4</vcpu>", start=False)
-    vcpu = VcpuModule(guest)
+    vcpu = Vcpu(guest)
     applied = converges(vcpu, boot_vcpus="hotpluggable", vcpus=[{"id": "1", "state": "disabled"}])
     assert applied.steps == ["enable 2 done", "enable 3 done", "disable 1 done"]
     assert fixed(guest.xml(inactive=True)) == [0]
@@ -94,14 +93,14 @@ def test_a_file_is_written_that_libvirt_defines_and_starts(ospm_domain: OspmDoma
     guest.start()
     guest.wait_ready()
     assert plugged(guest) == ["vcpu1", "vcpu2"]
-    VcpuModule(guest).converges([0, 1], count=2)
+    Vcpu(guest).converges([0, 1], count=2)
 
 
 def test_a_domain_without_cpu_hotplug_keeps_its_definition(ospm_domain: OspmDomains) -> None:
     guest = ospm_domain(vcpus=THREE_OF_FOUR, machine="microvm", boot=False, shell=False, start=False)
     before = guest.xml(inactive=True)
     for check in (True, False):
-        refused = VcpuModule(guest)(check=check, boot_vcpus="hotpluggable")
+        refused = Vcpu(guest)(check=check, boot_vcpus="hotpluggable")
         assert (refused["error_code"], refused["changed"]) == ("hotplug_unsupported", False)
     assert guest.xml(inactive=True) == before
 
