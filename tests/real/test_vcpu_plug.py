@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from lab import binaries, eyes
@@ -177,3 +179,18 @@ def test_a_guest_that_was_never_started_boots_with_a_plugged_vcpu(boot: Boot) ->
     guest.eyes.execute("cont")
     guest.wait_ready()
     wait_online(guest, 3)
+
+
+@needs_ppc64
+@pytest.mark.parametrize("has_nodes", [False, True])
+def test_a_destination_of_pseries_is_started_with_the_same_cores(boot: Boot, has_nodes: bool) -> None:
+    options: dict[str, Any] = {"arch": "ppc64", "boot": False, "paused": True}
+    source = boot(smp="2,sockets=1,cores=4,threads=2,maxcpus=8", numa=[{}] if has_nodes else [], **options)
+    found = Vcpu(source)(vcpus=[{"id": "6-7", "state": "enabled"}])["migration"]
+    assert found["feature"] == "sparse-vcpus"
+    if has_nodes:
+        assert found["destination_args"] == [], "the monitor does not show the memory of the nodes"
+        return
+    smp, *devices = found["destination_args"][1:]
+    destination = boot(smp=smp, extra=[*devices, "-incoming", "defer"], **options)
+    assert eyes.enabled_ids(destination.eyes) == eyes.enabled_ids(source.eyes) == [0, 1, 6, 7]

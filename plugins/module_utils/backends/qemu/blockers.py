@@ -33,7 +33,7 @@ NOT_READY = Blocker(GUEST_NOT_READY, "the guest cannot be asked yet", NOT_READY_
 # By QEMU's names of architectures and libvirt's; QEMU has no CPU hotplug for the others, or only newer versions have.
 _MACHINES_WITH_HOTPLUG = {
     **dict.fromkeys(("x86_64", "i386", "i686"), "q35 or pc"),
-    **dict.fromkeys(("ppc64", "ppc64le"), "pseries"),
+    **dict.fromkeys(("ppc64", "ppc64le"), "pseries-2.7 or newer"),
 }
 
 

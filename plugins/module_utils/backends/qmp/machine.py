@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi
@@ -19,7 +19,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots im
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp import notes, reuse
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.monitor import Monitor
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.unplug_request import UnplugRequest
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.view import EXITS, QUESTIONS, QmpView
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.view import EXITS, MEMORY, QUESTIONS, QmpView
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     INTERNAL,
     NOT_HOTPLUGGABLE,
@@ -67,6 +67,8 @@ class QmpMachine:
                 raise answer
         self._replies = dict(zip(QUESTIONS, answers))
         view = await self._with_history(QmpView(self._replies))
+        if view.may_imply_node:
+            self._replies["memory"] = await self._ask(*MEMORY)
         self._know(view.slots)
         # Elsewhere an unplug ends with a reset, or cannot be repeated while it is under way.
         self._handshake.latches = view.acknowledges
@@ -90,10 +92,14 @@ class QmpMachine:
         return QmpView(self._replies, self._takes_back)
 
     async def _exits(self) -> Any:
+        # An older kernel does not count them.
+        return await self._ask(*EXITS)
+
+    async def _ask(self, command: str, arguments: Mapping[str, Any]) -> Any:
+        """Return QEMU's reply, None where it has none to give."""
         try:
-            return await self._monitor.execute(EXITS[0], **EXITS[1])
+            return await self._monitor.execute(command, **arguments)
         except CommandError:
-            # An older kernel does not count them.
             return None
 
     async def plug(self, entities: Sequence[Entity]) -> dict[int, Answer]:

@@ -54,6 +54,9 @@ QUESTIONS: Mapping[str, Command] = {
 # Only under KVM: which vCPUs have run.
 EXITS: Command = ("query-stats", {"target": "vcpu", "providers": [{"provider": "kvm", "names": ["exits"]}]})
 
+# Only where `QmpView.may_imply_node`: what all memory is, "" where NUMA nodes have it.
+MEMORY: Command = ("qom-get", {"path": "/machine", "property": "memory-backend"})
+
 # Whatever else a guest may be, it is not running but could be again.
 _RUN_STATES = {"running": "running", "shutdown": "shutoff", "guest-panicked": "crashed", "internal-error": "crashed"}
 
@@ -75,7 +78,7 @@ _MIGRATING = (
 
 
 class QmpView:
-    """A QEMU at one moment, read from its replies to ``QUESTIONS``, and to ``EXITS`` where it was asked.
+    """A QEMU at one moment, read from its replies to ``QUESTIONS``, and to ``EXITS`` and ``MEMORY`` if it was asked.
 
     ``takes_back`` is whether its host's KVM takes back a vCPU that has run, None where that is not known. Raises
     ``HotplugError`` (monitor_unreachable) when a reply is not what QEMU would say.
@@ -140,6 +143,11 @@ class QmpView:
         kvm = self._replies["kvm"]
         enabled = isinstance(kvm, dict) and kvm.get("enabled") is True
         return enabled and self.facts.arch in reuse.ARCHITECTURES and self._unsupported is None
+
+    @property
+    def may_imply_node(self) -> bool:
+        """Whether the node of all slots may be the one that pseries has without any configuration of NUMA nodes."""
+        return self.facts.arch == "ppc64" and all(slot.entity.node == 0 for slot in self.slots)
 
     @property
     def history(self) -> reuse.KvmHistory:
@@ -214,6 +222,9 @@ class QmpView:
         """``-smp`` for the ids enabled from 0 on, ``-device`` for the rest; none where it takes more than QMP tells."""
         smp = self._smp()
         nodes = any(slot.entity.node is not None for slot in self.slots)
+        if self.may_imply_node:
+            memory = self._replies.get("memory")
+            nodes = not (isinstance(memory, str) and memory)
         if self._unsupported is not None or nodes or "maxcpus" not in smp:
             return ()
         present = [slot.qom_path is not None for slot in self.slots]

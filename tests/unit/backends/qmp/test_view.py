@@ -193,6 +193,44 @@ def test_a_destination_of_a_guest_with_nodes_cannot_be_told_from_here() -> None:
     assert view().destination_args == ()
 
 
+def test_a_destination_of_pseries_needs_no_node_where_the_memory_is_in_none() -> None:
+    smp = {"cpus": 8, "maxcpus": 32, "sockets": 1, "cores": 4, "threads": 8}
+    seen = {"slots": listing(PSERIES, 0, 2), "smp": smp}
+    assert view(PSERIES, memory="/objects/ppc_spapr.ram", **seen).destination_args == (
+        *("-smp", "cpus=8,maxcpus=32,sockets=1,cores=4,threads=8"),
+        *("-device", "power9_v2.2-spapr-cpu-core,id=vcpu16,core-id=16,node-id=0"),
+    )
+    for memory in ("", None, 7):
+        assert view(PSERIES, memory=memory, **seen).destination_args == ()
+
+
+# As QEMU 7.2 replied for pseries-2.6 with -smp 2.
+OLD_PSERIES: dict[str, Any] = {
+    "slots": CommandError("GenericError", "The feature 'query-hotpluggable-cpus' is not enabled"),
+    "target": {"arch": "ppc64"},
+    "machine": "pseries-2.6-machine",
+    "smp": {"cpus": 2, "maxcpus": 2, "sockets": 2, "cores": 1, "threads": 1},
+    "cpus": [
+        {
+            "thread-id": 7114 + core,
+            "props": {"core-id": core, "node-id": 0},
+            "qom-path": f"/machine/unattached/device[{core}]/thread[0]",
+            "cpu-index": core,
+            "target": "ppc64",
+        }
+        for core in range(2)
+    ],
+}
+
+
+def test_an_old_pseries_machine_is_judged_by_what_qemu_says_of_it() -> None:
+    seen = view(**OLD_PSERIES)
+    assert (seen.layout.hotplug, seen.live.enabled, seen.destination_args) == (False, {0, 1}, ())
+    blocker = seen.live.cannot_disable[1]
+    assert blocker.code == "hotplug_unsupported"
+    assert "pseries-2.7 or newer" in blocker.remedy
+
+
 @pytest.mark.parametrize("number", [float("inf"), float("nan"), "7", None, [], 10**400])
 def test_a_host_thread_that_is_no_number_is_not_a_qemus(number: object) -> None:
     cpus = [{"qom-path": "/machine/unattached/device[0]", "thread-id": number, "cpu-index": 0, "props": {}}]
