@@ -258,7 +258,9 @@ def test_missing_libvirt_daemons_and_other_drivers_are_errors(domain: Domains) -
     for name in ("nobody", "a name of 32 characters, no UUID!", "0123456789abcdef0123456789abcdef", ""):
         missing = Vcpu(guest)(name=name, count=1)
         assert (missing["error_code"], missing["changed"]) == ("guest_not_found", False), name
-    other = Vcpu(guest)(name="test", uri="test:///default", count=1)
-    assert (other["error_code"], other["changed"]) == ("hotplug_unsupported", False)
+    for module, wish in (("vcpu", {"name": "test", "count": 1}), ("vcpu_info", {"name": "test"}), ("vcpu_info", {})):
+        other = run_module(f"kvm.hotplug.{module}", False, guest.daemon, uri="test:///default", **wish)
+        assert (other["error_code"], other["changed"]) == ("hotplug_unsupported", False)
+        assert "only guests of QEMU can be managed" in other["msg"]
     for options in ({"qmp_socket": "/q"}, {"domain_xml": "/x"}, {"backup": True}):
         assert Vcpu(guest)(count=1, **options)["error_code"] == "conflicting_request"

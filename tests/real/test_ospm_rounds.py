@@ -55,6 +55,7 @@ def reaches(guest: OspmGuest | OspmDomain, wanted: list[int], **wish: Any) -> Re
     assert eyes.enabled_ids(guest.eyes) == result.enabled() == wanted, result
     if isinstance(guest, OspmDomain):
         assert libvirts(guest) == libvirts(guest, inactive=True) == result.enabled("config") == wanted
+        assert "libvirt's record" not in result.warnings
     return result
 
 

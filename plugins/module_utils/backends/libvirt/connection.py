@@ -20,6 +20,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.error
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     CONNECTION_LOST,
     GUEST_NOT_FOUND,
+    HOTPLUG_UNSUPPORTED,
     MONITOR_UNREACHABLE,
     HotplugError,
     MissingLibrary,
@@ -33,6 +34,9 @@ CLOSING_SECONDS = 5.0
 # libvirt itself gives up after 30 seconds on a guest that another call keeps, and after 10 on an unplug.
 MARGIN_SECONDS = 45.0
 KEEPALIVE = (5, 4)  # seconds, times
+
+# virConnectGetType of the driver for QEMU, under KVM or not.
+_DRIVER = "QEMU"
 
 # An integer of C.
 _HIGHEST_ID = 2**31 - 1
@@ -51,7 +55,10 @@ class Connection:
         self._open: libvirt.virConnect | None = None
 
     async def open(self) -> None:
-        """Raises ``MissingLibrary``, or ``HotplugError`` (monitor_unreachable)."""
+        """Connect; a driver of libvirt other than QEMU's is refused.
+
+        Raises ``MissingLibrary``, or ``HotplugError``: monitor_unreachable, hotplug_unsupported.
+        """
         library = imported()
         if not self.reading:
             # Before the connection, which asks for events to be looked after; a reader waits for none.
@@ -65,10 +72,23 @@ class Connection:
                 f"cannot connect to libvirt at {printable(self.uri)}: {error.desc}; see that its daemon runs there and "
                 "that this user may connect (become: true)",
             ) from None
+        await self._check_driver()
         if not self.reading:
             # Not every transport can; those that cannot notice the end of the peer by themselves.
             with contextlib.suppress(LibvirtCallError):
                 await self._in_thread(self.handle.setKeepAlive, *KEEPALIVE)
+
+    async def _check_driver(self) -> None:
+        try:
+            driver = await self._in_thread(self.handle.getType)
+        except LibvirtCallError as error:
+            raise error.error(f"cannot look at libvirt at {printable(self.uri)}") from None
+        if driver.upper() != _DRIVER:
+            raise HotplugError(
+                HOTPLUG_UNSUPPORTED,
+                f"libvirt at {printable(self.uri)} has guests of its driver {printable(driver)}, and only guests of "
+                "QEMU can be managed: name a uri of the QEMU driver, such as qemu:///system",
+            )
 
     @property
     def handle(self) -> libvirt.virConnect:

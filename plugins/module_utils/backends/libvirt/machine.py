@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 _AFFECT_LIVE = 1
 _ASYNC_UNPLUG = 4
+# How long libvirt may take to note what QEMU has reported to it; under KVM it was seen to lag by a moment.
+RECORD_SECONDS = 2.0
+RECORD_TICK_SECONDS = 0.1
 # libvirt 12.4 is the first that need not wait for the guest.
 _ASYNC_SINCE = 12_004_000
 
@@ -89,7 +93,12 @@ class LibvirtMachine:
 
     async def unplug(self, entity: Entity, timeout: float) -> Answer:
         await self._ears.listen(self._domain, self._ost)
-        return await self._handshake.unplug(entity, timeout)
+        answer = await self._handshake.unplug(entity, timeout)
+        if answer.status == DONE:
+            # A guest that stops now has ejected the vCPU all the same.
+            with contextlib.suppress(HotplugError):
+                await self._await_record(entity)
+        return answer
 
     async def settle(self, entities: Sequence[Entity], timeout: float) -> None:
         await self._handshake.settle(entities, timeout)
@@ -143,6 +152,19 @@ class LibvirtMachine:
         """Return none, for libvirt keeps none; raises ``HotplugError`` for a guest that has stopped meanwhile."""
         await self.look()
         return None
+
+    async def _await_record(self, entity: Entity) -> None:
+        """Wait until libvirt's record no longer has what QEMU has removed, as long as libvirt can learn of it.
+
+        QEMU reports the removal before the guest's end of the ejection, except under TCG, where it reports none.
+        """
+        deadline = time.monotonic() + RECORD_SECONDS
+        while not self._seen.gone.isdisjoint(entity.vcpus) and time.monotonic() < deadline:
+            has_ended = self._ost.word(entity.index) == acpi.OstStatus(acpi.EJECTED)
+            if has_ended and entity.index not in self._ost.deleted:
+                return
+            await self._ost.wait(RECORD_TICK_SECONDS)
+            await self.look()
 
     @property
     def _seen(self) -> Record:

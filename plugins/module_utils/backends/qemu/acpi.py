@@ -112,13 +112,15 @@ def _meaning(source: int, status: int) -> str:
 class OstTracker:
     """The last word on each slot since it was last asked about; a word also wakes whoever waits.
 
-    Holds one word a slot, whatever the peer sends. ``resets`` counts how often the guest was reset.
+    Holds one word a slot, whatever the peer sends. ``deleted`` are the slots whose device QEMU has reported as deleted
+    since then. ``resets`` counts how often the guest was reset.
     """
 
     def __init__(self) -> None:
         self._slot_of_device: dict[str, int] = {}
         self._slots: frozenset[int] = frozenset()
         self._words: dict[int, OstStatus] = {}
+        self.deleted: set[int] = set()
         self._woken = asyncio.Event()
         self.resets = 0
 
@@ -141,6 +143,9 @@ class OstTracker:
             self.note(self._slot_named(data), OstStatus(BUSY, f"it reported an error; {_FREE_IT}"))
         elif name == "DEVICE_DELETED":
             # May name only a part of the vCPU (its lapic): a reason to look, not a word on the slot.
+            slot = self._slot_named(data)
+            if slot is not None:
+                self.deleted.add(slot)
             self.wake()
         elif name == "RESET":
             self.resets += 1
@@ -159,6 +164,7 @@ class OstTracker:
     def forget(self, slot: int) -> None:
         """Start listening anew to a slot, before asking the guest about it."""
         self._words.pop(slot, None)
+        self.deleted.discard(slot)
 
     def word(self, slot: int) -> OstStatus | None:
         return self._words.get(slot)
