@@ -16,13 +16,14 @@ description:
     Several guests are handled concurrently, with one connection to each libvirt daemon.
   - Guests are independent of each other. If one fails, the others are handled nevertheless. The task fails at its end,
     with the results of all guests.
-  - The options of all guests are checked before anything is changed.
+  - A guest with invalid options fails without being contacted, like a guest that fails for any other reason.
 author:
   - the kvm.hotplug authors (@kvm-hotplug)
 options:
   guests:
     description:
-      - The guests, each with the options of M(kvm.hotplug.vcpu). No guest may be named twice.
+      - The guests, each with the options of M(kvm.hotplug.vcpu). If a guest is named twice, the task fails before
+        anything is changed.
     type: list
     elements: dict
     required: true

@@ -57,7 +57,7 @@ def desired_rows(
 
     ``key`` identifies the guest on its hypervisor, ``host`` is its name in the inventory or None, and ``guest`` this,
     its name in the rows that are ``known`` from an earlier plan, or what its options name it by. A guest whose options
-    are invalid has a ``blocker``, and must not be passed to a batch, because that would refuse all others too.
+    are invalid has a ``blocker``, and is not passed to a batch.
     """
     names = {
         key_of(hostvars[guest]["kvm_hotplug_options"]): guest for guest in _guests_in_inventory(hostvars, hypervisor)

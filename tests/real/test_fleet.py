@@ -197,16 +197,21 @@ def test_libvirt_guests_and_other_qemu_guests_in_one_batch(boot: Boot, newest_do
     }
 
 
-def test_one_invalid_request_refuses_the_batch_before_any_change(boot: Boot) -> None:
+def test_one_guest_with_invalid_options_keeps_no_other_from_its_wish(boot: Boot) -> None:
     guests = [boot(**PAUSED) for _number in range(2)]
     good = named(guests[0], count=3)
-    for bad, why in (
-        (good, "name each guest once"),
-        (named(guests[1], cuont=3), "cuont"),
-        (named(guests[1], vcpus=[{"id": "3-1", "state": "enabled"}]), "3-1"),
-        ({"count": 3}, "guests[1]"),
+    twice = batch(good, good)
+    assert (twice["error_code"], twice["changed"]) == ("conflicting_request", False)
+    assert "name each guest once" in twice["msg"]
+    assert eyes.enabled_ids(guests[0].eyes) == [0, 1]
+    for changed, bad, code, why in (
+        ("True", named(guests[1], cuont=3), "conflicting_request", "cuont"),
+        ("False", named(guests[1], count=["3"]), "conflicting_request", "count is ['3']"),
+        ("False", named(guests[1], vcpus=[{"id": "3-1", "state": "enabled"}]), "unknown_vcpu", "3-1"),
+        ("False", {"count": 3}, "conflicting_request", "guests[1]"),
     ):
         result = batch(good, bad)
-        assert (result["error_code"], result["changed"]) in (("conflicting_request", False), ("unknown_vcpu", False))
+        assert (result["error_code"], told(result)) == (code, [changed, code])
         assert why in result["msg"]
-        assert eyes.enabled_ids(guests[0].eyes) == [0, 1]
+        assert eyes.enabled_ids(guests[0].eyes) == [0, 1, 2]
+        assert eyes.enabled_ids(guests[1].eyes) == [0, 1]

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import Connections, connections, source_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.discover import host_inspector
@@ -15,12 +15,13 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.entry.signals import r
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, MissingLibrary
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import batch_failure, batch_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import limits_of, options_of_guests
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import guest_ref
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import parse_request
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request, parse_request
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Job, converge_all
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import UNVERIFIED
 
 if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports
+    from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import GuestOptions
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.interruption import Interrupted, Interruption
 
 
@@ -45,20 +46,31 @@ async def _run(module: GuestModule, interruption: Interruption) -> tuple[list[Jo
     limits = limits_of(module.params)
     options = options_of_guests(module.params["guests"], module.params["defaults"])
     async with connections() as kept:
-        jobs = [_job(number, params, kept, module.check_mode) for number, params in enumerate(options)]
-        warnings = await converge_all(jobs, limits, host_inspector(options, kept), interruption)
+        jobs = [_job(guest, kept, module.check_mode) for guest in options]
+        inspect_host = host_inspector([guest.params for guest in options if guest.error is None], kept)
+        warnings = await converge_all(jobs, limits, inspect_host, interruption)
     return jobs, warnings, interruption.error
 
 
-def _job(number: int, params: Mapping[str, Any], kept: Connections, check_mode: bool) -> Job:
-    """Raises ``HotplugError`` for options that no guest could satisfy, and names the guest that has them."""
-    ref = guest_ref(params)
-    try:
-        return Job(ref, source_of(params, kept), parse_request(params, check_mode))
-    except MissingLibrary:
-        raise
-    except HotplugError as error:
-        raise HotplugError(error.code, f"guests[{number}] ({ref.label}): {error.msg}") from None
+class _Invalid(NamedTuple):
+    """The source of a guest whose options are invalid: the guest fails when its turn comes, as any other may."""
+
+    error: HotplugError
+
+    async def open(self, reading: bool) -> Ports:
+        raise self.error
+
+
+def _job(guest: GuestOptions, kept: Connections, check_mode: bool) -> Job:
+    error = guest.error
+    if error is None:
+        try:
+            return Job(guest.ref, source_of(guest.params, kept), parse_request(guest.params, check_mode))
+        except MissingLibrary:
+            raise
+        except HotplugError as refusal:
+            error = refusal
+    return Job(guest.ref, _Invalid(error), Request(None, check_mode=check_mode))
 
 
 def _listed(labels: Sequence[str]) -> str:

@@ -13,7 +13,12 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator, Validati
 from ansible.module_utils.errors import UnsupportedError
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError, printable
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import guest_ref
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import EMPTY
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import (
+    GuestRef,
+    guest_ref,
+    names_one,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import (
     VCPU_SPEC,
     WISH_CONSTRAINTS,
@@ -36,18 +41,25 @@ class Limits(NamedTuple):
     refuse_overcommit: bool = False
 
 
-def options_of_guests(guests: Sequence[Mapping[str, Any]], defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the options of each guest, complete; raises ``HotplugError`` (conflicting_request), naming the guest."""
-    found = [_numbered(number, guest, defaults) for number, guest in enumerate(guests)]
+class GuestOptions(NamedTuple):
+    """The options of one guest of a batch, complete; where they are invalid, ``error`` is why, and there are none."""
+
+    ref: GuestRef
+    params: Mapping[str, Any] = EMPTY
+    error: HotplugError | None = None
+
+
+def options_of_guests(guests: Sequence[Mapping[str, Any]], defaults: Mapping[str, Any]) -> list[GuestOptions]:
+    """Return the options of each guest; raises ``HotplugError`` (conflicting_request) for a guest named twice."""
+    found = [_options_of(number, guest, defaults) for number, guest in enumerate(guests)]
     seen: dict[tuple[str, ...], int] = {}
-    for number, params in enumerate(found):
-        ref = guest_ref(params)
-        for place in ref.places:
+    for number, guest in enumerate(found):
+        for place in guest.ref.places:
             first = seen.setdefault(place, number)
             if first != number:
                 raise HotplugError(
                     CONFLICTING_REQUEST,
-                    f"guests[{first}] and guests[{number}] ({ref.label}) are one guest, or share its "
+                    f"guests[{first}] and guests[{number}] ({guest.ref.label}) are one guest, or share its "
                     f"{place[0]} {printable(place[-1])}: name each guest once",
                 )
     return found
@@ -98,12 +110,15 @@ def complete_options(guest: Mapping[str, Any], defaults: Mapping[str, Any]) -> d
     return complete
 
 
-def _numbered(number: int, guest: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def _options_of(number: int, guest: Mapping[str, Any], defaults: Mapping[str, Any]) -> GuestOptions:
     try:
-        return complete_options(guest, defaults)
+        params = complete_options(guest, defaults)
     except HotplugError as error:
-        where = f"guests[{number}] ({guest_ref({**defaults, **guest}).label})"
-        raise HotplugError(error.code, f"{where}: {error.msg}") from error
+        named = {**defaults, **guest}
+        label = guest_ref(named).label if names_one(named) else f"guests[{number}]"
+        # Nothing else of invalid options can be relied on.
+        return GuestOptions(GuestRef(title=label), error=error)
+    return GuestOptions(guest_ref(params), params)
 
 
 def _defaults_for(guest: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -65,7 +65,11 @@ class GuestRef(NamedTuple):
             return ""
         from urllib.parse import urlsplit
 
-        host = urlsplit(self.uri).hostname or ""
+        try:
+            host = urlsplit(self.uri).hostname or ""
+        except ValueError:
+            # It is for libvirt to refuse.
+            return ""
         return "" if host in _THIS_HOST else host
 
 

@@ -143,16 +143,45 @@ def test_invalid_options_are_refused_before_any_connection(
         ({"enabled": "3-1"}, "unknown_vcpu", "runs backwards"),
         ({"count": 1, "timeout": 0}, "conflicting_request", "timeout is 0"),
         ({"count": 1, "backup": True}, "conflicting_request", "backup"),
+        ({"count": [2]}, "conflicting_request", "count is [2]"),
+        ({"count": 2, "uri": ["qemu:///system"], "name": {"a": 1}}, "conflicting_request", "mutually exclusive"),
+        ({"count": 2, "qmp_socket": "/run/q\0"}, "conflicting_request", "qmp_socket is"),
+        ({}, "conflicting_request", "nothing is wanted"),
     ],
 )
-def test_an_invalid_value_of_a_guest_of_a_batch_is_refused_before_any_connection(
-    peer: StartPeer, run: RunModule, guest: dict[str, Any], code: str, words: str
+@pytest.mark.parametrize("check", [False, True])
+def test_a_guest_of_a_batch_with_invalid_options_fails_alone(
+    peer: StartPeer, run: RunModule, guest: dict[str, Any], code: str, words: str, check: bool
+) -> None:
+    first, last = (peer(Imitation(answers={"query-name": {"return": {"name": name}}})) for name in ("a", "c"))
+    wishes = [{"qmp_socket": qemu.address, "count": 3} for qemu in (first, last)]
+    answer = run("vcpu_batch", guests=[wishes[0], {"qmp_socket": "/nowhere", **guest}, wishes[1]], check=check)
+    assert (answer["failed"], answer["error_code"], answer["changed"]) == (True, code, True)
+    assert answer["summary"] == {"guests": 3, "changed": 2, "unchanged": 0, "failed": 1, "skipped": 0}
+    assert [found["failed"] for found in answer["guests"]] == [False, True, False]
+    invalid = answer["guests"][1]
+    assert (invalid["error_code"], invalid["changed"], invalid["steps"]) == (code, False, [])
+    assert words in invalid["msg"]
+    assert words in answer["msg"]
+    assert first.changes == last.changes == ([] if check else ["device_add vcpu2"])
+
+
+def test_a_guest_of_a_batch_without_a_name_is_called_by_its_number(peer: StartPeer, run: RunModule) -> None:
+    qemu = peer(Imitation())
+    answer = run("vcpu_batch", guests=[{"count": 3}, {"qmp_socket": qemu.address, "count": 3}])
+    assert [found["item"] for found in answer["guests"]] == ["guests[0]", qemu.address]
+    assert [found["failed"] for found in answer["guests"]] == [True, False]
+    assert "guests[0] (conflicting_request): one of the following is required: name, qmp_socket" in answer["msg"]
+
+
+def test_with_fail_fast_a_guest_with_invalid_options_keeps_those_after_it_from_being_changed(
+    peer: StartPeer, run: RunModule
 ) -> None:
     qemu = peer(Imitation())
-    answer = run("vcpu_batch", guests=[{"qmp_socket": qemu.address, "count": 3}, {"qmp_socket": "/nowhere", **guest}])
-    assert (answer["failed"], answer["error_code"], qemu.heard) == (True, code, [])
-    assert "guests[1]" in answer["msg"]
-    assert words in answer["msg"]
+    guests = [{"qmp_socket": "/nowhere", "count": "many"}, {"qmp_socket": qemu.address, "count": 3}]
+    answer = run("vcpu_batch", guests=guests, fail_fast=True, max_concurrency=1)
+    assert [found["skipped"] for found in answer["guests"]] == [False, True]
+    assert qemu.changes == []
 
 
 def test_a_guest_of_a_batch_with_a_desired_state_inherits_no_other(peer: StartPeer, run: RunModule) -> None:

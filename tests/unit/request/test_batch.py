@@ -38,11 +38,28 @@ def test_a_libvirt_guest_cannot_be_named_twice() -> None:
 
 def test_guests_of_one_name_at_two_uris_are_two_guests() -> None:
     guests = [{"name": "web1", "uri": "qemu:///system"}, {"name": "web1", "uri": "qemu:///session"}]
-    assert [params["uri"] for params in options_of_guests(guests, {"count": 2})] == [
+    assert [guest.params["uri"] for guest in options_of_guests(guests, {"count": 2})] == [
         "qemu:///system",
         "qemu:///session",
     ]
 
 
-def test_an_unknown_option_is_called_unsupported_and_its_guest_is_named() -> None:
-    assert "guests[0] (web1): unsupported option cuont. Supported parameters" in refusal({"name": "web1", "cuont": 4})
+def test_an_unknown_option_is_called_unsupported_and_is_the_error_of_its_guest_alone() -> None:
+    wrong, right = options_of_guests([{"name": "web1", "cuont": 4}, {"name": "web2"}], {"count": 2})
+    assert wrong.error is not None
+    assert "unsupported option cuont. Supported parameters" in wrong.error.msg
+    assert (wrong.ref.label, wrong.params) == ("web1", {})
+    assert (right.ref.label, right.error, right.params["count"]) == ("web2", None, 2)
+
+
+@pytest.mark.parametrize(
+    "guest", [{"name": "a", "uri": 5}, {"domain_xml": "a\0", "uri": "qemu://["}, {"qmp_socket": {"a": 1}, "count": "x"}]
+)
+def test_invalid_options_say_nothing_of_where_a_guest_is(guest: dict[str, Any]) -> None:
+    (found,) = options_of_guests([{**guest, "cuont": 1}], {})
+    assert (found.ref.places, found.ref.host, found.ref.described) == ((), "", found.ref.label)
+
+
+def test_a_uri_that_is_none_has_no_host() -> None:
+    (found,) = options_of_guests([{"name": "web1", "uri": "qemu://[", "count": 1}], {})
+    assert (found.error, found.ref.host) == (None, "")

@@ -68,9 +68,11 @@ def refusal(guest: Any, defaults: dict[str, Any]) -> HotplugError | None:
 
     async def made() -> None:
         async with connections() as kept:
-            for params in options_of_guests([guest], defaults):
-                source_of(params, kept)
-                parse_request(params, False)
+            (found,) = options_of_guests([guest], defaults)
+            if found.error is not None:
+                raise found.error
+            source_of(found.params, kept)
+            parse_request(found.params, False)
 
     try:
         asyncio.run(made())
