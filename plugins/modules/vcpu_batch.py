@@ -16,7 +16,7 @@ description:
     Several guests are handled concurrently, with one connection to each libvirt daemon.
   - Guests are independent of each other. If one fails, the others are handled nevertheless. The task fails at its end,
     with the results of all guests.
-  - A guest with invalid options fails without being contacted, like a guest that fails for any other reason.
+  - A guest with invalid options is not contacted and fails. This does not affect the other guests either.
 author:
   - the kvm.hotplug authors (@kvm-hotplug)
 options:

@@ -104,3 +104,12 @@ def test_variables_are_templated_before_they_are_used() -> None:
     guests = desired_guests({"h1": {"kvm_hotplug_desired_guests": [Lazy(name="web1", count="{{ four }}")]}}, "h1")
     assert guests == [{"name": "web1", "count": "4"}]
     assert type(guests[0]) is dict
+
+
+def test_boot_vcpus_can_be_all_that_is_desired_by_the_guest_or_by_the_defaults() -> None:
+    rows = desired({"name": "web1", "boot_vcpus": "hotpluggable"}, {"name": "web2", "count": 2})
+    assert [row["blocker"] for row in rows] == ["", ""]
+    (row,) = desired({"name": "web1"}, defaults={"boot_vcpus": "hotpluggable"})
+    assert (row["blocker"], row["desired"]) == ("", {"name": "web1"})
+    (live,) = desired({"name": "web1", "scope": "live"}, defaults={"boot_vcpus": "hotpluggable"})
+    assert (live["blocker"], live["blocked_by"]) == ("conflicting_request", "options")
