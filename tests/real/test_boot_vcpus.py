@@ -12,8 +12,9 @@ from typing import Any
 
 from lab import eyes
 from lab.domains import LibvirtGuest
+from lab.guest import Guest
 
-from .conftest import Boot, OspmDomains
+from .conftest import Boot, OspmDomains, needs_ppc64
 from .modules import Result, Vcpu, run_module
 
 THREE_OF_FOUR = "<vcpu current='3'>4</vcpu>"
@@ -107,15 +108,35 @@ def test_a_domain_without_cpu_hotplug_keeps_its_definition(ospm_domain: OspmDoma
 
 def test_a_qemu_started_with_the_arguments_of_a_file_has_devices_for_them(boot: Boot, tmp_path: Path) -> None:
     file = tmp_path / "guest.xml"
-    topology = "<cpu><topology sockets='4' cores='1' threads='1'/></cpu>"
     file.write_text(
-        f"<domain type='qemu'><name>db</name>{THREE_OF_FOUR}{topology}"
-        "<os><type arch='x86_64' machine='q35'>hvm</type></os></domain>",
+        f"<domain type='qemu'><name>db</name>{THREE_OF_FOUR}<os><type arch='x86_64' machine='q35'>hvm</type></os>"
+        "<cpu><topology sockets='4' cores='1' threads='1'/></cpu></domain>",
         encoding="utf-8",
     )
-    assert run_module("kvm.hotplug.vcpu", domain_xml=str(file), boot_vcpus="hotpluggable").steps == FREED
-    (info,) = run_module("kvm.hotplug.vcpu_info", domain_xml=str(file))["guests"]
-    smp, *rest = info["qemu_args"][1:]
-    guest = boot(smp, boot=False, extra=rest)
+    guest = started_anew(boot, file, FREED)
     assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
     assert plugged(guest) == ["vcpu1", "vcpu2"]
+
+
+@needs_ppc64
+def test_all_cores_of_pseries_but_the_first_become_devices(boot: Boot, tmp_path: Path) -> None:
+    file = tmp_path / "guest.xml"
+    file.write_text(
+        "<domain type='qemu'><name>db</name><vcpu current='6'>8</vcpu>"
+        "<os><type arch='ppc64' machine='pseries'>hvm</type></os>"
+        "<cpu><model>power9_v2.2</model><topology sockets='1' cores='4' threads='2'/></cpu></domain>",
+        encoding="utf-8",
+    )
+    guest = started_anew(boot, file, ["enable 2-3 done", "enable 4-5 done"], arch="ppc64", cpu="power9_v2.2")
+    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3, 4, 5]
+    assert plugged(guest) == ["vcpu2", "vcpu4"]
+
+
+def started_anew(boot: Boot, file: Path, steps: list[str], **options: Any) -> Guest:
+    """Make the boot vCPUs of a file hotpluggable, and start QEMU with its arguments."""
+    applied = run_module("kvm.hotplug.vcpu", domain_xml=str(file), boot_vcpus="hotpluggable")
+    assert (applied["changed"], applied.steps) == (True, steps), applied
+    assert run_module("kvm.hotplug.vcpu", domain_xml=str(file), boot_vcpus="hotpluggable")["changed"] is False
+    (info,) = run_module("kvm.hotplug.vcpu_info", domain_xml=str(file))["guests"]
+    smp, *rest = info["qemu_args"][1:]
+    return boot(smp, boot=False, paused=True, extra=rest, **options)
