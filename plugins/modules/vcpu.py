@@ -212,9 +212,10 @@ options:
     description:
       - Whether to make changes that are otherwise refused because they may harm the guest.
       - In the running guest, plug vCPUs even if that may end the guest. Under KVM on x86, QEMU plugs a vCPU again by
-        reusing its previous KVM vCPU. If the host's KVM does not accept a vCPU that has run, QEMU exits. Over
-        O(qmp_socket) the module tests the host's KVM, and without O(force) such a vCPU cannot be enabled
-        (RV(error_code=not_hotpluggable)). If the test is not possible, this applies to boot vCPUs.
+        reusing its previous KVM vCPU. If the host's KVM does not accept a vCPU that has run, QEMU exits. The module
+        tests the host's KVM if the guest runs on the same host, and without O(force) such a vCPU cannot be enabled
+        (RV(error_code=not_hotpluggable)). If the test is not possible, this applies to boot vCPUs over O(qmp_socket),
+        and to none over libvirt.
       - O(count) prefers vCPUs without that risk. A warning names unplugged vCPUs that could not be plugged again.
       - O(on_failure=rollback) never plugs such a vCPU again, even with O(force).
       - In the config state, enable vCPUs on nodes without memory.
@@ -366,7 +367,7 @@ guest:
       type: str
       sample: 4c1f4a7e-3f0e-4c8e-9a93-0a6d1e7d3b11
     state:
-      description: V(running), V(paused), V(shutoff) or V(crashed).
+      description: V(running), V(paused), V(pmsuspended), V(shutoff) or V(crashed).
       type: str
       sample: running
     arch:

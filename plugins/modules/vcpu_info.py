@@ -98,7 +98,7 @@ guests:
           type: str
           sample: 4c1f4a7e-3f0e-4c8e-9a93-0a6d1e7d3b11
         state:
-          description: V(running), V(paused), V(shutoff) or V(crashed).
+          description: V(running), V(paused), V(pmsuspended), V(shutoff) or V(crashed).
           type: str
           sample: running
         arch:
@@ -206,7 +206,7 @@ guests:
             reason:
               description: The reason.
               type: str
-              sample: the guest booted on it, and QEMU never lets the boot vCPU go
+              sample: the guest booted on it, and QEMU cannot unplug the boot vCPU
             remedy:
               description: The remedy.
               type: str

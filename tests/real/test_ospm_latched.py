@@ -20,7 +20,7 @@ from lab import binaries, eyes
 from lab.ospm import OspmGuest
 
 from .conftest import BootOspm
-from .modules import VcpuModule, run_module
+from .modules import Vcpu, run_module
 
 FOUR = {"smp": "4,sockets=4,cores=2,threads=1,maxcpus=8"}
 # It starts, waits for a command, and then brings ACPI up and listens.
@@ -28,11 +28,11 @@ HELD = "h a l"
 
 
 def disable(guest: OspmGuest, vcpus: str, **options: Any) -> Any:
-    return VcpuModule(guest)(vcpus=[{"id": vcpus, "state": "disabled"}], **options)
+    return Vcpu(guest)(vcpus=[{"id": vcpus, "state": "disabled"}], **options)
 
 
 def enable(guest: OspmGuest, vcpus: str, **options: Any) -> Any:
-    return VcpuModule(guest)(vcpus=[{"id": vcpus, "state": "enabled"}], **options)
+    return Vcpu(guest)(vcpus=[{"id": vcpus, "state": "enabled"}], **options)
 
 
 def disable_at(socket: str, vcpus: str) -> Any:
@@ -136,7 +136,7 @@ def test_a_pending_unplug_is_settled_by_disabling_the_vcpu(latched: OspmGuest) -
 
 
 def test_a_count_disables_first_what_may_be_unplugged_anyway(latched: OspmGuest) -> None:
-    result = VcpuModule(latched)(count=3)
+    result = Vcpu(latched)(count=3)
     assert (result.get("error_code"), result.steps) == (None, ["unplug 3 done"]), result
     assert notes(latched) == []
 
@@ -169,6 +169,6 @@ def test_a_vcpu_is_plugged_though_its_usual_id_is_that_of_another_device(boot_os
         argument for name in ("vcpu5", "kvm-hotplug-vcpu5") for argument in ("-device", f"virtio-rng-pci,id={name}")
     ]
     guest = boot_ospm(**FOUR, extra=taken)
-    applied = VcpuModule(guest).converges([0, 1, 2, 3, 5], enabled="0-3,5")
+    applied = Vcpu(guest).converges([0, 1, 2, 3, 5], enabled="0-3,5")
     assert applied.steps == ["plug 5 done"]
     assert disable(guest, "5").steps == ["unplug 5 done"]

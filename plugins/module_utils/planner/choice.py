@@ -107,26 +107,26 @@ def _check_reachable(units: Sequence[Unit], count: int, where: str, more: str) -
     if count > highest:
         raise HotplugError(
             COUNT_UNREACHABLE,
-            f"{where} cannot have {count} vCPUs: {highest} is the most; ask for fewer, {_remedy(units, count, more)}",
+            f"{where} can have {highest} vCPUs at most, not {count}: {_remedy(units, count, highest, more)}",
         )
     reachable = _reachable(units)
     if count not in reachable:
         near = [max(size for size in reachable if size < count), min(size for size in reachable if size > count)]
         raise HotplugError(
             COUNT_UNREACHABLE,
-            f"{where} cannot have exactly {count} vCPUs, for they come {_sizes(units)} at a time: "
+            f"{where} cannot have exactly {count} vCPUs, because {_sizes(units)} are enabled or disabled at once: "
             f"ask for {near[0]} or {near[1]}",
         )
 
 
-def _remedy(units: Sequence[Unit], count: int, more: str) -> str:
-    """What else there is to do about a count that is too high: where all together would do, what bars some."""
+def _remedy(units: Sequence[Unit], count: int, highest: int, more: str) -> str:
+    """What to do about a count that is too high: where all together would be enough, what bars some of them."""
     barred = [unit for unit in units if unit.barred_by is not None]
     if count > sum(len(unit.vcpus) for unit in units) or not barred or barred[0].barred_by is None:
-        return f"or {more}"
+        return f"ask for {highest} or fewer, or {more}"
     blocker = barred[0].barred_by
     alike = format_cpulist(vcpu for unit in barred if unit.barred_by == blocker for vcpu in unit.vcpus)
-    return f"for vCPU {alike} cannot be enabled: {blocker.reason}; {blocker.remedy}"
+    return f"vCPU {alike} cannot be enabled, because {blocker.reason}; ask for {highest} or fewer, or {blocker.remedy}"
 
 
 def _reachable(units: Iterable[Unit]) -> frozenset[int]:

@@ -128,8 +128,8 @@ def test_the_threads_of_one_core_cannot_be_wanted_in_two_ways() -> None:
     [
         (enable(8), "unknown_vcpu", "8"),
         (NodeWish({2: ENABLED}), "unknown_node", "0-1"),
-        (CountWish(9), "count_unreachable", "8 is the most"),
-        (NodeWish({1: 5}), "count_unreachable", "node 1 cannot have 5"),
+        (CountWish(9), "count_unreachable", "can have 8 vCPUs at most, not 9"),
+        (NodeWish({1: 5}), "count_unreachable", "node 1 can have 4 vCPUs at most, not 5"),
         (NodeWish({0: 0}), "count_unreachable", "0 cannot be disabled"),
         (disable(0, 1), "not_hotpluggable", "vCPU 0"),
         (NodeWish({0: DISABLED}), "not_hotpluggable", "vCPU 0"),
@@ -192,7 +192,7 @@ def test_a_count_enables_what_is_safe_and_names_what_is_not() -> None:
     state = guest(X86, {0}, unsafe=(1,))
     assert steps(CountWish(3), state) == ["plug live 2", "plug live 3"]
     error = refusal(CountWish(8), state)
-    assert (error.code, "vCPU 1 cannot be enabled: its plug may end the guest" in error.msg) == (
+    assert (error.code, "vCPU 1 cannot be enabled, because its plug may end the guest" in error.msg) == (
         "count_unreachable",
         True,
     )

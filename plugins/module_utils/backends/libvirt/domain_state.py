@@ -11,17 +11,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.qemu_args import qemu_args
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi, blockers
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.run_states import RunState, run_state
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import NOT_HOTPLUGGABLE, HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import Blocker, Entity, GuestFacts, Layout, LiveState
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
+    EMPTY,
+    Blocker,
+    Entity,
+    GuestFacts,
+    Layout,
+    LiveState,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import MachineView
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import ConfigLayout
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
 
-# virDomainState. A blocked guest waits for a resource and runs on; one that is being shut down still runs.
-_STATES = {1: "running", 2: "running", 3: "paused", 4: "running", 5: "shutoff", 6: "crashed", 7: "pmsuspended"}
+RUNS = run_state("running")
 
 # Accounting by cgroup and by thread differ a little.
 SLACK_NANOSECONDS = 100_000_000
@@ -37,26 +44,27 @@ _NOT_HOTPLUGGABLE = Blocker(
     "guest down and start it",
 )
 _STALE = Blocker(
-    NOT_HOTPLUGGABLE, "QEMU has it no more, but libvirt's record still has, so libvirt cannot plug it", RESTART_REMEDY
+    NOT_HOTPLUGGABLE, "it is removed in QEMU, but still enabled in libvirt, so libvirt cannot plug it", RESTART_REMEDY
 )
 _UNRECORDED = Blocker(
-    NOT_HOTPLUGGABLE, "QEMU has it, but libvirt's record has not, so libvirt cannot unplug it", RESTART_REMEDY
+    NOT_HOTPLUGGABLE, "it is enabled in QEMU, but disabled in libvirt, so libvirt cannot unplug it", RESTART_REMEDY
 )
 
 
 class Record(NamedTuple):
     """A running domain at one moment, as libvirt has it.
 
-    ``state`` is the virDomainState. ``in_qemu`` are the vCPUs that QEMU has, None where there is only libvirt's word;
-    ``aliases`` are known where QEMU itself was asked.
+    ``in_qemu`` are the vCPUs that QEMU has, None where there is only libvirt's word;
+    ``aliases`` are known where QEMU itself was asked. ``unsafe_plugs`` are those of ``LiveState``.
     """
 
     domain: Domain
     laid_out: ConfigLayout
-    state: int = 1
+    state: RunState = RUNS
     migrating: bool = False
     in_qemu: frozenset[int] | None = None
     aliases: Mapping[int, str] | None = None
+    unsafe_plugs: Mapping[int, Blocker] = EMPTY
 
     @property
     def enabled(self) -> frozenset[int]:
@@ -121,16 +129,17 @@ def _figures(stats: Mapping[str, Any], name: str, vcpus: Collection[int]) -> dic
 def machine_view(record: Record) -> MachineView:
     """Return the machine as the engine sees it."""
     domain, layout = record.domain, record.laid_out.layout
-    state = _STATES.get(record.state, "paused")
+    state = record.state
     return MachineView(
-        facts=GuestFacts(domain.name, domain.uuid, state, domain.arch, domain.machine),
+        facts=GuestFacts(domain.name, domain.uuid, state.word, domain.arch, domain.machine),
         layout=layout,
         live=LiveState(
             enabled=record.enabled,
-            running=state == "running",
+            running=state.running,
             acknowledges=domain.arch in acpi.ARCHITECTURES,
             cannot_enable=_cannot_enable(record, layout),
-            cannot_disable=_cannot_disable(record, layout, state),
+            cannot_disable=_cannot_disable(record, layout),
+            unsafe_plugs=record.unsafe_plugs,
             aliases=record.aliases or {},
             recorded=None if record.in_qemu is None else domain.enabled,
             order=domain.order,
@@ -151,7 +160,7 @@ def _whole_machine_blocker(record: Record) -> Blocker | None:
     if not record.laid_out.hotplug:
         domain = record.domain
         return blockers.no_hotplug(f"a machine of type {domain.machine} has no CPU hotplug", domain.arch)
-    return blockers.MIGRATING if record.migrating else None
+    return blockers.MIGRATING if record.migrating else record.state.blocker
 
 
 def _cannot_enable(record: Record, layout: Layout) -> dict[int, Blocker]:
@@ -167,10 +176,10 @@ def _cannot_enable(record: Record, layout: Layout) -> dict[int, Blocker]:
     return found
 
 
-def _cannot_disable(record: Record, layout: Layout, state: str) -> dict[int, Blocker]:
+def _cannot_disable(record: Record, layout: Layout) -> dict[int, Blocker]:
     whole = _whole_machine_blocker(record)
-    if whole is None and state != "running":
-        whole = blockers.not_running(state)
+    if whole is None and not record.state.running:
+        whole = blockers.not_running(record.state.described)
     found: dict[int, Blocker] = {}
     for entity in layout.entities:
         if not _present(entity, record.enabled):

@@ -64,7 +64,7 @@ _BY_WORDS: tuple[tuple[str, str, str], ...] = (
     (
         r"state change lock",
         MONITOR_BUSY,
-        "somebody else is changing the guest; wait until that has ended, then run the task again",
+        "another client is changing the guest; wait until that has ended, then run the task again",
     ),
     (r"siblings were not selected|larger hotpluggable entity", PARTIAL_ENTITY, "name all of them, or granularity core"),
     (r"not present in|vcpu.*out of range", UNKNOWN_VCPU, "name others, or raise the maximum"),

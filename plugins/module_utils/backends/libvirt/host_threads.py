@@ -17,7 +17,7 @@ _ALL_IN_ONE = "ALL CPUs/"
 
 def vcpus_of(uuid: str, proc: Path = PROC) -> frozenset[int] | None:
     """Return the vCPUs of the guest that have a thread here; None where it does not run here, or they share one."""
-    process = _process_of(uuid, proc)
+    process = process_of(uuid, proc)
     if process is None:
         return None
     found: set[int] = set()
@@ -35,8 +35,8 @@ def vcpus_of(uuid: str, proc: Path = PROC) -> frozenset[int] | None:
     return frozenset(found) or None
 
 
-def _process_of(uuid: str, proc: Path) -> Path | None:
-    """The process that libvirt started with this UUID."""
+def process_of(uuid: str, proc: Path) -> Path | None:
+    """Return the folder in ``proc`` of the QEMU that libvirt started with this UUID, None if it is not on this host."""
     wanted = [b"-uuid", uuid.encode()]
     try:
         processes = [entry for entry in proc.iterdir() if entry.name.isdecimal()]

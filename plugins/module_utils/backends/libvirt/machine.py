@@ -88,7 +88,7 @@ class LibvirtMachine:
     async def await_insertion(self, entities: Sequence[Entity], timeout: float) -> dict[int, Answer]:
         if self._ears.refused is None:
             return await self._handshake.await_insertion(entities, timeout)
-        deaf = Answer(DONE, took_effect=True, detail=f"the guest cannot be heard: {self._ears.refused}")
+        deaf = Answer(DONE, took_effect=True, detail=f"guest events are unavailable: {self._ears.refused}")
         return {entity.index: deaf for entity in entities}
 
     async def unplug(self, entity: Entity, timeout: float) -> Answer:

@@ -21,11 +21,12 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domai
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import SYSTEM_ERROR, LibvirtCallError
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.events import imported_for_qemu
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import hypervisor_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import hypervisor_of, is_remote
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import vcpus_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.messages import read_object
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.readiness import is_listening
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.run_states import run_state_of_domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot, invalid_reply, read_slots
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
@@ -96,14 +97,24 @@ class Reader:
         if state[0] == _SHUTOFF:
             raise HotplugError(GUEST_NOT_RUNNING, "the guest has been stopped meanwhile: start it, or use scope config")
         recorded = recorded_in(stats) or known.domain.enabled
-        now = known._replace(domain=known.domain._replace(enabled=recorded), state=state[0])
+        now = known._replace(domain=known.domain._replace(enabled=recorded), state=run_state_of_domain(*state))
         slots = await self._slots() if self._ask_qemu else None
         if slots is None:
-            return now._replace(in_qemu=await self._in_qemu(now.domain, stats, seconds))
-        return now._replace(
+            now = now._replace(in_qemu=await self._in_qemu(now.domain, stats, seconds))
+            return await self._with_unsafe_plugs(now, stats)
+        now = now._replace(
             in_qemu=frozenset(vcpu for slot in slots if slot.qom_path is not None for vcpu in slot.entity.vcpus),
             aliases={slot.entity.vcpus[0]: slot.alias for slot in slots if slot.alias is not None},
         )
+        return await self._with_unsafe_plugs(now, stats)
+
+    async def _with_unsafe_plugs(self, record: Record, stats: Mapping[str, Any]) -> Record:
+        """Add what may end the guest, where it runs on this host."""
+        if is_remote(self._connection.uri):
+            return record
+        from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.kvm_vcpus import unsafe_plugs
+
+        return record._replace(unsafe_plugs=await unsafe_plugs(record, stats))
 
     async def _xml(self, flags: int) -> Domain:
         return read_domain((await self._connection.call(self._domain.XMLDesc, flags)).encode())

@@ -15,17 +15,27 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Blocker
 
 BOOT_VCPU = Blocker(
-    NOT_HOTPLUGGABLE, "the guest booted on it, and QEMU never lets the boot vCPU go", "leave it enabled"
+    NOT_HOTPLUGGABLE, "the guest booted on it, and QEMU cannot unplug the boot vCPU", "leave it enabled"
 )
 S390X = Blocker(
     NOT_HOTPLUGGABLE,
-    "s390x machines take vCPUs but do not give them back",
+    "s390x machines can plug vCPUs, but not unplug them",
     "start the guest with fewer, or have the guest offline them",
 )
 MIGRATING = Blocker(
     MIGRATION_IN_PROGRESS,
     "the guest is being migrated, and source and destination must keep the same vCPUs",
     "wait until the migration has ended, then run the task again",
+)
+MIGRATION_TARGET = Blocker(
+    MIGRATION_IN_PROGRESS,
+    "this QEMU is the destination of a migration, and source and destination must keep the same vCPUs",
+    "start it with the vCPUs of the source (migration.destination_args), or wait until the migration has ended",
+)
+MIGRATED = Blocker(
+    MIGRATION_IN_PROGRESS,
+    "the guest was migrated, and this QEMU is the source, which has stopped",
+    "run the task where the guest runs now",
 )
 NOT_READY = Blocker(GUEST_NOT_READY, "the guest cannot be asked yet", NOT_READY_REMEDY, passing=True)
 
@@ -54,6 +64,6 @@ def not_running(state: str) -> Blocker:
     """Return what blocks every unplug in a guest that is ``state``."""
     return Blocker(
         GUEST_NOT_READY,
-        f"the guest is {state}, and only a running guest can give a vCPU up",
+        f"the guest is {state}, and only a running guest can eject a vCPU",
         "resume or start the guest, then run the task again",
     )

@@ -23,7 +23,7 @@ NOT_READY_REMEDY = (
 # Read in QEMU 7.2 to 10.0: hw/acpi, hw/i386, hw/ppc, hw/s390x, hw/core, system/qdev-monitor.c.
 _MEANINGS: tuple[tuple[str, str, str], ...] = (
     (r"unplug request for not supported device type", GUEST_NOT_READY, NOT_READY_REMEDY),
-    (r"Boot CPU( core)? (is unpluggable|may not be unplugged)", NOT_HOTPLUGGABLE, "a guest keeps its boot vCPU"),
+    (r"Boot CPU( core)? (is unpluggable|may not be unplugged)", NOT_HOTPLUGGABLE, "leave the boot vCPU enabled"),
     (
         r"SMI wasn't enabled by firmware",
         HOTPLUG_UNSUPPORTED,

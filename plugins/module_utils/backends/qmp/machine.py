@@ -9,14 +9,14 @@ import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi, reuse
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.arguments import alias_for
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.handshake import Handshake
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.readiness import is_listening
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError, parse_address
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot, invalid_reply, read_slots
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp import notes, reuse
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp import notes
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.monitor import Monitor
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.unplug_request import UnplugRequest
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.view import EXITS, MEMORY, QUESTIONS, QmpView

@@ -9,9 +9,10 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi, blockers
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi, blockers, reuse
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.arguments import device_argument, smp_argument
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.run_states import run_state
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import (
     Slot,
@@ -21,7 +22,6 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots im
     read_slots,
     thread_ids,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp import reuse
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.notes import (
     LIST,
     NEVER_RAN,
@@ -57,9 +57,6 @@ EXITS: Command = ("query-stats", {"target": "vcpu", "providers": [{"provider": "
 # Only where `QmpView.may_imply_node`: what all memory is, "" where NUMA nodes have it.
 MEMORY: Command = ("qom-get", {"path": "/machine", "property": "memory-backend"})
 
-# Whatever else a guest may be, it is not running but could be again.
-_RUN_STATES = {"running": "running", "shutdown": "shutoff", "guest-panicked": "crashed", "internal-error": "crashed"}
-
 # What a monitor's peer may have us hand on to a command line.
 _ARGUMENT = re.compile(r"[A-Za-z0-9_.,=-]+")
 
@@ -74,6 +71,7 @@ _MIGRATING = (
     "postcopy-paused",
     "postcopy-recover",
     "postcopy-recover-setup",
+    "postcopy-device",
 )
 
 
@@ -92,10 +90,11 @@ class QmpView:
         self.slots: tuple[Slot, ...] = (
             read_slots(replies["slots"]) if self._unsupported is None else self._slots_without_hotplug()
         )
+        self._state = run_state(self._word("status", "status") or "")
         self.facts = GuestFacts(
             name=self._word("name", "name"),
             uuid=self._uuid(),
-            state=_RUN_STATES.get(self._run_state, "paused"),
+            state=self._state.word,
             arch=self._word("target", "arch"),
             machine=self._machine(),
         )
@@ -116,7 +115,7 @@ class QmpView:
             layout=layout_of(self.slots, hotplug=self._unsupported is None),
             live=LiveState(
                 enabled=frozenset(vcpu for slot in enabled for vcpu in slot.entity.vcpus),
-                running=self.facts.state == "running",
+                running=self._state.running,
                 acknowledges=self.acknowledges,
                 ejecting=frozenset(
                     vcpu
@@ -159,10 +158,6 @@ class QmpView:
             never_ran=frozenset(note.slot for note in self.notes if note.kind == NEVER_RAN),
             takes_back=self._takes_back,
         )
-
-    @property
-    def _run_state(self) -> str:
-        return self._word("status", "status") or ""
 
     def _word(self, question: str, key: str) -> str | None:
         """A string out of a reply, safe to print; None where QEMU has none to give."""
@@ -209,13 +204,15 @@ class QmpView:
     def _whole_machine_blocker(self) -> Blocker | None:
         if self._unsupported is not None:
             return self._unsupported
+        if self._state.blocker is not None:
+            return self._state.blocker
         if self._word("migration", "status") in _MIGRATING:
             return blockers.MIGRATING
         return None
 
     def _guest_blocker(self) -> Blocker | None:
-        if self.facts.state != "running":
-            return blockers.not_running(self._run_state)
+        if not self._state.running:
+            return blockers.not_running(self._state.described)
         return None if self.ready else blockers.NOT_READY
 
     def _destination_args(self) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host 
     is_remote,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import vcpus_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.run_states import run_state_of_domain
 
 # As libvirt 11.3 told of a guest with vCPUs 0-5 of which 5 is gone: at once, and after it had plugged 6.
 GONE: dict[str, Any] = {
@@ -142,7 +143,12 @@ def test_without_signs_the_record_is_all_there_is() -> None:
 
 @pytest.mark.parametrize(
     ("options", "code"),
-    [({"state": 3}, "guest_not_ready"), ({"migrating": True}, "migration_in_progress"), ({}, None)],
+    [
+        ({"state": run_state_of_domain(3, 1)}, "guest_not_ready"),
+        ({"state": run_state_of_domain(3, 2)}, "migration_in_progress"),
+        ({"migrating": True}, "migration_in_progress"),
+        ({}, None),
+    ],
 )
 def test_what_blocks_an_unplug(options: dict[str, Any], code: str | None) -> None:
     blockers = machine_view(record(domain({0, 5}, {0}), **options)).live.cannot_disable

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import host_kvm
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.reuse import read_exits
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import read_slots
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.notes import Note, read_notes
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.reuse import read_exits
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import info_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish
 
@@ -96,8 +96,8 @@ def test_a_count_that_needs_an_unsafe_slot_names_it_and_the_reason(peer: StartPe
     result = bring(qemu.address, CountWish(8), takes_back=False)
     assert (code(result), qemu.changes) == ("count_unreachable", [])
     assert result.error is not None
-    assert "7 is the most" in result.error.msg
-    assert "vCPU 1 cannot be enabled: the guest booted with it" in result.error.msg
+    assert "can have 7 vCPUs at most, not 8" in result.error.msg
+    assert "vCPU 1 cannot be enabled, because the guest booted with it" in result.error.msg
     assert (
         steps(bring(qemu.address, CountWish(8), takes_back=False, force=True, check_mode=True))[0] == "plug 1: planned"
     )

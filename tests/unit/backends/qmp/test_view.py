@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.run_states import run_state, run_state_of_domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import read_slots, thread_ids
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.view import QUESTIONS, QmpView
@@ -37,6 +38,9 @@ def listing(hardware: Hardware = Q35, *plugged: int) -> list[dict[str, Any]]:
         {**entry, **({"qom-path": f"/machine/unattached/device[{number}]"} if number in plugged else {})}
         for number, entry in reversed(list(enumerate(hardware.slots)))
     ]
+
+
+READY = [{"slot": "0", "slot-type": "CPU", "source": 0, "status": 0}]
 
 
 def view(hardware: Hardware = Q35, **replies: Any) -> MachineView:
@@ -116,20 +120,55 @@ def test_the_threads_of_a_core_have_their_host_threads() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "state"),
+    ("status", "state", "code"),
     [
-        ("running", "running"),
-        ("paused", "paused"),
-        ("prelaunch", "paused"),
-        ("inmigrate", "paused"),
-        ("shutdown", "shutoff"),
-        ("guest-panicked", "crashed"),
-        ("internal-error", "crashed"),
-        ("a word of tomorrow", "paused"),
+        ("running", "running", None),
+        ("paused", "paused", "guest_not_ready"),
+        ("prelaunch", "paused", "guest_not_ready"),
+        ("io-error", "paused", "guest_not_ready"),
+        ("watchdog", "paused", "guest_not_ready"),
+        ("internal-error", "paused", "guest_not_ready"),
+        ("a word of tomorrow", "paused", "guest_not_ready"),
+        ("suspended", "pmsuspended", "guest_not_ready"),
+        ("shutdown", "shutoff", "guest_not_ready"),
+        ("guest-panicked", "crashed", "guest_not_ready"),
+        ("inmigrate", "paused", "migration_in_progress"),
+        ("finish-migrate", "paused", "migration_in_progress"),
+        ("postmigrate", "paused", "migration_in_progress"),
     ],
 )
-def test_a_run_state_of_qemu_is_one_of_four(status: str, state: str) -> None:
-    assert view(status={"status": status}).facts.state == state
+def test_a_run_state_of_qemu_has_a_word_and_what_it_blocks(status: str, state: str, code: str | None) -> None:
+    seen = view(slots=listing(Q35, 0, 1), status={"status": status}, ospm=READY)
+    assert (seen.facts.state, seen.live.running) == (state, state == "running")
+    blocker = seen.live.cannot_disable.get(1)
+    assert (None if blocker is None else blocker.code) == code
+    plug = seen.live.cannot_enable.get(2)
+    assert (None if plug is None else plug.code) == (
+        "migration_in_progress" if code == "migration_in_progress" else None
+    )
+
+
+@pytest.mark.parametrize(
+    ("domain", "status"),
+    [
+        ((1, 1), "running"),
+        ((2, 0), "running"),
+        ((3, 1), "paused"),
+        ((3, 2), "finish-migrate"),
+        ((3, 3), "save-vm"),
+        ((3, 5), "io-error"),
+        ((3, 6), "watchdog"),
+        ((3, 10), "guest-panicked"),
+        ((3, 11), "prelaunch"),
+        ((3, 99), "paused"),
+        ((4, 0), "shutdown"),
+        ((6, 0), "guest-panicked"),
+        ((7, 0), "suspended"),
+        ((99, 0), "paused"),
+    ],
+)
+def test_a_state_of_a_domain_is_that_of_its_qemu(domain: tuple[int, int], status: str) -> None:
+    assert run_state_of_domain(*domain) == run_state(status)
 
 
 def test_a_guest_without_a_name_and_a_uuid_has_none() -> None:

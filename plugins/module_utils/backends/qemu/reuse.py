@@ -61,6 +61,11 @@ def unsafe_plugs(slots: Sequence[Slot], history: KvmHistory) -> dict[int, Blocke
     return found
 
 
+def refused(why: str) -> Blocker:
+    """Return what blocks a plug on a host that takes no vCPU back; ``why`` the vCPU is one that may have run."""
+    return Blocker(NOT_HOTPLUGGABLE, f"{why}, and {_REFUSES}", _REMEDY)
+
+
 def _history_of(slot: Slot, history: KvmHistory) -> str:
     """Why this slot's vCPU has run or may have, nothing where it has not or where that is no risk."""
     index = slot.entity.index

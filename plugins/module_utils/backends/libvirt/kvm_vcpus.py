@@ -1,0 +1,78 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which vCPUs of a domain on this host libvirt could not plug again under KVM, because QEMU would exit."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import PROC, process_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import reuse
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.host_kvm import takes_back_vcpus
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import LEVELS
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_state import Record
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import Blocker, Entity, Layout
+
+# KVM names the file of each vCPU by its id, which is the APIC id.
+_FILE = re.compile(r"anon_inode:kvm-vcpu:([0-9]{1,10})")
+
+
+async def unsafe_plugs(record: Record, stats: Mapping[str, Any]) -> dict[int, Blocker]:
+    """Return the entities whose plug may end the guest; those that are enabled would be, once unplugged.
+
+    ``stats`` are the ``vcpu`` statistics of the domain. Nothing is known of a guest without KVM or of another user's.
+    """
+    domain, layout = record.domain, record.laid_out.layout
+    if domain.arch not in reuse.ARCHITECTURES or not record.laid_out.hotplug:
+        return {}
+    kept = await asyncio.to_thread(kept_by_kvm, domain.uuid or "", layout, record.enabled)
+    if not kept or await asyncio.to_thread(takes_back_vcpus) is not False:
+        return {}
+    found: dict[int, Blocker] = {}
+    for entity in layout.entities:
+        vcpu = entity.vcpus[0]
+        if vcpu not in kept or vcpu == 0:
+            continue
+        if vcpu not in record.enabled:
+            found[entity.index] = reuse.refused("it was enabled before and may have run")
+        elif stats.get(f"vcpu.{vcpu}.exits.sum") != 0:
+            found[entity.index] = reuse.refused("it has run, or may have run")
+    return found
+
+
+def kept_by_kvm(uuid: str, layout: Layout, enabled: Collection[int], proc: Path = PROC) -> frozenset[int] | None:
+    """Return the vCPUs that QEMU has created in KVM, which keeps those that were unplugged too; None if unknown."""
+    process = process_of(uuid, proc)
+    if process is None:
+        return None
+    try:
+        links = [os.readlink(entry) for entry in (process / "fd").iterdir()]
+    except OSError:
+        # A file was closed meanwhile, or they are another user's.
+        return None
+    ids = {int(match.group(1)) for match in map(_FILE.fullmatch, links) if match}
+    apic_ids = _apic_ids(layout)
+    kept = frozenset(vcpu for vcpu, apic_id in apic_ids.items() if apic_id in ids)
+    # Otherwise the ids are not what they are taken for.
+    return kept if kept.issuperset(enabled) and len(kept) == len(ids) else None
+
+
+def _apic_ids(layout: Layout) -> dict[int, int]:
+    """The APIC id of each vCPU: its number on each level, in as many bits as the highest number there takes."""
+    bits = {level: max(entity.position.get(level, 0) for entity in layout.entities).bit_length() for level in LEVELS}
+
+    def apic_id(entity: Entity) -> int:
+        found = 0
+        for level in LEVELS:
+            found = (found << bits[level]) | entity.position.get(level, 0)
+        return found
+
+    return {entity.vcpus[0]: apic_id(entity) for entity in layout.entities}

@@ -1,0 +1,61 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""States of QEMU in which nothing may be changed: the source and the destination of a migration; QEMU is the judge."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from lab.ospm import OspmGuest
+
+from .conftest import BootOspm
+from .modules import Vcpu
+
+FOUR = {"smp": "4,sockets=4,cores=2,threads=1,maxcpus=8"}
+# A guest of 32 MiB migrates in a fraction of that.
+MIGRATION_SECONDS = 30
+
+
+def wait_status(guest: OspmGuest, status: str) -> None:
+    deadline = time.monotonic() + MIGRATION_SECONDS
+    while guest.eyes.execute("query-status")["status"] != status:
+        assert time.monotonic() < deadline, guest.eyes.execute("query-migrate")
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("wish", [{"enabled": "0-3,5"}, {"enabled": "0-2"}, {"count": 6}], ids=str)
+def test_a_source_that_has_migrated_is_not_changed(boot_ospm: BootOspm, wish: dict[str, str]) -> None:
+    guest = boot_ospm(**FOUR)
+    guest.eyes.execute("migrate", uri="exec:cat > /dev/null")
+    wait_status(guest, "postmigrate")
+    result = Vcpu(guest).refuses("migration_in_progress", **wish)
+    assert "migrated" in result["msg"]
+    assert Vcpu(guest).info()["guest"]["state"] == "paused"
+    guest.eyes.execute("cont")
+    assert Vcpu(guest)(enabled="0-3,5").steps == ["plug 5 done"]
+
+
+def test_a_destination_that_waits_for_its_guest_is_not_changed(boot_ospm: BootOspm) -> None:
+    guest = boot_ospm(**FOUR, ready=False, extra=["-incoming", "defer"])
+    wait_status(guest, "inmigrate")
+    result = Vcpu(guest).refuses("migration_in_progress", enabled="0-3,5")
+    assert "destination" in result["msg"]
+
+
+def test_a_guest_that_is_being_migrated_is_not_changed(boot_ospm: BootOspm) -> None:
+    guest = boot_ospm(**FOUR)
+    guest.eyes.execute("migrate-set-parameters", **{"max-bandwidth": 4096})
+    guest.eyes.execute("migrate", uri="exec:cat > /dev/null")
+    assert guest.eyes.execute("query-migrate")["status"] in ("setup", "active")
+    Vcpu(guest).refuses("migration_in_progress", enabled="0-3,5")
+    guest.eyes.execute("migrate_cancel")
+    wait_status(guest, "running")
+    deadline = time.monotonic() + MIGRATION_SECONDS
+    while guest.eyes.execute("query-migrate")["status"] != "cancelled":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert Vcpu(guest)(enabled="0-3,5").steps == ["plug 5 done"]
