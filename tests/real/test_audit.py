@@ -54,7 +54,7 @@ def test_an_audit_lists_the_daemons_and_sockets_that_it_could_not_inspect(boot: 
     file = tmp_path / "audit.json"
     audit = fleet.play("audit", audit_json=str(file))
     assert (audit.status, audit.row("fine")[-1]) == (0, "")
-    assert "audit_qmp_sockets on h1: conflicting_request: qmp_sockets: nothing is at /nowhere/*.sock" in audit.text
+    assert "audit_qmp_sockets on h1: conflicting_request: qmp_sockets: no file matches /nowhere/*.sock" in audit.text
     assert "0 of 1 guests have drifted or could not be inspected" in audit
     assert [one["error_code"] for one in json.loads(file.read_text())["failures"]] == ["conflicting_request"]
     assert fleet.play("audit", audit_fail_on_drift=True).status == 2

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the options of a task say that a guest is: with libvirt, or at the sockets and files of one it does not run."""
+"""Choose the backend of a guest by the options: libvirt, or the sockets and files of a QEMU guest not managed by it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MakeAgent = Callable[[], "Agent"]
 
 @contextlib.asynccontextmanager
 async def connections() -> AsyncIterator[Connections]:
-    """Keep the connections to libvirt of the sources made meanwhile, and close them at the end."""
+    """Keep the libvirt connections of the sources that are created in the block, and close them at its end."""
     kept = Connections()
     try:
         yield kept
@@ -42,7 +42,7 @@ async def connections() -> AsyncIterator[Connections]:
 
 
 class Connections:
-    """What a guest of libvirt's needs of those before it; nothing is imported for any other."""
+    """The connections to libvirt that guests share; nothing is imported for other guests."""
 
     def __init__(self) -> None:
         self._pool: Pool | None = None
@@ -63,16 +63,16 @@ class Connections:
 
 
 class DirectSource(NamedTuple):
-    """A guest that libvirt does not run: what opens its machine, its config, its agent."""
+    """A QEMU guest not managed by libvirt: opens its machine, its config and its agent."""
 
     open_machine: OpenMachine | None = None
     config: Config | None = None
     make_agent: MakeAgent | None = None
 
     async def open(self, reading: bool) -> Ports:
-        """A guest whose config is known, and at whose monitor nobody listens, is shut off."""
+        """Open the machine; a guest with a config and without a listening monitor is shut off."""
         ports = Ports(config=self.config)
-        # It connects when it is first asked.
+        # It connects at the first query.
         agent = self.make_agent() if self.make_agent is not None else None
         if self.open_machine is not None:
             try:
@@ -80,7 +80,7 @@ class DirectSource(NamedTuple):
             except NoListener as error:
                 if self.config is None:
                     raise
-                ports.warn(f"the guest is taken to be shut off: {error.msg}")
+                ports.warn(f"the guest is assumed to be shut off: {error.msg}")
                 return ports
         if ports.machine is not None or self.config is None:
             ports.agent = agent
@@ -88,20 +88,20 @@ class DirectSource(NamedTuple):
 
 
 def source_of(params: Mapping[str, Any], kept: Connections) -> Source:
-    """Return the source that the options name; raises ``HotplugError`` for options that do not go together.
+    """Return the source that the options name; raises ``HotplugError`` for options that exclude each other.
 
-    ``kept`` has to be open as long as the source is used.
+    ``kept`` must be open as long as the source is used.
     """
     timeout = parse_timeout(params)
     if params["name"] is not None:
         return _with_libvirt(params, timeout, kept.pool)
-    _refuse(params, ("ask_qemu",), "goes with name")
+    _refuse(params, ("ask_qemu",), "needs name")
     open_machine = None if params["qmp_socket"] is None else _opener(params["qmp_socket"], timeout)
     make_agent = None if params["agent_socket"] is None else _agent_maker(params["agent_socket"], timeout)
     if params["domain_xml"] is None:
-        _refuse(params, ("backup", "xml_detail", "probe", "emulator"), "goes with domain_xml")
+        _refuse(params, ("backup", "xml_detail", "probe", "emulator"), "needs domain_xml")
         if open_machine is None:
-            _refuse(params, ("force",), "goes with name, qmp_socket or domain_xml")
+            _refuse(params, ("force",), "needs name, qmp_socket or domain_xml")
         return DirectSource(open_machine, make_agent=make_agent)
     return DirectSource(open_machine, _xml_file(params, timeout), make_agent)
 
@@ -120,7 +120,7 @@ def _xml_file(params: Mapping[str, Any], timeout: float) -> Config:
 
 
 def _with_libvirt(params: Mapping[str, Any], timeout: float, pool: Pool) -> Source:
-    _refuse(params, ("backup", "xml_detail"), "goes with domain_xml")
+    _refuse(params, ("backup", "xml_detail"), "needs domain_xml")
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import is_remote
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.source import LibvirtSource
 
@@ -139,7 +139,7 @@ def _with_libvirt(params: Mapping[str, Any], timeout: float, pool: Pool) -> Sour
 def _refuse(params: Mapping[str, Any], names: tuple[str, ...], why: str) -> None:
     given = [name for name in names if params.get(name) not in (None, False) and not _is_default(name, params[name])]
     if given:
-        raise HotplugError(CONFLICTING_REQUEST, f"{', '.join(given)}: this {why}; name that, or leave it out")
+        raise HotplugError(CONFLICTING_REQUEST, f"{', '.join(given)}: this {why}; set that, or omit it")
 
 
 def _is_default(name: str, value: object) -> bool:
@@ -168,7 +168,7 @@ def _opener(address: str, timeout: float) -> OpenMachine:
 
 
 async def _refuse_hidden_qemu(address: str, error: NoListener) -> None:
-    """Fail where a guest runs whose monitor cannot be reached: its config would be changed as of one that does not."""
+    """Fail if the guest still runs although its monitor has no listener, because it would be handled as shut off."""
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.signs import sign_of_qemu
 
     sign = await asyncio.to_thread(sign_of_qemu, address)
@@ -176,7 +176,7 @@ async def _refuse_hidden_qemu(address: str, error: NoListener) -> None:
         raise HotplugError(
             MONITOR_UNREACHABLE,
             f"the guest still runs, though its monitor at {address} cannot be reached: {sign}; end that QEMU, give it "
-            "another monitor and name that, or name domain_xml alone to change only the next boot",
+            "another monitor and set qmp_socket to that, or set only domain_xml to change the next boot",
         ) from error
 
 

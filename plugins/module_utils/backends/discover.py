@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find guests and hosts: all that a libvirt or a folder of sockets has, and where each guest runs."""
+"""Find guests and hosts: the guests of a libvirt daemon or of a pattern of sockets, and the host of each guest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def guests_named(params: Mapping[str, Any], kept: Connections) -> list[dic
     if params["qmp_sockets"] is not None:
         if names_one(params):
             raise HotplugError(
-                CONFLICTING_REQUEST, "qmp_sockets names guests of its own: leave out what names one, or it"
+                CONFLICTING_REQUEST, "qmp_sockets cannot be combined with options that name a guest: omit one of them"
             )
         return [{**params, "qmp_socket": socket} for socket in sockets_of(params["qmp_sockets"])]
     if names_one(params):
@@ -34,7 +34,7 @@ async def guests_named(params: Mapping[str, Any], kept: Connections) -> list[dic
 
 
 def host_inspector(options: Sequence[Mapping[str, Any]], kept: Connections) -> InspectHost:
-    """Return what inspects a host: through the libvirt of a guest there, or this host's CPUs alone without one."""
+    """Return a function that inspects a host: through the libvirt of a guest there, or else only this host's CPUs."""
     uris = {guest_ref(params).host: params["uri"] for params in options if params["name"] is not None}
 
     async def inspect_host(name: str) -> Host:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which vCPUs of a config become hotpluggable: those that the guest boots with, but for the entity of vCPU 0. Pure."""
+"""The vCPUs of a config that become hotpluggable: the boot vCPUs, except the entity of vCPU 0. Pure."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 def check_boot_vcpus(state: GuestState, scopes: Sequence[str]) -> None:
-    """Refuse to make boot vCPUs hotpluggable where that cannot be done; raises ``HotplugError``."""
+    """Refuse to make boot vCPUs hotpluggable if that is not possible; raises ``HotplugError``."""
     if CONFIG not in scopes or state.config is None:
         raise HotplugError(
             CONFLICTING_REQUEST,
             "boot_vcpus changes the config state, which this task does not change: use scope all or config for a guest "
-            "that has one, or leave boot_vcpus out",
+            "that has one, or omit boot_vcpus",
         )
     if not state.layout.hotplug:
         raise HotplugError(
             HOTPLUG_UNSUPPORTED,
             "boot_vcpus is hotpluggable, but the guest's machine has no CPU hotplug, and could not start with "
-            "hotpluggable vCPUs: leave boot_vcpus out",
+            "hotpluggable vCPUs: omit boot_vcpus",
         )
     fixed = state.config.boot_vcpus_fixed
     if fixed is not None:
@@ -39,7 +39,7 @@ def check_boot_vcpus(state: GuestState, scopes: Sequence[str]) -> None:
 
 
 def boot_vcpu_steps(entities: Iterable[Entity], config: ConfigState, wanted: Collection[int]) -> list[Step]:
-    """Return the steps that make those hotpluggable that are enabled in ``config`` and stay so: ``wanted``."""
+    """Return the steps that make vCPUs hotpluggable that are enabled in ``config`` and stay enabled (``wanted``)."""
     staying = config.enabled.intersection(wanted)
     return [
         Step(ENABLE, entity, makes_hotpluggable=True)

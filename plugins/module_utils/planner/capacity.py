@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How many vCPUs a host's CPUs have to bear. Pure."""
+"""The number of enabled vCPUs per host CPU. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def overcommitted(host: Host, planned: Sequence[tuple[str | None, int]], most: float) -> str:
-    """Return why the host gets too full, or nothing; ``planned`` are the UUIDs of guests and what they will have.
+    """Return how the host would exceed the limit, or nothing; ``planned`` are the future numbers of vCPUs by UUID.
 
-    ``most`` is how many vCPUs each of the host's CPUs may bear.
+    ``most`` is the maximum number of vCPUs per host CPU.
     """
     ours = {uuid for uuid, _count in planned}
     others = sum(count for uuid, count in host.guests.items() if uuid not in ours)
@@ -24,6 +24,6 @@ def overcommitted(host: Host, planned: Sequence[tuple[str | None, int]], most: f
         return ""
     where = host.name or "this host"
     return (
-        f"{where} has {host.cpus} CPUs, and its guests would have {load} vCPUs enabled, {load / host.cpus:.2f} for "
-        f"each, and max_overcommit is {most:g}: disable others first, or raise it"
+        f"{where} has {host.cpus} CPUs, and its guests would have {load} vCPUs enabled, {load / host.cpus:.2f} per "
+        f"CPU, and max_overcommit is {most:g}: disable others first, or raise it"
     )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which vCPUs a count means: the choice that changes least, then keeps the lowest ids."""
+"""Choose the vCPUs of a count: the fewest changes, then the lowest ids."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class Unit(NamedTuple):
-    """What is chosen as a whole: an entity, or all entities of a core.
+    """A unit of the choice: an entity, or all entities of a core.
 
     ``pinned`` units cannot be disabled, those ``barred_by`` a blocker cannot be enabled. ``priority`` is 1 for a unit
     that could not be enabled again once it is disabled, -1 for one that may end the guest when it is enabled, else 0.
-    ``weight`` says how much is already as an enabled unit would be, and grows with the reasons to keep it enabled.
+    ``weight`` grows with the number of its scopes that are enabled already, and with other reasons to keep it enabled.
     """
 
     vcpus: tuple[int, ...]
@@ -37,7 +37,7 @@ class Unit(NamedTuple):
 
     @property
     def preference(self) -> tuple[int, int]:
-        """The lower, the sooner it is enabled and the later it is disabled."""
+        """The lower, the earlier it is enabled and the later it is disabled."""
         return (-self.priority, -self.weight)
 
     @property
@@ -48,8 +48,8 @@ class Unit(NamedTuple):
 def choose(units: Sequence[Unit], count: int, where: str, more: str) -> frozenset[int]:
     """Return the ids of the best ``count`` vCPUs among ``units``, lowest ids first.
 
-    Raises ``HotplugError`` (count_unreachable) when no set of whole units has that many; ``where`` is
-    what the message calls the units' place: ``the guest``, ``node 1``. ``more`` is how to get more units.
+    Raises ``HotplugError`` (count_unreachable) if no set of whole units has that many; ``where`` is
+    the name of the units' place in the message: ``the guest``, ``node 1``. ``more`` is how to get more units.
     """
     _check_reachable(units, count, where, more)
     chosen: list[int] = []
@@ -80,7 +80,7 @@ def choose_spread(units: Sequence[Unit], count: int, more: str) -> frozenset[int
         open_nodes = [node for node, queue in queues.items() if queue and len(queue[0].vcpus) <= left]
         if not open_nodes:
             break
-        # Of equally filled nodes, the one that has such a unit already: a second run then changes nothing.
+        # Of equally filled nodes, the one with an enabled unit: a second run then changes nothing.
         node = min(
             open_nodes,
             key=lambda node: (
@@ -102,7 +102,7 @@ def _check_reachable(units: Sequence[Unit], count: int, where: str, more: str) -
         raise HotplugError(
             COUNT_UNREACHABLE,
             f"{where} cannot go down to {count} vCPUs: {format_cpulist(pinned)} cannot be disabled; "
-            f"ask for {len(pinned)} or more",
+            f"request {len(pinned)} or more",
         )
     if count > highest:
         raise HotplugError(
@@ -115,22 +115,22 @@ def _check_reachable(units: Sequence[Unit], count: int, where: str, more: str) -
         raise HotplugError(
             COUNT_UNREACHABLE,
             f"{where} cannot have exactly {count} vCPUs, because {_sizes(units)} are enabled or disabled at once: "
-            f"ask for {near[0]} or {near[1]}",
+            f"request {near[0]} or {near[1]}",
         )
 
 
 def _remedy(units: Sequence[Unit], count: int, highest: int, more: str) -> str:
-    """What to do about a count that is too high: where all together would be enough, what bars some of them."""
+    """The remedy for a count that is too high; if all units would suffice, why some are barred."""
     barred = [unit for unit in units if unit.barred_by is not None]
     if count > sum(len(unit.vcpus) for unit in units) or not barred or barred[0].barred_by is None:
-        return f"ask for {highest} or fewer, or {more}"
+        return f"request {highest} or fewer, or {more}"
     blocker = barred[0].barred_by
     alike = format_cpulist(vcpu for unit in barred if unit.barred_by == blocker for vcpu in unit.vcpus)
-    return f"vCPU {alike} cannot be enabled, because {blocker.reason}; ask for {highest} or fewer, or {blocker.remedy}"
+    return f"vCPU {alike} cannot be enabled, because {blocker.reason}; request {highest} or fewer, or {blocker.remedy}"
 
 
 def _reachable(units: Iterable[Unit]) -> frozenset[int]:
-    """The counts that filling up whole units in the order of their rank can stop at."""
+    """The counts that are reachable with whole units in the order of their rank."""
     sizes = [0]
     for unit in sorted((unit for unit in units if not unit.barred), key=lambda unit: unit.rank):
         sizes.append(sizes[-1] + len(unit.vcpus))

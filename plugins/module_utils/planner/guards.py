@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Judge a plan by the guards of its request. Pure."""
+"""Check a plan against the guards of its request. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check_guards(plan: Plan, state: GuestState, guards: Guards) -> None:
-    """Refuse a plan that breaks a guard; one without steps breaks none. Raises ``HotplugError``."""
+    """Refuse a plan that violates a guard; a plan without steps violates none. Raises ``HotplugError``."""
     if not plan.changes:
         return
     for scope, expected in guards.expected.items():
@@ -26,8 +26,8 @@ def check_guards(plan: Plan, state: GuestState, guards: Guards) -> None:
             now = "not known" if found is None else format_cpulist(found.enabled)
             raise HotplugError(
                 CONFLICTING_REQUEST,
-                f"the {scope} vCPUs are {now}, and the change was decided on when they were "
-                f"{format_cpulist(expected)}: look at the guest again, and decide anew",
+                f"the enabled {scope} vCPUs are {now}, but expected was "
+                f"{format_cpulist(expected)}: check the guest, and correct expected",
             )
     for scope, reached in plan.reached.items():
         found = state.scope(scope)
@@ -36,5 +36,5 @@ def check_guards(plan: Plan, state: GuestState, guards: Guards) -> None:
             raise HotplugError(
                 CONFLICTING_REQUEST,
                 f"{len(lost)} vCPUs would be disabled ({format_cpulist(lost)}), and max_disable is "
-                f"{guards.max_disable}: ask for less, or raise it",
+                f"{guards.max_disable}: disable fewer, or raise it",
             )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The planner: what to do, step by step, to bring a guest from its observed state to the wish. Pure."""
+"""The planner: the steps from a guest's observed state to the desired state. Pure."""
 
 from __future__ import annotations
 
@@ -42,41 +42,41 @@ if TYPE_CHECKING:
 
 
 class Plan(NamedTuple):
-    """The steps in the order to take them, and the ids each scope has enabled when all are done."""
+    """The steps in order, and the ids enabled in each scope after all of them."""
 
     steps: tuple[Step, ...]
     reached: Mapping[str, frozenset[int]]
 
     @property
     def changes(self) -> bool:
-        """Whether carrying the plan out changes anything: the ``changed`` of check mode."""
+        """Whether the plan changes anything: ``changed`` in check mode."""
         return bool(self.steps)
 
 
 class StillEjecting(HotplugError):
-    """The wish needs entities that the guest may be about to eject: wait for them, observe, plan again."""
+    """The request needs entities whose unplug is in progress: wait for its end, observe and plan again."""
 
     def __init__(self, entities: Sequence[Entity]) -> None:
         ids = format_cpulist(vcpu for entity in entities for vcpu in entity.vcpus)
         super().__init__(
             UNPLUG_PENDING,
-            f"vCPU {ids} is wanted enabled, but an earlier request to unplug it was sent to the guest, which may still "
-            "carry it out: run the task again when the guest has done so, or disable it first, which asks the guest "
+            f"vCPU {ids} is to be enabled, but an earlier run requested its unplug, and the guest may still "
+            "carry it out: run the task again when the guest has done so, or disable it first, which repeats the "
             "once more",
         )
         self.entities = tuple(entities)
 
 
 def scopes_of(scope: str, state: GuestState) -> tuple[str, ...]:
-    """Return the scopes that the option ``scope`` means for this guest, live first.
+    """Return the scopes that the option ``scope`` selects for this guest, live first.
 
-    Raises ``HotplugError`` when the guest lacks a scope that was asked for by name.
+    Raises ``HotplugError`` if the guest lacks the scope that the option names.
     """
     has = tuple(name for name, found in ((LIVE, state.live), (CONFIG, state.config)) if found is not None)
     if not has:
         raise HotplugError(
             CONFLICTING_REQUEST,
-            "only the guest's agent was named, which plugs nothing: use method agent, or name qmp_socket as well",
+            "agent_socket alone cannot plug vCPUs: use method agent, or set qmp_socket too",
         )
     if scope == "all":
         return has
@@ -89,16 +89,16 @@ def scopes_of(scope: str, state: GuestState) -> tuple[str, ...]:
             )
         raise HotplugError(
             CONFLICTING_REQUEST,
-            "scope is config, but nothing here holds this guest's config state: use scope live, current or all",
+            "scope is config, but this guest has no config state: use scope live, current or all",
         )
     return (scope,)
 
 
 def make_plan(request: Request, state: GuestState) -> Plan:
-    """Return the plan that makes ``state`` satisfy ``request``; no step where it does already.
+    """Return the plan from ``state`` to the desired state of ``request``; it has no steps if that is reached.
 
-    Only a request with ``force`` is planned by plugging what may end the guest.
-    Raises ``HotplugError`` when the request cannot be satisfied, ``StillEjecting`` when it cannot be yet.
+    Only a plan for a request with ``force`` plugs vCPUs that may end the guest.
+    Raises ``HotplugError`` if the request cannot be satisfied, ``StillEjecting`` if it cannot be satisfied yet.
     """
     if request.by_agent:
         return _plan_of_guest(request.wish, state, request.whole_cores)
@@ -119,7 +119,7 @@ def make_plan(request: Request, state: GuestState) -> Plan:
 
 
 def _reached(request: Request, state: GuestState) -> dict[str, frozenset[int]]:
-    """The ids that each scope to change shall have enabled."""
+    """The desired enabled ids of each scope to change."""
     scopes = scopes_of(request.scope, state)
     if request.hotpluggable_boot_vcpus:
         check_boot_vcpus(state, scopes)
@@ -129,11 +129,11 @@ def _reached(request: Request, state: GuestState) -> dict[str, frozenset[int]]:
 
 
 def _plan_of_guest(wish: Wish | None, state: GuestState, whole_cores: bool) -> Plan:
-    """The guest's system deals with each vCPU by itself, whatever the machine can only plug together."""
+    """The guest OS handles each vCPU separately, even if the machine plugs several at once."""
     if wish is None:
-        raise RuntimeError("method agent without a wish is refused with the options")
+        raise RuntimeError("parsing refuses method agent without a desired state")
     if state.online is None:
-        raise HotplugError(GUEST_NOT_RUNNING, "the guest does not run, so it has no agent to ask: start or resume it")
+        raise HotplugError(GUEST_NOT_RUNNING, "the guest does not run, so its agent is unavailable: start or resume it")
     alone = state._replace(layout=state.layout.by_thread)
     reached = resolve(wish, alone, (GUEST,), whole_cores)
     steps = _steps(alone.layout.entities, state.online, reached[GUEST], ONLINE, OFFLINE)
@@ -141,7 +141,7 @@ def _plan_of_guest(wish: Wish | None, state: GuestState, whole_cores: bool) -> P
 
 
 def _with_agent(steps: Sequence[Step], online: OnlineState | None, request: Request) -> list[Step]:
-    """Add the steps of the guest's system: it offlines before an unplug, and onlines after a plug."""
+    """Add the steps of the guest OS: offline before an unplug, online after a plug."""
     if online is None:
         return list(steps)
     plugs = [step for step in steps if step.kind == PLUG]
@@ -157,7 +157,7 @@ def _with_agent(steps: Sequence[Step], online: OnlineState | None, request: Requ
 
 
 def _refuse_leaving(entities: Iterable[Entity], wanted: frozenset[int]) -> None:
-    """Refuse to take for enabled what an earlier request may still unplug; ``wanted`` are the ids of these."""
+    """Refuse to count vCPUs as enabled that an earlier request may still unplug; ``wanted`` are their ids."""
     leaving = [entity for entity in entities if not wanted.isdisjoint(entity.vcpus)]
     if leaving:
         raise StillEjecting(leaving)
@@ -170,7 +170,7 @@ def _steps(
     add: StepKind,
     remove: StepKind,
 ) -> list[Step]:
-    """Additions first, so that the guest never has fewer vCPUs than before and after; the highest goes first."""
+    """Additions first, so that the guest never has fewer vCPUs than before and after; then the highest ids first."""
     adds = [entity for entity in entities if not wanted.isdisjoint(entity.vcpus) and not _all_in(entity, found.enabled)]
     removes = [
         entity for entity in entities if wanted.isdisjoint(entity.vcpus) and not found.enabled.isdisjoint(entity.vcpus)
@@ -185,7 +185,7 @@ def _all_in(entity: Entity, enabled: frozenset[int]) -> bool:
 
 
 def _refuse_blocked(entities: Iterable[Entity], blockers: Mapping[int, Blocker], participle: str) -> None:
-    """Name every blocked entity at once, by the first blocker: users fix all of a kind together."""
+    """Report all entities with the same blocker as the first one, so that users can fix them together."""
     blocked: dict[Blocker, list[int]] = {}
     for entity in entities:
         blocker = blockers.get(entity.index)

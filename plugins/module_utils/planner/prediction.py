@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The state that a plan leads to: what check mode reports. Pure."""
+"""The state after a plan, for check mode. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def predict(state: GuestState, plan: Plan) -> GuestState:
-    """Return what ``state`` becomes when every step of ``plan`` succeeds."""
+    """Return ``state`` after all steps of ``plan`` have succeeded."""
     if state.live is not None and LIVE in plan.reached:
         state = state._replace(live=state.live._replace(enabled=plan.reached[LIVE]))
     if state.config is not None and CONFIG in plan.reached:

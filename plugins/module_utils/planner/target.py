@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which vCPUs a wish means on this guest: a wish and the observed state in, the ids to have enabled out."""
+"""Compute the ids to have enabled from the desired state and the observed state of a guest."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import Co
 
 
 def resolve(wish: Wish, state: GuestState, scopes: Sequence[str], whole_cores: bool) -> dict[str, frozenset[int]]:
-    """Return, for each scope, the ids that shall be enabled.
+    """Return the ids to have enabled in each scope.
 
-    ``whole_cores`` makes a named vCPU stand for its core. Raises ``HotplugError`` when the wish names
-    what the guest has not, splits an entity, or asks for a number that cannot be reached.
+    With ``whole_cores`` a named vCPU stands for its core. Raises ``HotplugError`` if the desired state names vCPUs or
+    nodes that the guest does not have, splits an entity, or is a number that cannot be reached.
     """
     groups = _groups(state.layout, whole_cores)
     if isinstance(wish, VcpuWish):
@@ -41,7 +41,7 @@ def resolve(wish: Wish, state: GuestState, scopes: Sequence[str], whole_cores: b
         return {scope: enable if wish.exclusive else (_enabled(state, scope) | enable) - disable for scope in scopes}
     units = [_unit(group, state, scopes) for group in groups]
     if isinstance(wish, CountWish):
-        # One choice for all scopes, so that live and config come to agree.
+        # One choice for all scopes, so that live and config become equal.
         more = _to_have_more(state)
         chosen = choose_spread(units, wish.count, more) if wish.spread else choose(units, wish.count, "the guest", more)
         return dict.fromkeys(scopes, chosen)
@@ -49,7 +49,7 @@ def resolve(wish: Wish, state: GuestState, scopes: Sequence[str], whole_cores: b
 
 
 def unconcerned(wish: Wish | None, state: GuestState, whole_cores: bool) -> frozenset[int]:
-    """Return the ids that the wish leaves as they are, whatever they are."""
+    """Return the ids that the desired state does not change."""
     layout = state.layout
     if isinstance(wish, VcpuWish) and not wish.exclusive:
         enable, disable = _named(wish, state, _groups(layout, whole_cores), whole_cores)
@@ -60,7 +60,7 @@ def unconcerned(wish: Wish | None, state: GuestState, whole_cores: bool) -> froz
 
 
 def _groups(layout: Layout, whole_cores: bool) -> list[tuple[Entity, ...]]:
-    """What is enabled and disabled together."""
+    """A group of vCPUs that are enabled and disabled together."""
     if not whole_cores:
         return [(entity,) for entity in layout.entities]
     cores: dict[object, list[Entity]] = {}
@@ -76,14 +76,14 @@ def _vcpus(entities: Iterable[Entity]) -> tuple[int, ...]:
 def _named(
     wish: VcpuWish, state: GuestState, groups: Sequence[tuple[Entity, ...]], whole_cores: bool
 ) -> tuple[frozenset[int], frozenset[int]]:
-    """The ids to enable and to disable, in whole groups."""
+    """The ids to enable and to disable, as whole groups."""
     layout = state.layout
     unknown = [vcpu for vcpu in wish.enable | wish.disable if vcpu >= layout.max_vcpus]
     if unknown:
         raise HotplugError(
             UNKNOWN_VCPU,
-            f"vCPU {format_cpulist(unknown)} is above the guest's highest, {layout.max_vcpus - 1}: "
-            f"name others, or {_to_have_more(state)}",
+            f"vCPU {format_cpulist(unknown)} is above the guest's highest id, {layout.max_vcpus - 1}: "
+            f"name other vCPUs, or {_to_have_more(state)}",
         )
     if not whole_cores:
         _refuse_parts(wish.enable, groups, "enable")
@@ -94,7 +94,7 @@ def _named(
     if enable & disable:
         raise HotplugError(
             CONFLICTING_REQUEST,
-            f"with granularity core, vCPUs {format_cpulist(enable & disable)} are wanted both enabled and disabled: "
+            f"with granularity core, vCPUs {format_cpulist(enable & disable)} are requested both enabled and disabled: "
             "name each core once",
         )
     return enable, disable
@@ -133,11 +133,9 @@ def _by_node(
 
 
 def _to_have_more(state: GuestState) -> str:
-    """What to do where the wish is for more than there is: an agent alone shows only what is plugged."""
+    """The remedy for a request of more vCPUs than there are; an agent alone shows only plugged vCPUs."""
     if state.live is None and state.config is None:
-        return (
-            "plug more vCPUs first, with method hotplug, for which the task has to name the guest's monitor or libvirt"
-        )
+        return "plug more vCPUs first, with method hotplug, which needs qmp_socket or name"
     return "start the guest with a larger maximum"
 
 
@@ -147,7 +145,7 @@ def _enabled(state: GuestState, scope: str) -> frozenset[int]:
 
 
 def _unit(group: tuple[Entity, ...], state: GuestState, scopes: Sequence[str]) -> Unit:
-    """Judge a group by every scope the choice is for: pinned or barred in one is pinned or barred in all."""
+    """Rate a group by all scopes of the choice: if it is pinned or barred in one, it is in all."""
     ids = frozenset(_vcpus(group))
     pinned = False
     barred_by: Blocker | None = None
@@ -158,13 +156,13 @@ def _unit(group: tuple[Entity, ...], state: GuestState, scopes: Sequence[str]) -
             continue
         pinned = pinned or _blocker(found.cannot_disable, group, found.enabled, True) is not None
         barred_by = barred_by or _blocker(found.cannot_enable, group, found.enabled, False)
-        # What live has counts double: moving it disturbs a running guest. Without hotplug, a count is 0 to n-1.
+        # Live counts double, because a change disturbs a running guest. Without hotplug, a count is 0 to n-1.
         if state.layout.hotplug:
             weight += len(found.enabled & ids) * (2 if scope == LIVE else 1)
     priority = 0
     if LIVE in scopes and state.live is not None:
         if state.live.ejecting & ids:
-            # On its way out: the first to be given up, the last to be asked back.
+            # Its unplug is in progress: the first to be disabled, the last to be enabled again.
             weight = -1
         else:
             priority = _priority(group, state.live)
@@ -181,7 +179,7 @@ def _priority(group: tuple[Entity, ...], live: LiveState) -> int:
 def _blocker(
     blockers: Mapping[int, Blocker], group: tuple[Entity, ...], enabled: frozenset[int], when_enabled: bool
 ) -> Blocker | None:
-    """Why a member is in its present state for good; other blockers concern the whole guest, not the choice."""
+    """Why a member cannot change while the guest runs; other blockers concern the whole guest, not the choice."""
     for entity in group:
         blocker = blockers.get(entity.index)
         holds = bool(enabled.intersection(entity.vcpus)) is when_enabled

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of a batch: each guest's own over those for all, checked like those of a task for one guest."""
+"""The options of a batch: each guest's own options and the defaults, checked like the options of a single task."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.request.values import 
 
 MOST_AT_ONCE = 256
 
-# What says more of one way to say what is wanted, and is left out where a guest has another.
+# Options that belong to one form of the desired state; they are not inherited by a guest with another form.
 _GOES_WITH = {"exclusive": "vcpus", "placement": "count"}
 
 
 class Limits(NamedTuple):
-    """How many guests at a time; whether the first failure ends the batch; how full a host may get, and what then."""
+    """The number of concurrent guests, whether the first failure ends the batch, and the limit per host CPU."""
 
     concurrency: int = 16
     fail_fast: bool = False
@@ -59,24 +59,24 @@ def options_of_guests(guests: Sequence[Mapping[str, Any]], defaults: Mapping[str
             if first != number:
                 raise HotplugError(
                     CONFLICTING_REQUEST,
-                    f"guests[{first}] and guests[{number}] ({guest.ref.label}) are one guest, or share its "
+                    f"guests[{first}] and guests[{number}] ({guest.ref.label}) are the same guest, or share "
                     f"{place[0]} {printable(place[-1])}: name each guest once",
                 )
     return found
 
 
 def check_concurrency(number: int) -> int:
-    """Return ``max_concurrency``; raises ``HotplugError`` when it is out of range."""
+    """Return ``max_concurrency``; raises ``HotplugError`` if it is out of range."""
     if not 1 <= number <= MOST_AT_ONCE:
         raise HotplugError(CONFLICTING_REQUEST, f"max_concurrency is {number}: give 1 to {MOST_AT_ONCE}")
     return number
 
 
 def limits_of(params: Mapping[str, Any]) -> Limits:
-    """Return what the options say of the batch as a whole; raises ``HotplugError``."""
+    """Return the options of the batch as a whole; raises ``HotplugError``."""
     most = params["max_overcommit"]
     if most is not None and not most > 0:
-        raise HotplugError(CONFLICTING_REQUEST, f"max_overcommit is {most:g}: give a number above 0, or leave it out")
+        raise HotplugError(CONFLICTING_REQUEST, f"max_overcommit is {most:g}: give a number above 0, or omit it")
     return Limits(
         concurrency=check_concurrency(params.get("max_concurrency", 1)),
         fail_fast=bool(params.get("fail_fast")),
@@ -86,18 +86,20 @@ def limits_of(params: Mapping[str, Any]) -> Limits:
 
 
 def sockets_of(patterns: Sequence[str]) -> list[str]:
-    """Return the sockets that shell patterns name, in order; raises ``HotplugError`` for one that names none."""
+    """Return the sockets that match shell patterns, in order; raises ``HotplugError`` for a pattern without a match."""
     found: dict[str, None] = {}
     for pattern in patterns:
         paths = sorted(glob.glob(pattern))
         if not paths:
-            raise HotplugError(CONFLICTING_REQUEST, f"qmp_sockets: nothing is at {pattern}; see where the sockets are")
+            raise HotplugError(
+                CONFLICTING_REQUEST, f"qmp_sockets: no file matches {pattern}; check the path of the sockets"
+            )
         found.update(dict.fromkeys(paths))
     return list(found)
 
 
 def complete_options(guest: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of ``vcpu`` for one guest, complete; raises ``HotplugError`` (conflicting_request)."""
+    """Return the complete options of ``vcpu`` for one guest; raises ``HotplugError`` (conflicting_request)."""
     merged = {**_defaults_for(guest, defaults), **guest}
     misread = misread_option(merged, VCPU_SPEC)
     problems = [misread[1]] if misread is not None else []
@@ -122,7 +124,7 @@ def _options_of(number: int, guest: Mapping[str, Any], defaults: Mapping[str, An
 
 
 def _defaults_for(guest: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """A guest that says what is wanted of it replaces what the defaults say of that, whichever way they do."""
+    """Merge the options: a guest with a desired state inherits none from the defaults, in whatever form."""
     left_out: set[str] = set()
     if any(guest.get(wish) is not None for wish in WISHES):
         left_out = {*WISHES, *(option for option, wish in _GOES_WITH.items() if guest.get(wish) is None)}
@@ -130,7 +132,7 @@ def _defaults_for(guest: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict
 
 
 def _messages(result: ValidationResult) -> list[str]:
-    """The messages of Ansible's own validation; that of an unsupported option expects a module to say so."""
+    """The messages of Ansible's own validation; that of an unsupported option contains only its name."""
     return [
         f"unsupported option {error.msg}" if isinstance(error, UnsupportedError) else error.msg
         for error in result.errors.errors

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run must not do, whatever is wanted: start from another state, or disable too many vCPUs."""
+"""The guards of a request: the expected state before the run, and the maximum number of vCPUs to disable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG, E
 
 
 class Guards(NamedTuple):
-    """``expected`` are the ids that shall be enabled before, by scope; ``max_disable`` is None where all may go."""
+    """``expected`` are the ids enabled before the run, by scope; ``max_disable`` is None without a limit."""
 
     expected: Mapping[str, frozenset[int]] = EMPTY
     max_disable: int | None = None
@@ -24,10 +24,10 @@ NO_GUARDS = Guards()
 
 
 def parse_guards(params: Mapping[str, Any]) -> Guards:
-    """Return what the options ask for; raises ``HotplugError`` (conflicting_request) for what makes no sense."""
+    """Return the guards in the options; raises ``HotplugError`` (conflicting_request) for invalid values."""
     most = params.get("max_disable")
     if most is not None and most < 0:
-        raise HotplugError(CONFLICTING_REQUEST, f"max_disable is {most}: give 0 or more, or leave it out")
+        raise HotplugError(CONFLICTING_REQUEST, f"max_disable is {most}: give 0 or more, or omit it")
     expected = params.get("expected") or {}
     return Guards({scope: _ids(scope, expected[scope]) for scope in (LIVE, CONFIG) if expected.get(scope)}, most)
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which guest the options of a task name: what it is called, where it runs, and whether two tasks name the same."""
+"""The guest that the options of a task name: its label, its host, and a key that identifies it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import printabl
 LIBVIRT = "libvirt"
 QEMU = "qemu"
 
-# The options that name a guest; the first that is given is what results call it.
+# The options that name a guest; the first that is set is its label in results.
 WAYS_TO_NAME = ("name", "qmp_socket", "agent_socket", "domain_xml")
 
 
@@ -22,9 +22,9 @@ _THIS_HOST = ("localhost", "127.0.0.1", "::1")
 
 
 class GuestRef(NamedTuple):
-    """A guest by the options that name it; ``uri`` is there for a libvirt guest alone.
+    """A guest by the options that name it; only a libvirt guest has a ``uri``.
 
-    ``title`` is what to call it where its options are made from a list, with its UUID as ``name``.
+    ``title`` is its label if its options were made from a list, with its UUID as ``name``.
     """
 
     uri: str | None = None
@@ -41,18 +41,18 @@ class GuestRef(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What results and messages call the guest, printable."""
+        """The guest's label in results and messages, printable."""
         named = next((getattr(self, way) for way in WAYS_TO_NAME if getattr(self, way) is not None), "?")
         return printable(self.title or named)
 
     @property
     def described(self) -> str:
-        """The label, and where the guest is if that is elsewhere than the label says."""
+        """The label, with the URI of a guest on another host."""
         return self.label if self.name is None else f"guest {self.label} of {printable(self.uri)}"
 
     @property
     def places(self) -> tuple[tuple[str, ...], ...]:
-        """What no other guest can have: its name in its libvirt, or each of its sockets and files, links resolved."""
+        """What identifies the guest: its name and libvirt, or each of its sockets and files with links resolved."""
         if self.name is not None:
             return (("name", self.uri or "", self.name),)
         places = {way: getattr(self, way) for way in WAYS_TO_NAME[1:]}
@@ -80,5 +80,5 @@ def guest_ref(params: Mapping[str, Any]) -> GuestRef:
 
 
 def names_one(params: Mapping[str, Any]) -> bool:
-    """Return whether options name one guest, and not all at a place."""
+    """Return whether options name a single guest, and not all guests of a daemon or a pattern."""
     return any(params.get(way) is not None for way in WAYS_TO_NAME)

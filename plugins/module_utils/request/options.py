@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The modules' options, as argument specs; the modules' documentation says what they mean."""
+"""The modules' options as argument specs; the modules' documentation describes them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import CHANGED, FULL, NONE
 
-# The value of ``boot_vcpus`` that asks for a change, and so may stand without any other wish.
+# The value of ``boot_vcpus`` that requests a change, and may therefore be used without a desired state.
 HOTPLUGGABLE = "hotpluggable"
 
-# A day: a longer wait for one step is a mistake in the playbook.
+# A day: a longer timeout for one step is probably a mistake.
 LONGEST_TIMEOUT = 86400
 
 GUEST_OPTIONS: dict[str, Any] = {
@@ -80,7 +80,7 @@ HOW_OPTIONS: dict[str, Any] = {
     "on_failure": {"type": "str", "choices": ["keep", "rollback"], "default": "keep"},
 }
 
-# It has no default here, because that depends on the module and on whether the task succeeded.
+# It has no default here, because the default depends on the module and on the success of the task.
 DETAILS_OPTION: dict[str, Any] = {"details": {"type": "str", "choices": [FULL, CHANGED, NONE]}}
 
 GUARD_OPTIONS: dict[str, Any] = {
@@ -109,7 +109,7 @@ FLEET_OPTIONS: dict[str, Any] = {
     "max_concurrency": {"type": "int", "default": 16},
 }
 
-# The ways to say which vCPUs are wanted: a task has one of them, or none where ``boot_vcpus`` asks for a change.
+# The options with the desired state. A task has one of them, or none if ``boot_vcpus`` requests a change.
 WISHES = ("vcpus", "nodes", "count", "enabled")
 
 WISH_CONSTRAINTS: dict[str, Any] = {
@@ -119,7 +119,7 @@ WISH_CONSTRAINTS: dict[str, Any] = {
 
 
 def parse_timeout(params: Mapping[str, Any]) -> float:
-    """Return the option ``timeout`` in seconds; raises ``HotplugError`` when it is no time to wait."""
+    """Return the option ``timeout`` in seconds; raises ``HotplugError`` if it is out of range."""
     timeout = float(params["timeout"])
     if not 0 < timeout <= LONGEST_TIMEOUT:
         raise HotplugError(

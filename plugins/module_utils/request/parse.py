@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a task asks for: the options of ``vcpu`` in, a request the engine understands out."""
+"""Parse the options of ``vcpu`` into a request."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import Wi
 
 
 class Request(NamedTuple):
-    """What the user asked for. ``guest_online`` is ensure, verify or ignore; ``timeout`` in seconds.
+    """The parsed options of a task. ``guest_online`` is ensure, verify or ignore; ``timeout`` is in seconds.
 
-    ``wish`` is None where only boot vCPUs are to be changed. With ``by_agent`` (method agent) nothing is plugged: the
-    guest's own system onlines and offlines. With ``drain`` the guest's system offlines a vCPU before it is unplugged.
-    With ``hotpluggable_boot_vcpus`` those that stay enabled in config become hotpluggable there.
+    ``wish`` is the desired state, None if only boot vCPUs are changed. With ``by_agent`` (method agent) nothing is
+    plugged: the guest OS onlines and offlines vCPUs. With ``drain`` it offlines a vCPU before it is unplugged. With
+    ``hotpluggable_boot_vcpus`` vCPUs that stay enabled in config become hotpluggable there.
     """
 
     wish: Wish | None
@@ -39,17 +39,17 @@ class Request(NamedTuple):
 
     @property
     def onlines_plugged(self) -> bool:
-        """Whether the guest's system is made to online what was plugged."""
+        """Whether the agent onlines plugged vCPUs."""
         return self.guest_online != "ignore"
 
     @property
     def needs_config(self) -> bool:
-        """Whether the run fails where the config state cannot be used."""
+        """Whether the run fails if the config state cannot be used."""
         return self.scope in ("all", CONFIG) and not self.by_agent
 
 
 def parse_request(params: Mapping[str, Any], check_mode: bool) -> Request:
-    """Return what the options of ``vcpu`` ask for; raises ``HotplugError`` for what no guest could satisfy."""
+    """Return the request in the options of ``vcpu``; raises ``HotplugError`` if no guest can satisfy it."""
     by_agent = params["method"] == "agent"
     boot_vcpus = params["boot_vcpus"] == HOTPLUGGABLE
     if by_agent:
@@ -57,7 +57,7 @@ def parse_request(params: Mapping[str, Any], check_mode: bool) -> Request:
     if boot_vcpus and params["scope"] == LIVE:
         raise HotplugError(
             CONFLICTING_REQUEST,
-            "boot_vcpus does not go with scope live, because it changes the config state: use scope all or config",
+            "boot_vcpus excludes scope live, because it changes the config state: use scope all or config",
         )
     return Request(
         wish=parse_wish(params),
@@ -77,21 +77,21 @@ def parse_request(params: Mapping[str, Any], check_mode: bool) -> Request:
 
 
 def _refuse_what_the_agent_cannot(params: Mapping[str, Any]) -> None:
-    """The RFC lets GUEST go with neither NUMA_NODE nor CONFIG."""
+    """In the RFC, GUEST excludes NUMA_NODE and CONFIG."""
     if params["nodes"] is not None:
         raise HotplugError(
             CONFLICTING_REQUEST,
-            "method agent does not go with nodes: the guest's agent knows CPUs by the guest's own count, not by the "
-            "machine's nodes; name the vCPUs, or use method hotplug",
+            "method agent excludes nodes: the agent has the guest's own CPU numbers, not the "
+            "machine's nodes; use vcpus, or method hotplug",
         )
     if params["scope"] == CONFIG:
         raise HotplugError(
             CONFLICTING_REQUEST,
-            "method agent does not go with scope config: what a guest's system onlines and offlines is lost at its "
-            "next boot; use scope live, or method hotplug",
+            "method agent excludes scope config: the guest's next boot resets which vCPUs are "
+            "online; use scope live, or method hotplug",
         )
     if params["boot_vcpus"] == HOTPLUGGABLE:
         raise HotplugError(
             CONFLICTING_REQUEST,
-            "method agent does not go with boot_vcpus, which changes the config state: leave one of them out",
+            "method agent excludes boot_vcpus, which changes the config state: omit one of them",
         )

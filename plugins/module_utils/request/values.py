@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Values of options that ansible-core's argument spec would take for others, or end with a traceback for.
+"""Find option values that ansible-core's argument spec would convert wrongly, or fail for with a traceback.
 
-It takes ``"+2"`` and ``"1_0"`` for the integers 2 and 10 and true for 1, cannot convert infinity to an integer, and
-fails on an integer where a dictionary with suboptions belongs.
+It converts ``"+2"`` and ``"1_0"`` to the integers 2 and 10 and true to 1, cannot convert infinity to an integer, and
+fails on an integer instead of a dictionary with suboptions.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 def misread_option(params: Mapping[str, Any], spec: Mapping[str, Mapping[str, Any]]) -> tuple[str, str] | None:
-    """Return the first of ``params`` with such a value, and the sentence for the user; None where there is none.
+    """Return the first of ``params`` with such a value, and the message for the user; None without one.
 
-    What the argument spec itself refuses with a sentence is left to it.
+    Values that the argument spec itself refuses with a message are not checked.
     """
     for name, option in spec.items():
         if params.get(name) is not None:
@@ -89,7 +89,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    """Only what becomes part of a path, a request to libvirt or a message has to be valid."""
+    """Text that becomes part of a path, a request to libvirt or a message must be valid."""
     text = value if isinstance(value, str) else str(value)
     try:
         text.encode()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the user wants of a guest's vCPUs, free of any knowledge of the guest: options in, a wish out."""
+"""Parse the options with the desired state of a guest's vCPUs, without any knowledge of the guest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import
 
 
 class VcpuWish(NamedTuple):
-    """These vCPUs enabled, those disabled; with ``exclusive`` no other vCPU enabled."""
+    """vCPUs to enable and to disable; with ``exclusive`` all others are disabled."""
 
     enable: frozenset[int]
     disable: frozenset[int]
@@ -30,14 +30,14 @@ class VcpuWish(NamedTuple):
 
 
 class NodeWish(NamedTuple):
-    """For each named node how many vCPUs it shall have, or the state of all it can have."""
+    """For each named node the number of vCPUs to have enabled, or the state of all of its vCPUs."""
 
     nodes: Mapping[int, int | str]
 
 
 @dataclass(frozen=True)
 class CountWish:
-    """So many vCPUs in all; ``spread`` evenly over the nodes, else the lowest ids first."""
+    """The total number of vCPUs; ``spread`` evenly over the nodes, else the lowest ids first."""
 
     count: int
     spread: bool = False
@@ -47,17 +47,18 @@ Wish = Union[VcpuWish, NodeWish, CountWish]
 
 
 def parse_wish(params: Mapping[str, Any]) -> Wish | None:
-    """Return the wish in the options ``vcpus``/``exclusive``, ``enabled``, ``nodes`` or ``count``/``placement``.
+    """Return the desired state in ``vcpus``/``exclusive``, ``enabled``, ``nodes`` or ``count``/``placement``.
 
-    None where only ``boot_vcpus`` asks for a change. Raises ``HotplugError`` for what no guest could satisfy: malformed
-    or empty lists, contradictions.
+    None if only ``boot_vcpus`` requests a change. Raises ``HotplugError`` for a request that no guest can satisfy:
+    malformed or empty lists, contradictions.
     """
     if params.get("exclusive") and params.get("vcpus") is None:
         raise HotplugError(
-            CONFLICTING_REQUEST, "exclusive goes with vcpus: enabled, nodes and count say all there is to say"
+            CONFLICTING_REQUEST,
+            "exclusive can only be combined with vcpus: enabled, nodes and count are complete without it",
         )
     if params.get("placement") == "spread" and params.get("count") is None:
-        raise HotplugError(CONFLICTING_REQUEST, "placement goes with count: leave it out, or ask for a count")
+        raise HotplugError(CONFLICTING_REQUEST, "placement can only be combined with count: omit it, or use count")
     if params.get("vcpus") is not None:
         return _vcpu_wish(params["vcpus"], bool(params.get("exclusive")))
     if params.get("enabled") is not None:
@@ -70,13 +71,13 @@ def parse_wish(params: Mapping[str, Any]) -> Wish | None:
         return None
     raise HotplugError(
         CONFLICTING_REQUEST,
-        "nothing is wanted: give one of vcpus, enabled, nodes and count, or boot_vcpus: hotpluggable",
+        "there is no desired state: set one of vcpus, enabled, nodes and count, or boot_vcpus: hotpluggable",
     )
 
 
 def _vcpu_wish(items: Sequence[Mapping[str, Any]], exclusive: bool) -> VcpuWish:
     if not items:
-        raise HotplugError(CONFLICTING_REQUEST, "vcpus is empty: name at least one vCPU, or leave the task out")
+        raise HotplugError(CONFLICTING_REQUEST, "vcpus is empty: name at least one vCPU, or omit the task")
     wanted: dict[int, object] = {}
     _collect(wanted, items, "vcpus", "vCPU", UNKNOWN_VCPU, lambda item: item["state"] == ENABLED)
     return VcpuWish(
@@ -88,7 +89,7 @@ def _vcpu_wish(items: Sequence[Mapping[str, Any]], exclusive: bool) -> VcpuWish:
 
 def _node_wish(items: Sequence[Mapping[str, Any]]) -> NodeWish:
     if not items:
-        raise HotplugError(CONFLICTING_REQUEST, "nodes is empty: name at least one node, or leave the task out")
+        raise HotplugError(CONFLICTING_REQUEST, "nodes is empty: name at least one node, or omit the task")
     wanted: dict[int, int | str] = {}
     _collect(wanted, items, "nodes", "node", UNKNOWN_NODE, _wanted_of_node)
     return NodeWish(nodes=wanted)
@@ -97,7 +98,7 @@ def _node_wish(items: Sequence[Mapping[str, Any]]) -> NodeWish:
 def _wanted_of_node(item: Mapping[str, Any]) -> int | str:
     state, count = item.get("state"), item.get("count")
     if (state is None) == (count is None):
-        raise HotplugError(CONFLICTING_REQUEST, f"nodes: give node {item['id']} either a state or a count")
+        raise HotplugError(CONFLICTING_REQUEST, f"nodes: set either state or count of node {item['id']}")
     if count is None:
         return str(state)
     if count < 0:
@@ -121,14 +122,15 @@ def _collect(
     unknown: str,
     wish_of: Callable[[Mapping[str, Any]], object],
 ) -> None:
-    """Put each item's wish under every id it names; the same id with two different wishes is a contradiction."""
+    """Map every id to the request of its item; two different requests for one id are a contradiction."""
     for item in items:
         ids = _ids(item["id"], option, unknown)
         wish = wish_of(item)
         disputed = [number for number in ids if number in wanted and wanted[number] != wish]
         if disputed:
             raise HotplugError(
-                CONFLICTING_REQUEST, f"{option}: {noun} {format_cpulist(disputed)} is wanted in two ways: name it once"
+                CONFLICTING_REQUEST,
+                f"{option}: {noun} {format_cpulist(disputed)} is requested in two different states: name it once",
             )
         wanted.update(dict.fromkeys(ids, wish))
 

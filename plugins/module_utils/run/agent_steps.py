@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps that the guest's own system takes, asked through its agent: for ``live_steps`` alone to call."""
+"""The steps of the guest OS, requested from its agent; only ``live_steps`` calls them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FREE_IT = "see the guest's kernel log for what uses the CPU, free it there, the
 
 
 async def set_online(entries: Sequence[Entry], agent: Agent) -> None:
-    """Take steps of method agent, all in one request, and record in the entries what became of each."""
+    """Take steps of method agent in one request, and record the outcome of each in its entry."""
     for entry in entries:
         entry.start()
     wanted = {vcpu: entry.step.kind.adds for entry in entries for vcpu in entry.step.entity.vcpus}
@@ -37,9 +37,9 @@ async def set_online(entries: Sequence[Entry], agent: Agent) -> None:
 
 
 async def drain(entry: Entry, agent: Agent, online: Collection[int]) -> None:
-    """Have the guest's system offline a vCPU before it is unplugged: a refusal then comes at once, with the reason.
+    """Have the guest OS offline a vCPU before it is unplugged: it reports a refusal immediately, with the reason.
 
-    ``online`` are the vCPUs that the guest's system runs on.
+    ``online`` are the vCPUs that the guest OS runs on.
     """
     entry.start()
     result = await agent.set_online({vcpu: False for vcpu in entry.step.entity.vcpus if vcpu in online})
@@ -51,7 +51,7 @@ async def drain(entry: Entry, agent: Agent, online: Collection[int]) -> None:
     else:
         answer = _stopped(result, f"{result.reason}; nothing was unplugged", result.code or AGENT_ERROR)
     if result.refused and result.processed:
-        # Until the others of its core are online again.
+        # The outcome is unknown until the others of its core are online again.
         entry.end(answer._replace(took_effect=None))
         await agent.set_online(dict.fromkeys(result.processed, True))
     entry.end(answer)
@@ -62,8 +62,8 @@ async def undo(
 ) -> str:
     """Undo a step within ``timeout`` seconds; return why that failed, or nothing.
 
-    ``online`` are the vCPUs that the guest's system ran on before the step, ``plugged`` those that are plugged now. A
-    vCPU that was plugged again only a moment ago may not have reached the guest yet: the request is then repeated.
+    ``online`` are the vCPUs that the guest OS ran on before the step, ``plugged`` those that are plugged now. The guest
+    may not have detected a vCPU that was just plugged again: the request is then repeated.
     """
     adds = not entry.step.kind.adds
     wanted = {vcpu: adds for vcpu in entry.step.entity.vcpus if (vcpu in online) is adds}
@@ -81,7 +81,7 @@ async def undo(
 
 
 def _stopped(result: SetResult, detail: str, code: str) -> Answer:
-    """What became of a step that a request did not complete."""
+    """The outcome of a step that a request did not complete."""
     if result.refused:
         return Answer(REFUSED, detail=detail, code=code)
     return Answer(FAILED, took_effect=None, detail=detail, code=code)

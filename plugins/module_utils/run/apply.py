@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The only place that changes a guest: a plan's steps are carried out here, phase by phase, and not in check mode."""
+"""Apply a plan in phases, except in check mode. Only this module changes a guest."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 
 class _Phase(NamedTuple):
-    """The steps of these kinds, and what carries them out.
+    """The steps of these kinds, and their handler.
 
-    ``after_failure``: also after an earlier step failed, where the handler leaves out what that step concerned.
-    ``before_rollback``: even then when what was done is about to be undone.
+    ``after_failure``: it also runs after an earlier step failed; the handler skips the entities of that step.
+    ``before_rollback``: it then runs even if completed steps will be undone.
     """
 
     kinds: tuple[StepKind, ...]
@@ -47,8 +47,8 @@ class _Phase(NamedTuple):
     before_rollback: bool = False
 
 
-# Plugs come before unplugs, so that the guest never has fewer vCPUs than before and after. Config comes last: it never
-# gets ahead of what the guest could be brought to.
+# Plugs come before unplugs, so that the guest never has fewer vCPUs than before and after. Config comes last, so that
+# it contains only what the live state has reached.
 _PHASES = (
     _Phase((PLUG,), LiveSteps.plug),
     _Phase((PLUG,), LiveSteps.acknowledge, after_failure=True, before_rollback=True),
@@ -59,10 +59,10 @@ _PHASES = (
 
 
 async def carry_out(journal: Journal, ports: Ports, state: GuestState, request: Request) -> bool:
-    """Take the journal's steps phase by phase and record there what became of each; False when they stay planned.
+    """Take the journal's steps in phases and record the outcome of each there; False if they stay planned.
 
-    Raises ``HotplugError`` for the first step that failed, after those before it have been undone if that was asked
-    for; the journal then has what was done, what was not, and what is pending.
+    Raises ``HotplugError`` for the first step that failed, after a rollback if that was requested; the journal then
+    contains the status of each step.
     """
     if request.check_mode:
         return False
@@ -101,5 +101,5 @@ def _error(failure: Entry, journal: Journal) -> HotplugError:
     if failure.code == PLUG_UNACKNOWLEDGED:
         parts.append("or use guest_online: ignore")
     if any(entry.status == UNDONE for entry in journal.entries):
-        parts.append("what this run had done was undone, see steps")
+        parts.append("the completed steps of this run were undone, see steps")
     return HotplugError(failure.code or INTERNAL, "; ".join(parts))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run guests, one or many: so many at a time, each by itself, and no failure stops or hides another guest's run."""
+"""Run one guest or many, a limited number at a time; a failure of one guest does not affect the others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Job:
-    """One guest and what is wanted of it; ``skipped`` after another's failure, or a signal."""
+    """One guest and its request; ``skipped`` after another guest's failure, or a signal."""
 
     ref: GuestRef
     source: Source
@@ -44,7 +44,7 @@ class Job:
 
     @property
     def load(self) -> tuple[str | None, int]:
-        """The guest's UUID, and how many vCPUs it has enabled when its plan has been carried out."""
+        """The guest's UUID, and the number of its enabled vCPUs after the plan."""
         before = self.result.before
         if before is None or before.state.live is None:
             return None, 0
@@ -55,7 +55,7 @@ class Job:
 
     @property
     def grows(self) -> bool:
-        """Whether the guest has more vCPUs enabled afterwards than before."""
+        """Whether the guest has more enabled vCPUs after the plan than before."""
         before = self.result.before
         live = None if before is None else before.state.live
         return self.load[1] > (0 if live is None else len(live.enabled))
@@ -64,11 +64,11 @@ class Job:
 async def converge_all(
     jobs: Sequence[Job], limits: Limits, inspect_host: InspectHost, interruption: Interruption
 ) -> list[str]:
-    """Bring each guest to its desired state; the jobs then have the results. Return warnings of no single guest.
+    """Bring each guest to its desired state; the jobs then have the results. Return warnings of the batch as a whole.
 
-    Where the hosts' capacity is limited, all is planned before the first step is taken. ``inspect_host`` raises
-    ``HotplugError``; no guest's failure is raised. A signal ends the guests that are being changed, each with what it
-    has reached, and skips the others.
+    If the hosts' capacity is limited, all guests are planned before the first step. ``inspect_host`` raises
+    ``HotplugError``; a guest's failure is not raised. A signal ends the guests that are being changed, each with the
+    state it has reached, and skips the others.
     """
     try:
         return await _converge_all(jobs, limits, inspect_host, interruption)
@@ -141,7 +141,7 @@ async def _interrupt(job: Job, interruption: Interruption) -> None:
 
 
 def _refuse_duplicate(job: Job, seen: dict[tuple[str, ...], Job]) -> None:
-    """Refuse the second of two names of a guest: two runs would undo one another's work."""
+    """Refuse the second of two names of one guest, because two runs could undo each other's changes."""
     for identity in _identities(job):
         first = seen.setdefault(identity, job)
         if first is not job:
@@ -155,9 +155,9 @@ def _refuse_duplicate(job: Job, seen: dict[tuple[str, ...], Job]) -> None:
 
 
 def _identities(job: Job) -> list[tuple[str, ...]]:
-    """What no two guests share: on a libvirt host a UUID; on this host the threads of vCPUs, with name and UUID.
+    """What identifies a guest: on a libvirt host its UUID; on this host the threads of its vCPUs, with name and UUID.
 
-    Threads alone do not tell, because QEMU may count them in a container.
+    Threads alone are not sufficient, because a QEMU in a container has its own thread ids.
     """
     before = job.result.before
     if before is None:
@@ -173,7 +173,7 @@ def _identities(job: Job) -> list[tuple[str, ...]]:
 
 
 async def _judge_hosts(jobs: Sequence[Job], most: float, refuse: bool, inspect_host: InspectHost) -> list[str]:
-    """Return warnings of hosts that would have too many vCPUs enabled, or refuse what would add to that."""
+    """Return warnings about hosts that would have too many enabled vCPUs, or refuse the jobs that would add to them."""
     warnings: list[str] = []
     for name in sorted({job.ref.host for job in jobs}):
         here = [job for job in jobs if job.ref.host == name and job.run.plan is not None]

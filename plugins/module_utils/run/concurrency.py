@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Work on many guests, so many at a time."""
+"""Concurrent work on many guests, a limited number at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 
 
 async def each(items: Sequence[Item], work: Callable[[Item], Awaitable[None]], concurrency: int) -> None:
-    """Await ``work`` of each item, at most ``concurrency`` at a time, and all of it whatever one of them raises."""
+    """Await ``work`` of each item, at most ``concurrency`` at a time, and of all items even if one raises."""
     slots = asyncio.Semaphore(concurrency)
 
     async def one(item: Item) -> None:

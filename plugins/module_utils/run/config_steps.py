@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps of the config state, for ``apply`` alone to call."""
+"""The steps of the config state; only ``apply`` calls them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 async def write_config(run: LiveSteps, planned: Sequence[Entry]) -> None:
-    """Enable and disable in one write what the live steps, if there were any, were done for."""
+    """Enable and disable in one write all entities whose live steps, if any, were done."""
     config, state, journal = run.ports.config, run.state, run.journal
     if config is None or state.config is None:
         raise RuntimeError("config steps were planned for a guest without a config state")
@@ -54,7 +54,7 @@ async def write_config(run: LiveSteps, planned: Sequence[Entry]) -> None:
 
 
 def _is_done(entry: Entry, written: WriteResult) -> bool:
-    """Whether a write that failed in the middle has got as far as this step."""
+    """Whether a write that failed has completed this step."""
     members = entry.step.entity.vcpus
     if entry.step.makes_hotpluggable:
         return written.hotpluggable.issuperset(members)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One guest from options to report: observe, plan, apply, observe again. Knows neither Ansible nor QEMU."""
+"""The run of one guest: observe, plan, apply, observe again. Independent of Ansible and QEMU."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ if TYPE_CHECKING:
 
 
 UNVERIFIED = (
-    "without its agent it is unknown whether the guest's system uses the new vCPUs: start the agent, or have the guest "
-    "bring them online by itself, with the udev rule that role kvm.hotplug.guest installs, and set missing_agent accept"
+    "without an agent it is unknown whether the guest OS uses the new vCPUs: start the agent, or have the guest OS "
+    "online them by itself, with the udev rule that role kvm.hotplug.guest installs, and set missing_agent accept"
 )
 
 
 @dataclass
 class Convergence:
-    """What came of a request; ``after`` is the predicted state in check mode.
+    """The result of a request; ``after`` is the predicted state in check mode.
 
-    ``of_boot_vcpus``: which vCPUs are hotpluggable at the next boot is a part of what was asked for.
-    ``is_unverified``: it is worth a warning that only the guest's agent could show whether its system uses what is
-    plugged. ``journal`` is None when there was nothing to do. After a failure ``error`` is set, and what could not be
-    observed is None.
+    ``of_boot_vcpus``: the request includes which vCPUs are hotpluggable at the next boot.
+    ``is_unverified``: a warning is due that only an agent could show whether the guest OS uses the plugged vCPUs.
+    ``journal`` is None without steps. After a failure ``error`` is set, and a state that could not be observed is
+    None.
     """
 
     before: Observation | None = None
@@ -75,14 +75,14 @@ class Convergence:
 
     @property
     def changed(self) -> bool:
-        """Whether the guest is another now; in check mode, whether it would be."""
+        """Whether the guest was changed, or would be in check mode."""
         return self.journal is not None and (self.is_prediction or self.journal.changed)
 
 
 class Run:
-    """The run of one guest: ``prepare`` observes and plans, ``finish`` carries that out, ``close`` closes its ports.
+    """The run of one guest: ``prepare`` observes and plans, ``finish`` applies the plan, ``close`` closes its ports.
 
-    What came of it is in ``result``, errors and defects included: no method raises an ``Exception``.
+    The outcome is in ``result``, including errors and defects: no method raises an ``Exception``.
     """
 
     def __init__(self, source: Source, request: Request) -> None:
@@ -94,7 +94,7 @@ class Run:
         self.plan: Plan | None = None
 
     async def prepare(self) -> None:
-        """Observe the guest and plan; ``plan`` stays None where that failed."""
+        """Observe the guest and plan; ``plan`` stays None if that failed."""
         with self._errors_in_result():
             self._ports = await self._source.open(reading=self._request.check_mode)
             self.result.warnings = self._ports.warnings
@@ -110,7 +110,7 @@ class Run:
             self.plan = plan
 
     async def finish(self) -> None:
-        """Carry the plan out, or predict it in check mode; nothing where there is none."""
+        """Apply the plan, or predict its result in check mode; without a plan do nothing."""
         if self.plan is None or not self.plan.changes or self._ports is None:
             return
         with self._errors_in_result():
@@ -125,7 +125,7 @@ class Run:
         self.result.error = error
 
     async def interrupt(self, error: Interrupted) -> None:
-        """End a run that was cancelled while it changed the guest, and observe what it has reached if that is quick."""
+        """End a run that was cancelled while it changed the guest, and observe the reached state, for a short time."""
         self.refuse(error)
         journal = self.result.journal
         if journal is None or self._ports is None:
@@ -142,16 +142,16 @@ class Run:
 
     @contextlib.contextmanager
     def _errors_in_result(self) -> Iterator[None]:
-        """The one place where an exception of a guest becomes its error; the first error stays."""
+        """The only place where an exception of a guest becomes its error; the first error is kept."""
         try:
             yield
         except HotplugError as error:
             self.result.error = self.result.error or error
-        except Exception as error:  # noqa: BLE001 - a defect that shows with one guest must not hide the others
+        except Exception as error:  # noqa: BLE001 - a defect in the run of one guest must not affect the others
             self.result.error = self.result.error or InternalError(error)
 
     async def _carry_out(self, ports: Ports, plan: Plan) -> None:
-        # Most runs of a playbook have nothing to do: what only a change needs is imported only here.
+        # Most runs of a playbook have no steps: modules that only a change needs are imported only here.
         from ansible_collections.kvm.hotplug.plugins.module_utils.run.apply import carry_out
         from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Journal
 
@@ -163,7 +163,7 @@ class Run:
         if any(step.kind == PLUG for step in plan.steps) and self._request.onlines_plugged:
             _judge_what_cannot_be_verified(self._request, before.state, self.result)
         self.result.journal = Journal(plan.steps)
-        # Until it is known again, the state is unknown: a defect in between must not report the old one.
+        # The state is unknown until it is observed again: a defect in between must not report the old one.
         self.result.after = None
         if await carry_out(self.result.journal, ports, before.state, self._request):
             written = any(step.target == CONFIG for step in plan.steps)
@@ -174,7 +174,7 @@ class Run:
             self.result.after = before._replace(state=predict(before.state, plan), destination_args=())
 
     def _compare_with_what_was_wanted(self, after: Observation) -> None:
-        """Warn of what another run, or a person, changed in the meantime: this run has undone none of it."""
+        """Warn of changes by another run or a person during this run, which this run has not undone."""
         try:
             left = make_plan(self._request, after.state).steps
         except HotplugError as error:
@@ -183,17 +183,17 @@ class Run:
         if left:
             ids = format_cpulist(vcpu for step in left for vcpu in step.entity.vcpus)
             self.result.warnings.append(
-                f"vCPU {ids} was changed by something else during this run, so the guest is not as wanted: run the "
-                "task again, and let one task at a time change a guest"
+                f"vCPU {ids} was changed by something else during this run, so the guest is not in the desired state: "
+                "run the task again, and let only one task at a time change a guest"
             )
 
     async def _observe_what_was_reached(self, ports: Ports) -> None:
-        """After a failure, observe once more, so that the report has the state that was reached."""
+        """After a failure, observe once more, so that the report contains the reached state."""
         journal = self.result.journal
         if journal is None:
             return
         self.result.after = None
-        # Where this fails too, the state stays unknown, and the first error is the one to report.
+        # If this fails too, the state stays unknown, and the first error is reported.
         self.result.after = await self._observe_anew(ports)
         journal.learn(self.result.after.state)
 
@@ -208,7 +208,7 @@ class Run:
 
 
 async def _plan(ports: Ports, request: Request, need: Need, seen: Observation) -> tuple[Plan, Observation]:
-    """Plan; where the request needs a vCPU whose unplug is under way, wait for the end of that first."""
+    """Plan; if the request needs a vCPU whose unplug is in progress, first wait for its end."""
     try:
         return make_plan(request, seen.state), seen
     except StillEjecting as leaving:
@@ -220,7 +220,7 @@ async def _plan(ports: Ports, request: Request, need: Need, seen: Observation) -
 
 
 def _warn_of_risks(live: LiveState, plan: Plan, warnings: list[str]) -> None:
-    """Name what cannot be undone before the guest's next boot, and what was forced."""
+    """Name changes that cannot be undone before the guest's next boot, and forced ones."""
     for step in plan.steps:
         blocker = live.unsafe_plugs.get(step.entity.index) if step.target == LIVE else None
         if blocker is None:
@@ -229,32 +229,32 @@ def _warn_of_risks(live: LiveState, plan: Plan, warnings: list[str]) -> None:
         if step.kind.adds:
             warnings.append(f"vCPU {vcpus} is plugged because of force, which may end the guest: {blocker.reason}")
         else:
-            warnings.append(f"vCPU {vcpus} may not come back before QEMU is started anew: {blocker.reason}")
+            warnings.append(f"vCPU {vcpus} may not be plugged again before the next start of QEMU: {blocker.reason}")
 
 
 def _judge_what_cannot_be_verified(request: Request, state: GuestState, result: Convergence) -> None:
-    """Only the agent can show that the guest's system runs on a new vCPU. Raises ``HotplugError`` for ``verify``."""
+    """Check that an agent can show that the guest OS runs on a new vCPU. Raises ``HotplugError`` for ``verify``."""
     must = request.guest_online == "verify"
     if state.live is not None and not state.live.running:
         if must:
             raise HotplugError(
                 GUEST_NOT_READY,
-                f"the guest is {state.facts.state}, so it cannot show that it uses new vCPUs: resume it, "
+                f"the guest is {state.facts.state}, so it cannot be verified that it uses new vCPUs: resume it, "
                 "or use guest_online: ensure or ignore",
             )
-        result.warnings.append(f"the guest is {state.facts.state}: it sees the new vCPUs when it runs")
+        result.warnings.append(f"the guest is {state.facts.state}: it detects the new vCPUs when it runs")
     elif state.online is None:
         if must:
             raise HotplugError(
                 AGENT_UNAVAILABLE,
-                "guest_online is verify, but there is no guest agent to tell whether the guest uses new vCPUs: name "
-                "agent_socket (or give the libvirt guest a channel) and start qemu-guest-agent in the guest, or use "
-                "guest_online: ensure or ignore",
+                "guest_online is verify, but without a guest agent it cannot be verified that the guest uses new "
+                "vCPUs: set agent_socket (or give the libvirt guest a channel) and start qemu-guest-agent in the "
+                "guest, or use guest_online: ensure or ignore",
             )
         result.is_unverified = request.warns_of_missing_agent
 
 
 def _check_config(ports: Ports, seen: Observation, plan: Plan) -> None:
-    """Refuse now what libvirt or QEMU would only refuse at the next boot."""
+    """Refuse a state that libvirt or QEMU would only refuse at the next boot."""
     if ports.config is not None:
         ports.config.check(plan.reached[CONFIG], seen.state.layout, made_hotpluggable(plan.steps))

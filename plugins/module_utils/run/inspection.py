@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Inspect guests and change nothing: what ``vcpu_info`` and the inventory do."""
+"""Inspect guests without changing them, for ``vcpu_info`` and the inventory."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class Inspection:
-    """What was seen of one guest of many: an observation, or the error."""
+    """The result of one guest of many: an observation, or the error."""
 
     ref: GuestRef
-    # asyncio formats what its main task returns, which takes long for thousands of vCPUs.
+    # asyncio formats the result of its main task, which takes long for thousands of vCPUs.
     seen: Observation | None = field(default=None, repr=False)
     warnings: list[str] = field(default_factory=list)
     error: HotplugError | None = None
 
 
 async def inspect_all(sources: Mapping[GuestRef, Source], concurrency: int) -> list[Inspection]:
-    """Inspect each guest; one that fails hides no other."""
+    """Inspect each guest; a failure does not affect the others."""
     inspections = [Inspection(ref) for ref in sources]
 
     async def look(inspection: Inspection) -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A run that is asked to end before it is done: what waits is cancelled, what must not be cut is completed."""
+"""End a run early, on a signal: waits are cancelled, and operations that must not be interrupted are completed."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONNECTI
 
 Result = TypeVar("Result")
 
-# A command that QEMU or libvirt carries out by itself, without waiting for the guest, takes a fraction of that.
+# A command that does not wait for the guest takes a fraction of that.
 COMPLETING_SECONDS = 5.0
-# For an observation of what was reached, which then is still unknown if a peer hangs.
+# For the observation of the reached state, which stays unknown if a peer hangs.
 OBSERVING_SECONDS = 5.0
 
 
 class Interrupted(HotplugError):
-    """A signal ended the run. Like a lost connection, that leaves open how the last step ended."""
+    """A signal ended the run. As after a lost connection, the outcome of the last step may be unknown."""
 
     def __init__(self, signal: str) -> None:
         super().__init__(
             CONNECTION_LOST,
-            f"interrupted by signal {signal}: steps has what was done by then, and nothing of it was undone; run the "
-            "task again, it starts from what it finds",
+            f"interrupted by signal {signal}: steps has what was done, and nothing of it was undone; run the "
+            "task again, which continues from the present state",
         )
         self.signal = signal
 
 
 class Interruption:
-    """Whether a signal has asked a run to end; ``error`` is then what its guests fail with."""
+    """Whether a signal has ended a run; ``error`` is then the error of its guests."""
 
     def __init__(self) -> None:
         self.error: Interrupted | None = None
@@ -41,7 +41,7 @@ class Interruption:
         self._task: asyncio.Task[Any] | None = None
 
     def request(self, signal: str) -> None:
-        """Cancel the run; while it ends, more requests change nothing."""
+        """Cancel the run; further requests while it ends have no effect."""
         now = time.monotonic()
         if self.error is not None and now - self._requested < COMPLETING_SECONDS + OBSERVING_SECONDS:
             return
@@ -50,7 +50,7 @@ class Interruption:
             self._task.cancel()
 
     async def until(self, work: Awaitable[Result]) -> Result:
-        """Await ``work``; raises ``Interrupted`` where it did not end by itself."""
+        """Await ``work``; raises ``Interrupted`` if it did not end by itself."""
         self._task = asyncio.ensure_future(_awaited(work))
         if self.error is not None:
             self._task.cancel()
@@ -64,9 +64,9 @@ class Interruption:
 
 
 async def completed(work: Awaitable[Result]) -> Result:
-    """Await ``work`` to its end though the caller is cancelled; the cancellation follows at the caller's next await.
+    """Await ``work`` to its end even if the caller is cancelled; the cancellation follows at the caller's next await.
 
-    What takes more than ``COMPLETING_SECONDS`` from then on is cancelled too.
+    Work that takes more than ``COMPLETING_SECONDS`` from then on is cancelled too.
     """
     task = asyncio.ensure_future(_awaited(work))
     try:

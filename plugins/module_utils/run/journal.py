@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The record of a run: what became of each planned step, and so whether anything changed."""
+"""The journal of a run: the outcome of each planned step, and whether anything changed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SKIPPED = "skipped"
 
 @dataclass
 class Entry:
-    """One step and what became of it; ``took_effect`` is None while that is unknown."""
+    """One step and its outcome; ``took_effect`` is None while that is unknown."""
 
     step: Step
     status: str = PLANNED
@@ -52,7 +52,7 @@ class Entry:
 
     @property
     def failed(self) -> bool:
-        """Whether it ends the run: also a step that was done, when the conversation ended with it."""
+        """Whether it ends the run; this includes a step that was done if the connection was lost with it."""
         return self.code is not None
 
     @property
@@ -60,7 +60,7 @@ class Entry:
         return format_cpulist(self.step.entity.vcpus)
 
     def result(self) -> dict[str, Any]:
-        """The entry as the modules return it."""
+        """The entry in the format of the modules' results."""
         return {
             "step": self.step.kind.name,
             "target": self.step.target,
@@ -84,7 +84,7 @@ class Journal:
 
     @property
     def changed(self) -> bool:
-        """Whether a step changed something that was not undone; what stays unknown counts as a change."""
+        """Whether a step changed something that was not undone; an unknown outcome counts as a change."""
         return any(entry.took_effect is not False for entry in self.entries)
 
     @property
@@ -103,7 +103,7 @@ class Journal:
                 entry.end(Answer(FAILED, took_effect=None, detail=msg, code=code))
 
     def learn(self, state: GuestState) -> None:
-        """Settle what a lost connection left open, by what is enabled now."""
+        """Settle steps with an unknown outcome after a lost connection, by what is enabled now."""
         for entry in self.entries:
             scope = state.scope(entry.step.target)
             members = entry.step.entity.vcpus
@@ -119,7 +119,7 @@ class Journal:
             else:
                 entry.took_effect = False
                 if entry.step.kind == UNPLUG:
-                    # The request stays with the guest, if it was sent.
+                    # If the request was sent, the guest may still carry it out.
                     entry.status = PENDING
                     entry.detail = f"{entry.detail}; the guest may still carry it out"
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps of a running guest, by its machine and its agent, for ``apply`` alone to call."""
+"""The steps of a running guest, by its machine and its agent; only ``apply`` calls them."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports
     from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
 
-# A guest that replied a moment ago needs no longer to undo a step.
+# A guest that has just replied does not need more time to undo a step.
 UNDO_SECONDS = 5.0
 
 
 class LiveSteps:
-    """One run's steps on a running guest; ``state`` is what was observed before them.
+    """One run's steps on a running guest; ``state`` is the state observed before them.
 
-    Its methods record in the journal's entries what became of each. They raise ``HotplugError`` where the connection
-    to the guest is lost, and ``RuntimeError`` for steps that no plan of this guest can have.
+    Its methods record the outcome of each step in the journal's entries. They raise ``HotplugError`` if the connection
+    to the guest is lost, and ``RuntimeError`` for steps that no plan of this guest can contain.
     """
 
     def __init__(self, journal: Journal, ports: Ports, state: GuestState, request: Request) -> None:
@@ -47,7 +47,7 @@ class LiveSteps:
         self._request = request
 
     async def plug(self, entries: Sequence[Entry]) -> None:
-        """Plug all at once: a guest takes many insertions in the time of few."""
+        """Plug all entities at once: a guest acknowledges many plugs in the time of a few."""
         for entry in entries:
             entry.start()
         answers = await completed(self._machine.plug([entry.step.entity for entry in entries]))
@@ -55,8 +55,8 @@ class LiveSteps:
             entry.end(answers[entry.step.entity.index])
 
     async def acknowledge(self, entries: Sequence[Entry]) -> None:
-        """Wait for the guest's acknowledgement of what was plugged."""
-        # What had been plugged already was acknowledged, if ever, before this run could receive it.
+        """Wait for the guest's acknowledgement of the plugs."""
+        # Entities that were plugged before were acknowledged, if at all, before this run could receive it.
         fresh = [entry for entry in entries if entry.status == DONE and entry.took_effect]
         if not fresh or not self._acknowledges or any(entry.code == CONNECTION_LOST for entry in entries):
             return
@@ -66,7 +66,7 @@ class LiveSteps:
             entry.end(acknowledgements[entry.step.entity.index])
 
     async def online(self, entries: Sequence[Entry]) -> None:
-        """Have the guest's system online vCPUs: with method agent those of the plan, else those that were plugged."""
+        """Have the guest OS online vCPUs: with method agent those of the plan, else those that were plugged."""
         plugs = self.journal.of(PLUG)
         if not plugs:
             await self._ask_guest(agent_steps.set_online(entries, self._agent))
@@ -79,7 +79,7 @@ class LiveSteps:
         await self._ask_guest(wait.finish(self._request.timeout))
 
     async def unplug(self, entries: Sequence[Entry]) -> None:
-        """Unplug one after another: a burst was seen to hang guests, and the first refusal ends it."""
+        """Unplug one entity after the other: many requests at once can hang guests, and the first refusal ends it."""
         if not self.journal.of(UNPLUG):
             await self._ask_guest(agent_steps.set_online(entries, self._agent))
             return
@@ -92,18 +92,18 @@ class LiveSteps:
                 entry.start()
                 entry.end(await self._machine.unplug(entry.step.entity, self._request.timeout))
             if entry.failed:
-                # The guest keeps the vCPU, so its system gets it back.
+                # The vCPU stays, so it is onlined again.
                 if drained is not None and drained.step.entity == entry.step.entity:
                     await self._undo_in_guest(drained)
                 return
 
     async def undo(self) -> None:
-        """Undo what was done, in reverse, as far as the guest allows."""
+        """Undo completed steps in reverse order, as far as the guest allows it."""
         plugs = {entry.step.entity.index: entry for entry in self.journal.of(PLUG)}
         agent_replies = True
         for entry in reversed(self.journal.entries):
             if entry.step.target == GUEST:
-                # What is unplugged again need not be taken offline first.
+                # A vCPU that is unplugged again need not be offlined first.
                 if agent_replies and entry.step.entity.index not in plugs:
                     agent_replies = await self._undo_in_guest(entry)
                 continue
@@ -122,7 +122,7 @@ class LiveSteps:
 
     @property
     def _acknowledges(self) -> bool:
-        """A guest that does not run acknowledges nothing."""
+        """Whether the guest acknowledges plugs; one that does not run acknowledges nothing."""
         live = self.state.live
         return live is not None and live.running and live.acknowledges and self._request.guest_online != "ignore"
 
@@ -135,16 +135,16 @@ class LiveSteps:
     @property
     def _agent(self) -> Agent:
         if self.ports.agent is None or self.state.online is None:
-            raise RuntimeError("steps of the guest's system were planned for a guest without an agent")
+            raise RuntimeError("steps of the guest OS were planned for a guest without an agent")
         return self.ports.agent
 
     @property
     def _online(self) -> frozenset[int]:
-        """The vCPUs that the guest's system ran on before this run."""
+        """The vCPUs that the guest OS ran on before this run."""
         return self.state.online.enabled if self.state.online is not None else frozenset()
 
     async def _ask_guest(self, steps: Awaitable[None]) -> None:
-        """An agent that fails ends these steps; it does not keep the others from being rolled back."""
+        """A failure of the agent ends these steps; the other steps can still be rolled back."""
         try:
             await steps
         except HotplugError as error:
@@ -156,8 +156,8 @@ class LiveSteps:
             return await self._machine.unplug(entity, self._request.timeout)
         risk = self.state.live.unsafe_plugs.get(entity.index) if self.state.live is not None else None
         if risk is not None:
-            # A rollback never risks the guest, whatever the task was forced to do.
-            return Answer(FAILED, detail=f"to plug it again may end the guest: {risk.reason}", code=risk.code)
+            # A rollback never risks the guest, even with force.
+            return Answer(FAILED, detail=f"plugging it again may end the guest: {risk.reason}", code=risk.code)
         return (await self._machine.plug([entity]))[entity.index]
 
     async def _undo_in_guest(self, entry: Entry) -> bool:

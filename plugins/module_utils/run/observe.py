@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask every port that a guest has what it sees, and put the answers together as one state."""
+"""Observe a guest through all of its ports, and combine the results into one state."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 
 class Observation(NamedTuple):
-    """A guest's state, and where it has one its config.
+    """A guest's state, and its config if it has one.
 
-    ``destination_args`` are the arguments of QEMU that have the live vCPUs, none where they are unknown.
+    ``destination_args`` are QEMU's arguments for the live vCPUs, none if they are unknown.
     """
 
     state: GuestState
@@ -38,7 +38,7 @@ class Observation(NamedTuple):
 
 
 class Need(NamedTuple):
-    """What a run fails without: a config that fits the running guest, an agent that tells which CPU is which vCPU."""
+    """What a run requires: a config that fits the running guest, an agent whose CPUs can be mapped to vCPUs."""
 
     config: bool = False
     by_agent: bool = False
@@ -56,32 +56,32 @@ async def inspect(source: Source) -> tuple[Observation, list[str]]:
 
 
 def unsettled_unplugs(state: GuestState, settled: Collection[int] = frozenset()) -> str:
-    """Return a warning of vCPUs that the guest may unplug at any time, because an earlier run asked it to.
+    """Return a warning about vCPUs that the guest may unplug at any time, because of an earlier request.
 
-    Those that are to be ``settled`` are left out. Empty where there are none.
+    Those that are to be ``settled`` are left out. Empty if there are none.
     """
     left = frozenset() if state.live is None else state.live.ejecting.difference(settled)
     if not left:
         return ""
     return (
-        f"vCPU {format_cpulist(left)} may be unplugged at any time: the guest was asked to eject it, and has not done "
-        "so yet; disable it to have the guest asked once more"
+        f"vCPU {format_cpulist(left)} may be unplugged at any time: its unplug was requested, and the guest has not "
+        "done so yet; disable it to repeat the request"
     )
 
 
 async def observe(ports: Ports, need: Need = NO_NEED) -> Observation:
-    """Return what all ports show; what fails and is no ``need`` is left out, with a warning.
+    """Return the state of all ports; a port that fails and is no ``need`` is left out, with a warning.
 
-    Raises the ``HotplugError`` of the first port that fails.
+    Raises the ``HotplugError`` of the first required port that fails.
     """
     view = await ports.machine.observe() if ports.machine is not None else None
     return await _put_together(ports, view, need)
 
 
 async def observe_again(ports: Ports, need: Need, before: Observation, config_written: bool) -> Observation:
-    """Return what the machine showed after its last step, and what config and the guest's system have now.
+    """Return the state of the machine after its last step, and the present state of config and of the guest OS.
 
-    A config that was not written is the one of ``before``.
+    A config that was not written is that of ``before``.
     """
     view = ports.machine.latest() if ports.machine is not None else None
     return await _put_together(ports, view, need, None if config_written else before)
@@ -97,18 +97,18 @@ async def _put_together(
     seen = await _without_agent(ports, view, need, known)
     if ports.agent is None:
         if need.by_agent and view is None:
-            raise HotplugError(GUEST_NOT_RUNNING, "the guest is shut off, so it has no agent to ask: start it")
+            raise HotplugError(GUEST_NOT_RUNNING, "the guest is shut off, so its agent is unavailable: start it")
         if need.by_agent:
             raise HotplugError(
                 AGENT_UNAVAILABLE,
-                "nothing says where the guest's agent is: name agent_socket, or a libvirt guest with a channel "
-                "org.qemu.guest_agent.0 that the agent in the guest has open",
+                "the guest's agent is unknown: set agent_socket, or name a libvirt guest with a channel "
+                "org.qemu.guest_agent.0 that the agent in the guest has opened",
             )
         return _with_agent_assumed(seen) if ports.has_agent else seen
     if seen.state.live is not None and not seen.state.live.running:
         if need.by_agent:
             raise HotplugError(
-                GUEST_NOT_READY, f"the guest is {seen.state.facts.state}, so its agent cannot answer: resume it"
+                GUEST_NOT_READY, f"the guest is {seen.state.facts.state}, so its agent cannot reply: resume it"
             )
         return seen
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.online import observe_online
@@ -119,13 +119,13 @@ async def _put_together(
     except HotplugError as error:
         if need.by_agent:
             raise
-        ports.warn(f"whether the guest's system runs on its vCPUs is not known: {error.msg}")
+        ports.warn(f"it is unknown whether the guest OS runs on its vCPUs: {error.msg}")
         return seen
     return seen._replace(state=seen.state._replace(online=online))
 
 
 def _with_agent_assumed(seen: Observation) -> Observation:
-    """Let a prediction reckon with a guest that uses what it has, which is not known of any of its vCPUs."""
+    """Assume for a prediction that the guest OS uses all enabled vCPUs, without marking any of them as known."""
     live = seen.state.live
     if live is None or not live.running:
         return seen
@@ -144,7 +144,7 @@ async def _without_agent(ports: Ports, view: MachineView | None, need: Need, kno
     if view is not None and config.max_vcpus != view.layout.max_vcpus:
         reason = (
             f"the config has {config.max_vcpus} vCPUs at most, the running guest {view.layout.max_vcpus}: "
-            "they agree again after the next boot"
+            "they are equal again after the next boot"
         )
         if need.config:
             raise HotplugError(CONFIG_INVALID, f"{reason}; until then use scope live")
@@ -154,7 +154,7 @@ async def _without_agent(ports: Ports, view: MachineView | None, need: Need, kno
 
 
 def _with_config(view: MachineView | None, config: ConfigView) -> Observation:
-    """The layout of a running guest is the machine's; that of the next boot is needed only without one."""
+    """The layout is that of the running machine, or without one that of the next boot."""
     if view is not None:
         state = GuestState(view.facts, view.layout, live=view.live, config=config.state)
         return Observation(state, view.destination_args, config)
@@ -165,12 +165,12 @@ def _with_config(view: MachineView | None, config: ConfigView) -> Observation:
 
 def _of_machine(view: MachineView | None) -> Observation:
     if view is None:
-        raise HotplugError(CONFIG_INVALID, "neither a monitor, nor a config state, nor an agent was named")
+        raise HotplugError(CONFIG_INVALID, "neither a monitor nor a config state nor an agent is known")
     return Observation(GuestState(view.facts, view.layout, live=view.live), view.destination_args)
 
 
 async def _of_agent(agent: Agent) -> Observation:
-    """A guest of which only the agent is known."""
+    """The state of a guest of which only the agent is known."""
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.online import observe_agent_alone
 
     layout, online = await observe_agent_alone(agent)

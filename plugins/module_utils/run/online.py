@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which vCPUs the guest's own system runs on, by its agent."""
+"""The vCPUs that the guest OS runs on, by its agent."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent, AgentView
 
 _UNPLUGGED = Blocker(
-    NOT_HOTPLUGGABLE, "it is not plugged, and the guest's agent cannot plug", "plug it first, with method hotplug"
+    NOT_HOTPLUGGABLE, "it is not plugged, and method agent cannot plug it", "plug it first, with method hotplug"
 )
 _UNSEEN = Blocker(
     AGENT_ERROR,
-    "it is plugged, but the guest's system does not see it",
-    "see the guest's kernel log; it may also still be booting",
+    "it is plugged, but the guest OS has not detected it",
+    "see the guest's kernel log; the guest may also still be booting",
 )
-_STAYS = Blocker(NOT_HOTPLUGGABLE, "the guest's system cannot take it offline", "leave it online")
+_STAYS = Blocker(NOT_HOTPLUGGABLE, "the guest OS cannot offline it", "leave it online")
 
 
 async def observe_online(agent: Agent, layout: Layout, plugged: Collection[int], exact: bool) -> OnlineState:
-    """Return which of the vCPUs that are ``plugged`` the guest's system runs on.
+    """Return which of the vCPUs that are ``plugged`` the guest OS runs on.
 
-    Which of the guest's CPUs is which vCPU is not always known: that is an error if it has to be ``exact``, else no
-    vCPU is known to be online or offline. Raises the ``HotplugError`` of the agent.
+    The guest's CPUs cannot always be mapped to vCPUs: that is an error if it has to be ``exact``, else no vCPU is known
+    to be online or offline. Raises the ``HotplugError`` of the agent.
     """
     view = await agent.observe(plugged)
     if view.mismatch is None:
@@ -42,7 +42,7 @@ async def observe_online(agent: Agent, layout: Layout, plugged: Collection[int],
 async def observe_agent_alone(agent: Agent) -> tuple[Layout, OnlineState]:
     """Return the layout and the state of a guest of which only the agent is known; raises its ``HotplugError``.
 
-    What the guest's system sees is then all that is known: nothing of vCPUs above its highest.
+    vCPUs above the highest CPU of the guest OS are then unknown.
     """
     view = await agent.observe(None)
     layout = Layout(tuple(Entity(index=vcpu, vcpus=(vcpu,)) for vcpu in range(max(view.vcpus) + 1)))
@@ -50,7 +50,7 @@ async def observe_agent_alone(agent: Agent) -> tuple[Layout, OnlineState]:
 
 
 def assumed_online(enabled: Collection[int]) -> OnlineState:
-    """Return what to take a guest for whose agent is there but must not be asked."""
+    """Return the assumed state of a guest with an agent that must not be queried."""
     return OnlineState(enabled=frozenset(enabled), cannot_disable={0: _STAYS})
 
 

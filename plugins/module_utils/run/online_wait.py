@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The wait, after a plug, until the guest's own system runs on what was plugged."""
+"""Wait after a plug until the guest OS runs on the plugged vCPUs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent, SetResult
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Entry
 
-# A guest with an udev rule has new CPUs online within a tenth of a second.
+# A guest with the udev rule onlines new CPUs within a tenth of a second.
 TICK_SECONDS = 0.2
 
 
 class OnlineWait:
-    """Waits until the guest sees each of the steps' vCPUs, and onlines those that its system has not onlined itself.
+    """Waits until the guest OS has detected the steps' vCPUs, and onlines those that it has not onlined itself.
 
     ``plugged`` are all vCPUs that are plugged now.
     """
@@ -33,9 +33,9 @@ class OnlineWait:
         self._plugged = frozenset(plugged)
 
     async def finish(self, timeout: float) -> None:
-        """Wait at most ``timeout`` seconds, and record in each entry what became of it.
+        """Wait at most ``timeout`` seconds, and record the outcome in each entry.
 
-        Raises the ``HotplugError`` of the agent; the entries not settled by then stay as they are.
+        Raises the ``HotplugError`` of the agent; entries without an outcome by then stay unchanged.
         """
         for entry in self._waiting:
             entry.start()
@@ -47,11 +47,11 @@ class OnlineWait:
                 break
             await asyncio.sleep(min(TICK_SECONDS, left))
         for entry in self._waiting:
-            detail = f"the guest's system does not show the vCPU within {timeout:g} s: see the guest's kernel log"
+            detail = f"the guest OS has not detected the vCPU within {timeout:g} s: see the guest's kernel log"
             entry.end(Answer(PENDING, took_effect=entry.took_effect, detail=detail, code=PLUG_UNACKNOWLEDGED))
 
     async def _advance(self) -> None:
-        """Settle the entries that are online, and have those onlined that are not."""
+        """End the entries whose vCPUs are online, and request that the others are onlined."""
         seen = (await self._agent.observe(self._plugged)).vcpus
         offline: dict[int, bool] = {}
         for entry in list(self._waiting):
@@ -66,7 +66,7 @@ class OnlineWait:
             self._judge(await self._agent.set_online(offline), frozenset(offline))
 
     def _judge(self, result: SetResult, asked: frozenset[int]) -> None:
-        """Record which entries the request has onlined, and which it stopped at; the next view shows the others."""
+        """Record which entries the request has onlined, and at which it stopped; the next view shows the others."""
         for entry in list(self._waiting):
             members = asked.intersection(entry.step.entity.vcpus)
             if members.intersection(result.processed):

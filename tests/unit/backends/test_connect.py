@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where options say that a guest is, and those that would say nothing."""
+"""The backend that options select, and options that exclude each other."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def test_a_file_alone_is_a_config_without_machine() -> None:
     [{"backup": True}, {"xml_detail": "full"}, {"emulator": "/q"}, {"probe": "never"}],
     ids=str,
 )
-def test_an_option_of_config_without_config_is_refused(option: dict[str, Any]) -> None:
+def test_a_config_option_without_a_config_is_refused(option: dict[str, Any]) -> None:
     with pytest.raises(HotplugError) as caught:
         source_of({**OPTIONS, **option}, Connections())
     assert caught.value.code == "conflicting_request"
     assert next(iter(option)) in caught.value.msg
 
 
-def test_force_goes_with_a_running_machine_or_a_config_and_not_with_an_agent_alone() -> None:
+def test_force_needs_a_running_machine_or_a_config() -> None:
     assert source_of({**OPTIONS, "force": True}, Connections())
     with pytest.raises(HotplugError) as caught:
         source_of({**OPTIONS, "qmp_socket": None, "agent_socket": "/run/a", "force": True}, Connections())

@@ -146,7 +146,7 @@ def test_invalid_options_are_refused_before_any_connection(
         ({"count": [2]}, "conflicting_request", "count is [2]"),
         ({"count": 2, "uri": ["qemu:///system"], "name": {"a": 1}}, "conflicting_request", "mutually exclusive"),
         ({"count": 2, "qmp_socket": "/run/q\0"}, "conflicting_request", "qmp_socket is"),
-        ({}, "conflicting_request", "nothing is wanted"),
+        ({}, "conflicting_request", "there is no desired state"),
     ],
 )
 @pytest.mark.parametrize("check", [False, True])
@@ -302,7 +302,7 @@ def test_a_module_in_a_separate_process_writes_one_result_and_nothing_else(peer:
 def test_a_guest_without_an_agent_is_warned_of_unless_that_is_accepted(peer: StartPeer) -> None:
     warned = cost_of("vcpu", qmp_socket=peer(Imitation()).address, enabled="0-3").result
     assert len(warned["warnings"]) == 1
-    assert "without its agent" in json.dumps(warned["warnings"])
+    assert "without an agent" in json.dumps(warned["warnings"])
     assert "kvm.hotplug.guest" in json.dumps(warned["warnings"])
     accepted = cost_of("vcpu", qmp_socket=peer(Imitation()).address, enabled="0-3", missing_agent="accept").result
     assert accepted.get("warnings", []) == []
@@ -317,7 +317,7 @@ def test_a_batch_warns_of_all_guests_without_an_agent_at_once(peer: StartPeer) -
     ).result
     text = json.dumps(answer["warnings"])
     assert len(answer["warnings"]) == 1
-    assert "without its agent" in text
+    assert "without an agent" in text
     assert [guest["qmp_socket"] in text for guest in guests] == [True, True, False]
     assert [guest["warnings"] for guest in answer["guests"]] == [[], [], []]
 

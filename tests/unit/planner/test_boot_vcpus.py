@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""boot_vcpus: which enabled vCPUs become hotpluggable at the next boot, and which guests cannot have that."""
+"""boot_vcpus: which enabled vCPUs become hotpluggable at the next boot, and which guests cannot support it."""
 
 from __future__ import annotations
 
@@ -62,19 +62,19 @@ def test_alone_it_makes_all_enabled_vcpus_hotpluggable_but_vcpu_0() -> None:
     assert plan(predicted).changes is False
 
 
-def test_alone_it_leaves_a_running_guest_as_it_is() -> None:
+def test_alone_it_does_not_change_a_running_guest() -> None:
     state = fixed(guest(FOUR, live={0, 3}, config={0, 1}, ejecting=(3,)), 0, 1)
     assert steps(plan(state)) == ["enable 1 hotpluggable"]
 
 
-def test_with_a_wish_only_what_stays_enabled_becomes_hotpluggable() -> None:
+def test_with_a_desired_state_only_vcpus_that_stay_enabled_become_hotpluggable() -> None:
     state = fixed(guest(FOUR, config={0, 1, 2}), 0, 1, 2)
     wish = VcpuWish(frozenset({3}), frozenset({2}))
     assert steps(plan(state, wish)) == ["enable 1 hotpluggable", "enable 3", "disable 2"]
     assert steps(plan(state, CountWish(3))) == ["enable 1 hotpluggable", "enable 2 hotpluggable"]
 
 
-def test_the_core_of_vcpu_0_stays_as_it_is() -> None:
+def test_the_core_of_vcpu_0_is_not_changed() -> None:
     state = fixed(guest(CORES, config={0, 1, 2, 3}), 0, 1, 2, 3)
     assert steps(plan(state)) == ["enable 2 hotpluggable"]
 
@@ -108,7 +108,7 @@ def test_a_machine_without_hotplug_is_refused() -> None:
     assert refusal(state).code == "hotplug_unsupported"
 
 
-def test_the_reason_of_a_config_that_cannot_is_named() -> None:
+def test_the_reason_of_an_unsuitable_config_is_named() -> None:
     state = fixed(guest(FOUR, config={0, 1}), 0, 1)
     assert state.config is not None
     blocker = Blocker(NOT_HOTPLUGGABLE, "it is set in stone", "leave it")

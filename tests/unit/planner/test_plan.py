@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The planner by example: which steps a wish takes, and which error it is when it cannot be."""
+"""The planner by example: the steps of a request, or its error."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def disable(*ids: int) -> VcpuWish:
     return VcpuWish(frozenset(), frozenset(ids))
 
 
-def test_what_is_enabled_already_is_not_plugged_again() -> None:
+def test_enabled_vcpus_are_not_plugged_again() -> None:
     assert steps(enable(0, 5), guest(X86, {0, 1})) == ["plug live 5"]
 
 
@@ -62,11 +62,11 @@ def test_a_count_takes_the_lowest_disabled_ids() -> None:
     assert steps(CountWish(4), guest(X86, {0, 6})) == ["plug live 1", "plug live 2"]
 
 
-def test_a_count_gives_up_the_highest_ids_that_can_go() -> None:
+def test_a_lower_count_disables_the_highest_ids_that_can_be_disabled() -> None:
     assert steps(CountWish(2), guest(X86, {0, 3, 5, 7}, pinned=(0, 7))) == ["unplug live 5", "unplug live 3"]
 
 
-def test_a_count_gives_up_first_what_is_going_anyway() -> None:
+def test_a_lower_count_first_disables_vcpus_whose_unplug_is_in_progress() -> None:
     assert steps(CountWish(3), guest(X86, {0, 1, 2, 3}, ejecting=(1,))) == ["unplug live 1"]
 
 
@@ -75,7 +75,7 @@ def test_a_count_makes_live_and_config_the_same_set_preferring_live() -> None:
     assert steps(CountWish(3), state) == ["enable config 6", "disable config 2"]
 
 
-def test_named_vcpus_leave_the_rest_of_both_scopes_alone() -> None:
+def test_unnamed_vcpus_of_both_scopes_stay_unchanged() -> None:
     assert steps(enable(5), guest(X86, live={0, 7}, config={0, 2})) == ["plug live 5", "enable config 5"]
 
 
@@ -100,7 +100,7 @@ def test_a_node_can_be_filled() -> None:
     assert steps(NodeWish({1: ENABLED}), guest(X86, {0, 4, 5, 6})) == ["plug live 7"]
 
 
-def test_a_core_goes_as_a_whole_where_the_machine_says_so() -> None:
+def test_a_core_is_unplugged_as_a_whole_if_it_is_an_entity() -> None:
     assert steps(enable(*range(8, 16)), guest(PSERIES, set(range(8)))) == ["plug live 8"]
 
 
@@ -114,11 +114,11 @@ def test_granularity_core_makes_a_vcpu_stand_for_its_core() -> None:
     assert steps(enable(3), guest(THREADS, {0, 1}), whole_cores=True) == ["plug live 2", "plug live 3"]
 
 
-def test_granularity_core_fills_up_a_core_that_is_there_in_part() -> None:
+def test_granularity_core_completes_a_partly_enabled_core() -> None:
     assert steps(CountWish(2), guest(THREADS, {0}), whole_cores=True) == ["plug live 1"]
 
 
-def test_the_threads_of_one_core_cannot_be_wanted_in_two_ways() -> None:
+def test_the_threads_of_one_core_cannot_be_requested_in_two_states() -> None:
     wish = VcpuWish(frozenset({2}), frozenset({3}))
     assert refusal(wish, guest(THREADS, {0, 1}), whole_cores=True).code == "conflicting_request"
 
@@ -136,7 +136,7 @@ def test_the_threads_of_one_core_cannot_be_wanted_in_two_ways() -> None:
         (VcpuWish(frozenset({4}), frozenset(), True), "not_hotpluggable", "vCPU 0"),
     ],
 )
-def test_what_cannot_be_has_a_code_and_names_the_ids(wish: Wish, code: str, said: str) -> None:
+def test_an_impossible_request_has_a_code_and_names_the_ids(wish: Wish, code: str, said: str) -> None:
     error = refusal(wish, guest(X86, {0, 1}))
     assert (error.code, said in error.msg) == (code, True), error.msg
 
@@ -146,14 +146,14 @@ def test_a_count_between_two_cores_names_the_next_ones() -> None:
     assert (error.code, "8 or 16" in error.msg) == ("count_unreachable", True)
 
 
-def test_a_machine_without_hotplug_still_satisfies_what_it_has() -> None:
+def test_a_machine_without_hotplug_satisfies_its_present_state() -> None:
     state = guest(X86, {0, 1})
     state = state._replace(live=state.live._replace(cannot_enable=dict.fromkeys(range(2, 8), NO_HOTPLUG)))
     assert steps(CountWish(2), state) == []
     assert refusal(CountWish(3), state).code == "hotplug_unsupported"
 
 
-def test_what_the_guest_is_letting_go_cannot_be_counted_on() -> None:
+def test_vcpus_whose_unplug_is_in_progress_do_not_count_as_enabled() -> None:
     with pytest.raises(StillEjecting) as caught:
         plan_of(enable(5), guest(X86, {0, 5}, ejecting=(5,)))
     assert [entity.index for entity in caught.value.entities] == [5]
@@ -176,19 +176,19 @@ def test_scopes(scope: str, live: set[int] | None, config: set[int] | None, targ
     assert {step.target for step in plan.steps} == targets
 
 
-def test_a_scope_the_guest_has_not_is_an_error() -> None:
+def test_a_scope_that_the_guest_does_not_have_is_an_error() -> None:
     assert refusal(enable(1), guest(X86, None, {0}), "live").code == "guest_not_running"
     assert refusal(enable(1), guest(X86, {0}), "config").code == "conflicting_request"
 
 
-def test_what_may_end_the_guest_is_refused_unless_forced() -> None:
+def test_a_plug_that_may_end_the_guest_is_refused_unless_forced() -> None:
     state = guest(X86, {0}, unsafe=(1,))
     assert (refusal(enable(1), state).code, "set force" in refusal(enable(1), state).msg) == ("not_hotpluggable", True)
     assert [step.entity.index for step in plan_of(enable(1), state, force=True).steps] == [1]
     assert steps(disable(1), state) == []
 
 
-def test_a_count_enables_what_is_safe_and_names_what_is_not() -> None:
+def test_a_count_enables_safe_vcpus_and_names_unsafe_ones() -> None:
     state = guest(X86, {0}, unsafe=(1,))
     assert steps(CountWish(3), state) == ["plug live 2", "plug live 3"]
     error = refusal(CountWish(8), state)
@@ -199,15 +199,15 @@ def test_a_count_enables_what_is_safe_and_names_what_is_not() -> None:
     assert refusal(CountWish(9), state).msg.endswith("or start the guest with a larger maximum")
 
 
-def test_a_count_keeps_a_vcpu_that_could_not_come_back_though_the_config_has_another() -> None:
+def test_a_count_keeps_a_vcpu_that_could_not_be_plugged_again_even_if_config_has_another() -> None:
     state = guest(X86, {0, 1, 4}, {0, 4}, unsafe=(1,))
     assert steps(CountWish(2), state) == ["unplug live 4", "enable config 1", "disable config 4"]
 
 
-def test_a_spread_count_keeps_on_each_node_what_could_not_come_back() -> None:
+def test_a_spread_count_keeps_on_each_node_vcpus_that_could_not_be_plugged_again() -> None:
     state = guest(X86, {0, 1, 2, 4, 5, 6}, unsafe=(2, 6))
     assert steps(CountWish(4, spread=True), state) == ["unplug live 5", "unplug live 1"]
 
 
-def test_config_alone_does_not_mind_what_may_end_the_running_guest() -> None:
+def test_scope_config_ignores_plugs_that_may_end_the_running_guest() -> None:
     assert steps(enable(1), guest(X86, {0}, {0}, unsafe=(1,)), "config") == ["enable config 1"]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What holds of every plan that a guest's own system takes part in, and of the guards."""
+"""Properties of every plan with steps of the guest OS, and of the guards."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ def reached(plan: Plan, state: GuestState) -> GuestState:
 
 
 @given(with_online(), st.data())
-def test_method_agent_reaches_the_wish_within_what_is_plugged(state: GuestState, data: st.DataObject) -> None:
+def test_method_agent_reaches_the_desired_state_within_the_plugged_vcpus(
+    state: GuestState, data: st.DataObject
+) -> None:
     wish = data.draw(wishes(state.layout, ("vcpus", "count")))
     assert state.live is not None
     assert state.online is not None
@@ -104,7 +106,7 @@ def test_method_agent_reaches_the_wish_within_what_is_plugged(state: GuestState,
 
 
 @given(with_online(), st.data())
-def test_an_agent_beside_hotplug_changes_no_step_of_the_machines(state: GuestState, data: st.DataObject) -> None:
+def test_an_agent_with_hotplug_changes_no_step_of_the_machine(state: GuestState, data: st.DataObject) -> None:
     wish = data.draw(wishes(state.layout, ("vcpus", "nodes", "count")))
     try:
         without = plan_of(wish, state)
@@ -127,7 +129,7 @@ def test_an_agent_beside_hotplug_changes_no_step_of_the_machines(state: GuestSta
 
 
 @given(states(), st.data())
-def test_guards_let_through_what_keeps_them_and_nothing_else(state: GuestState, data: st.DataObject) -> None:
+def test_guards_accept_exactly_the_plans_that_meet_them(state: GuestState, data: st.DataObject) -> None:
     wish = data.draw(wishes(state.layout, ("vcpus", "nodes", "count")))
     try:
         plan = plan_of(wish, state)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What holds for every topology, every state and every wish."""
+"""Properties of plans for every topology, state and desired state."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def core_of(state: GuestState, vcpu: int) -> set[int]:
 
 
 @given(solved())
-def test_carrying_out_the_plan_reaches_the_wish(case: Case) -> None:
+def test_applying_the_plan_reaches_the_desired_state(case: Case) -> None:
     wish = case.wish
     for ids in enabled(case.reached).values():
         if isinstance(wish, CountWish):
@@ -113,7 +113,7 @@ def test_a_second_plan_is_empty(case: Case) -> None:
 
 
 @given(solved())
-def test_a_plan_says_what_it_reaches(case: Case) -> None:
+def test_a_plan_contains_the_state_that_it_reaches(case: Case) -> None:
     assert enabled(case.reached) == dict(case.plan.reached)
 
 
@@ -123,7 +123,7 @@ def test_a_count_makes_live_and_config_agree(case: Case) -> None:
 
 
 @given(solved("nodes"))
-def test_no_step_leaves_the_nodes_asked_for(case: Case) -> None:
+def test_no_step_is_outside_of_the_requested_nodes(case: Case) -> None:
     assert isinstance(case.wish, NodeWish)
     nodes = case.state.layout.nodes
     allowed = {vcpu for node in case.wish.nodes for entity in nodes[node] for vcpu in entity.vcpus}
@@ -131,7 +131,7 @@ def test_no_step_leaves_the_nodes_asked_for(case: Case) -> None:
 
 
 @given(solved("vcpus"))
-def test_no_step_touches_a_vcpu_that_was_not_named(case: Case) -> None:
+def test_no_step_changes_a_vcpu_that_was_not_named(case: Case) -> None:
     assert isinstance(case.wish, VcpuWish)
     named = case.wish.enable | case.wish.disable
     if case.whole_cores:
@@ -140,20 +140,20 @@ def test_no_step_touches_a_vcpu_that_was_not_named(case: Case) -> None:
 
 
 @given(solved())
-def test_no_step_touches_what_the_machine_holds_on_to(case: Case) -> None:
+def test_no_step_changes_a_vcpu_that_cannot_be_changed(case: Case) -> None:
     held = set() if case.state.live is None else set(case.state.live.cannot_disable)
     assert not held & {step.entity.index for step in case.plan.steps if step.kind == UNPLUG}
 
 
 @given(solved())
-def test_no_step_plugs_what_may_end_the_guest_unless_forced(case: Case) -> None:
+def test_no_step_plugs_a_vcpu_that_may_end_the_guest_unless_forced(case: Case) -> None:
     unsafe = set() if case.state.live is None else set(case.state.live.unsafe_plugs)
     plugged = {step.entity.index for step in case.plan.steps if step.kind == PLUG}
     assert case.force or not unsafe & plugged
 
 
 @given(states(scopes=("live",), ejecting=False, unsafe=True), st.integers(1, 200), st.booleans())
-def test_a_count_keeps_what_could_not_come_back_and_risks_the_guest_last(
+def test_a_count_keeps_vcpus_that_could_not_be_plugged_again_and_risks_the_guest_last(
     state: GuestState, count: int, force: bool
 ) -> None:
     try:
@@ -171,13 +171,13 @@ def test_a_count_keeps_what_could_not_come_back_and_risks_the_guest_last(
 
 
 @given(solved())
-def test_every_step_moves_a_whole_entity_once(case: Case) -> None:
+def test_every_step_changes_a_whole_entity_once(case: Case) -> None:
     moved = [(step.target, step.entity.index) for step in case.plan.steps]
     assert len(moved) == len(set(moved))
 
 
 @given(st.data(), st.booleans())
-def test_a_wish_that_cannot_be_is_refused_with_its_code(data: st.DataObject, whole_cores: bool) -> None:
+def test_an_impossible_request_is_refused_with_its_code(data: st.DataObject, whole_cores: bool) -> None:
     state = data.draw(states())
     wish = data.draw(wishes(state.layout))
     assert (
@@ -191,7 +191,7 @@ def test_a_wish_that_cannot_be_is_refused_with_its_code(data: st.DataObject, who
 
 
 @given(states(ejecting=False), st.integers(1, 200), st.booleans())
-def test_a_count_is_refused_only_where_no_set_of_vcpus_has_it(state: GuestState, count: int, spread: bool) -> None:
+def test_a_count_is_refused_only_if_no_set_of_vcpus_has_it(state: GuestState, count: int, spread: bool) -> None:
     size = state.layout.entity_size
     pinned = 0 if state.live is None else len(state.live.cannot_disable)
     reachable = count % size == 0 and pinned * size <= count <= state.layout.max_vcpus

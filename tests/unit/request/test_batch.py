@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The options of a batch: which guests are one, and what is refused before anything is changed."""
+"""The options of a batch: guests that are the same, and options that are refused before any change."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_two_guests_cannot_share_a_socket_or_a_file(way: str, tmp_path: Path) ->
     one, other = {way: str(tmp_path / "real")}, {way: str(tmp_path / "link")}
     if way != "qmp_socket":
         one["qmp_socket"], other["qmp_socket"] = "/run/1.sock", "/run/2.sock"
-    assert f"share its {way} {tmp_path / 'real'}" in refusal(one, other)
+    assert f"share {way} {tmp_path / 'real'}" in refusal(one, other)
 
 
 def test_a_libvirt_guest_cannot_be_named_twice() -> None:

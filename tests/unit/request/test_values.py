@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whatever the options of a task are, they become a request or an error with a code and a sentence."""
+"""Any options of a task become a request, or an error with a code and a message."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_any_options_are_a_request_or_refused_with_a_code(guest: dict[str, Any],
     ],
     ids=lambda value: json.dumps(value)[:40],
 )
-def test_a_value_that_would_be_misread_is_named(given: dict[str, Any], words: str) -> None:
+def test_a_value_that_would_be_converted_wrongly_is_named(given: dict[str, Any], words: str) -> None:
     found = misread_option(given, VCPU_SPEC)
     assert found is not None
     assert found[0] in given
@@ -122,5 +122,5 @@ def test_a_value_that_would_be_misread_is_named(given: dict[str, Any], words: st
 
 
 @pytest.mark.parametrize("count", [2, "2", " 2 ", 2.0, "002", -3])
-def test_a_whole_number_is_one_however_it_is_written(count: object) -> None:
+def test_an_integer_is_accepted_in_any_notation(count: object) -> None:
     assert misread_option({"count": count}, VCPU_SPEC) is None

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What users ask for: options in, a wish out, and a code for what no guest could satisfy."""
+"""Parsing of the options with the desired state, and codes for requests that no guest could satisfy."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def off(ids: str) -> dict[str, Any]:
         ({"count": 4, "placement": "spread"}, CountWish(4, spread=True)),
     ],
 )
-def test_options_become_a_wish(options: dict[str, Any], wanted: Wish) -> None:
+def test_options_become_a_desired_state(options: dict[str, Any], wanted: Wish) -> None:
     assert parse_wish(options) == wanted
 
 
@@ -89,18 +89,18 @@ def test_options_become_a_wish(options: dict[str, Any], wanted: Wish) -> None:
         ({"nodes": [{"id": "0,^0", "count": 1}]}, "unknown_node"),
     ],
 )
-def test_what_no_guest_could_satisfy_is_refused_with_a_code(options: dict[str, Any], code: str) -> None:
+def test_a_request_that_no_guest_could_satisfy_is_refused_with_a_code(options: dict[str, Any], code: str) -> None:
     with pytest.raises(HotplugError) as caught:
         parse_wish(options)
     assert caught.value.code == code
 
 
 def test_a_contradiction_names_the_disputed_ids() -> None:
-    with pytest.raises(HotplugError, match="vCPU 2-3 is wanted in two ways"):
+    with pytest.raises(HotplugError, match="vCPU 2-3 is requested in two different states"):
         parse_wish({"vcpus": [on("0-3"), off("2-5")]})
 
 
-def test_the_options_of_how_reach_the_request() -> None:
+def test_the_request_contains_the_execution_options() -> None:
     asked = {
         **DEFAULTS,
         "count": 2,
@@ -116,7 +116,7 @@ def test_the_options_of_how_reach_the_request() -> None:
 
 
 @pytest.mark.parametrize("timeout", [0, -1, LONGEST_TIMEOUT + 1, float("inf"), float("-inf"), float("nan")])
-def test_what_is_no_time_to_wait_is_refused(timeout: float) -> None:
+def test_an_invalid_timeout_is_refused(timeout: float) -> None:
     with pytest.raises(HotplugError, match="timeout is") as caught:
         parse_request({**DEFAULTS, "count": 2, "timeout": timeout}, check_mode=False)
     assert caught.value.code == "conflicting_request"

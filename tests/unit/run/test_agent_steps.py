@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is left of a plan whose guest agent fails under it: kept or rolled back, and told as it is."""
+"""A plan whose agent fails during the run: kept or rolled back, and reported correctly."""
 
 from __future__ import annotations
 
@@ -119,14 +119,14 @@ def bring(guest: MadeUpGuest, enable: str = "", disable: str = "", **how: Any) -
     )
 
 
-def test_an_agent_that_falls_silent_after_a_plug_is_a_failure_that_is_rolled_back() -> None:
+def test_an_agent_that_stops_replying_after_a_plug_is_a_failure_with_rollback() -> None:
     guest = MadeUpGuest(silent=[1])
     result = bring(guest, "3-4", rollback=True)
     assert (code(result), result.changed, enabled(result.after)) == ("agent_unavailable", False, "0-2")
     assert steps(result) == ["plug 3: undone", "plug 4: undone", "online 3: undone", "online 4: undone"]
 
 
-def test_without_a_rollback_the_plug_stays_and_what_the_guest_uses_is_told() -> None:
+def test_without_a_rollback_the_plug_stays_and_the_online_state_is_reported() -> None:
     guest = MadeUpGuest(silent=[1])
     result = bring(guest, "3")
     assert (code(result), result.changed, enabled(result.after)) == ("agent_unavailable", True, "0-3")
@@ -134,12 +134,12 @@ def test_without_a_rollback_the_plug_stays_and_what_the_guest_uses_is_told() -> 
     assert guest.online == {0, 1, 2}
 
 
-def test_a_silent_agent_that_did_as_it_was_asked_is_seen_to_have_done_it() -> None:
+def test_a_request_that_was_executed_without_a_reply_is_found_done() -> None:
     result = bring(MadeUpGuest(silent=[1], deaf=()), "3")
     assert (code(result), steps(result)) == ("agent_unavailable", ["plug 3: done", "online 3: done"])
 
 
-def test_what_was_plugged_is_used_though_something_else_could_not_be() -> None:
+def test_plugged_vcpus_are_onlined_even_if_another_could_not_be() -> None:
     guest = MadeUpGuest(broken=4)
     result = bring(guest, "3-5")
     assert (code(result), result.changed) == ("not_hotpluggable", True)
@@ -148,14 +148,14 @@ def test_what_was_plugged_is_used_though_something_else_could_not_be() -> None:
     assert guest.online == {0, 1, 2, 3, 5}
 
 
-def test_what_is_about_to_be_unplugged_again_is_not_onlined_first() -> None:
+def test_a_vcpu_that_is_unplugged_by_the_rollback_is_not_onlined_first() -> None:
     guest = MadeUpGuest(broken=4, silent=[1])
     result = bring(guest, "3-4", rollback=True)
     assert (code(result), result.changed) == ("not_hotpluggable", False)
     assert steps(result) == ["plug 3: undone", "plug 4: failed", "online 3: skipped", "online 4: skipped"]
 
 
-def test_a_drain_without_an_answer_is_taken_back_and_nothing_is_unplugged() -> None:
+def test_a_drain_without_a_reply_is_undone_and_nothing_is_unplugged() -> None:
     guest = MadeUpGuest(silent=[1], deaf=())
     result = bring(guest, disable="2")
     assert (code(result), result.changed) == ("agent_unavailable", False)
@@ -163,7 +163,7 @@ def test_a_drain_without_an_answer_is_taken_back_and_nothing_is_unplugged() -> N
     assert (guest.online, guest.enabled) == ({0, 1, 2}, {0, 1, 2})
 
 
-def test_a_drain_that_cannot_be_taken_back_is_told() -> None:
+def test_a_drain_that_cannot_be_undone_is_reported() -> None:
     guest = MadeUpGuest(silent=range(1, 100), deaf=range(2, 100))
     result = bring(guest, disable="2")
     assert (code(result), result.changed) == ("agent_unavailable", True)
@@ -189,7 +189,7 @@ def test_a_core_that_is_only_partly_drained_is_online_again(silent: Container[in
     assert steps(result) == [f"offline 2-3: {'undone' if silent else 'refused'}", "unplug 2-3: skipped"]
 
 
-def test_a_rollback_past_a_silent_agent_still_undoes_what_the_machine_can() -> None:
+def test_a_rollback_undoes_the_live_steps_even_if_the_agent_does_not_reply() -> None:
     # Onlined 5, offlined 3, 2 and 1, and onlined 1 again, which stayed: the sixth request is to online 2 again.
     guest = MadeUpGuest(has="0123", broken=1, silent=range(6, 100))
     result = bring(guest, "5", "1-3", rollback=True)
@@ -198,21 +198,21 @@ def test_a_rollback_past_a_silent_agent_still_undoes_what_the_machine_can() -> N
     assert (guest.online, guest.enabled) == ({0, 1}, {0, 1, 2, 3})
 
 
-def test_method_agent_without_an_answer_is_judged_by_what_the_guest_then_shows() -> None:
+def test_the_outcome_of_method_agent_without_a_reply_is_observed() -> None:
     done = bring(MadeUpGuest(silent=[1], deaf=()), disable="2", by_agent=True)
     assert (code(done), done.changed, steps(done)) == ("agent_unavailable", True, ["offline 2: done"])
     deaf = bring(MadeUpGuest(silent=[1]), disable="2", by_agent=True)
     assert (code(deaf), deaf.changed, steps(deaf)) == ("agent_unavailable", False, ["offline 2: failed"])
 
 
-def test_method_agent_rolls_back_what_may_have_been_done() -> None:
+def test_method_agent_rolls_back_steps_with_an_unknown_outcome() -> None:
     guest = MadeUpGuest(silent=[1], deaf=())
     result = bring(guest, disable="1-2", by_agent=True, rollback=True)
     assert (code(result), result.changed, guest.online) == ("agent_unavailable", False, {0, 1, 2})
 
 
 @pytest.mark.parametrize(("refused", "word"), [(True, "refused"), (False, "failed")])
-def test_how_far_method_agent_came_is_told(refused: bool, word: str) -> None:
+def test_the_completed_steps_of_method_agent_are_reported(refused: bool, word: str) -> None:
     class Halfway(MadeUpAgent):
         async def set_online(self, wanted: Mapping[int, bool]) -> SetResult:
             first, second = list(wanted)[:2]
@@ -230,7 +230,7 @@ def test_how_far_method_agent_came_is_told(refused: bool, word: str) -> None:
     ]
 
 
-def test_method_agent_for_more_than_is_plugged_says_to_plug_first() -> None:
+def test_method_agent_for_more_than_the_plugged_vcpus_names_the_remedy() -> None:
     async def machine() -> MadeUpGuest:
         return guest
 

@@ -93,7 +93,7 @@ def changes(before: str, after: str) -> list[str]:
     return [line for line in difflib.ndiff(before.splitlines(), after.splitlines()) if line[0] in "+-"]
 
 
-def test_alone_it_changes_hotpluggable_and_nothing_else_of_the_file(tmp_path: Path) -> None:
+def test_alone_it_changes_only_hotpluggable_in_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, LISTED)
     before = path.read_text(encoding="utf-8")
     applied = converges(path, ["enable 1", "enable 2"])
@@ -125,7 +125,7 @@ def test_a_file_with_only_a_count_lists_its_vcpus_then(tmp_path: Path) -> None:
     assert "<vcpu id='0' enabled='yes' hotpluggable='no'/>" in text
 
 
-def test_together_with_a_wish_it_is_about_what_stays_enabled(tmp_path: Path) -> None:
+def test_with_a_desired_state_it_applies_to_vcpus_that_stay_enabled(tmp_path: Path) -> None:
     path = write(tmp_path, LISTED)
     applied = converges(path, ["enable 1", "enable 3", "disable 2"], wish=wish("3", "2"))
     assert [step["makes_hotpluggable"] for step in applied["steps"]] == [True, False, False]
@@ -158,16 +158,14 @@ def test_the_arguments_of_the_next_boot_follow(tmp_path: Path) -> None:
     ],
     ids=["microvm", "aarch64", "s390x", "the RFC's dialect"],
 )
-def test_a_config_that_cannot_have_it_is_refused_and_left_alone(
-    tmp_path: Path, vcpus: str, rest: str, expected: str
-) -> None:
+def test_an_unsuitable_config_is_refused_and_not_changed(tmp_path: Path, vcpus: str, rest: str, expected: str) -> None:
     path = write(tmp_path, vcpus, rest)
     before = path.read_bytes()
     for check_mode in (True, False):
         refused = bring(path, check_mode)
         assert (code(refused), refused.changed) == (expected, False)
         assert refused.error is not None
-        assert "leave boot_vcpus out" in refused.error.msg
+        assert "omit boot_vcpus" in refused.error.msg
     assert path.read_bytes() == before
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A guest from wish to report, with its config in a store that the collection does not know."""
+"""A guest from request to report, with its config in a store that the collection does not contain."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def enabled_in(path: Path) -> list[int]:
     return found
 
 
-def test_a_guest_that_is_shut_off_is_checked_changed_and_left_alone(path: Path) -> None:
+def test_a_guest_that_is_shut_off_is_checked_changed_and_then_unchanged(path: Path) -> None:
     predicted = converge(DirectSource(config=JsonFile(path)), Request(wish("4", "1"), check_mode=True))
     assert steps(predicted) == ["enable 4: planned", "disable 1: planned"]
     assert enabled_in(path) == [0, 1]
@@ -54,7 +54,7 @@ def test_a_guest_that_is_shut_off_is_checked_changed_and_left_alone(path: Path) 
     assert again.changed is False
 
 
-def test_a_running_guest_and_its_config_reach_one_wish(path: Path, peer: StartPeer) -> None:
+def test_a_running_guest_and_its_config_reach_one_desired_state(path: Path, peer: StartPeer) -> None:
     machine = peer(Imitation())
     done = converge(DirectSource(opener(machine.address), JsonFile(path)), Request(wish("4"), timeout=10.0))
     assert steps(done) == ["plug 4: done", "enable 4: done"]
@@ -62,7 +62,7 @@ def test_a_running_guest_and_its_config_reach_one_wish(path: Path, peer: StartPe
     assert enabled_in(path) == [0, 1, 4]
 
 
-def test_what_the_store_refuses_is_refused_before_the_guest_is_changed(path: Path, peer: StartPeer) -> None:
+def test_a_refusal_of_the_store_comes_before_the_guest_is_changed(path: Path, peer: StartPeer) -> None:
     path.write_text(json.dumps({"name": "db", "maximum": 8, "enabled": [1]}), encoding="utf-8")
     machine = peer(Imitation())
     refused = converge(DirectSource(opener(machine.address), JsonFile(path)), Request(wish("4"), timeout=10.0))
@@ -71,7 +71,7 @@ def test_what_the_store_refuses_is_refused_before_the_guest_is_changed(path: Pat
     assert enabled_in(path) == [1]
 
 
-def test_what_the_store_warns_of_when_it_is_written_reaches_the_user(tmp_path: Path) -> None:
+def test_warnings_of_the_store_reach_the_user(tmp_path: Path) -> None:
     xml = tmp_path / "guest.xml"
     xml.write_text(
         "<domain><vcpu current='1'>2</vcpu><os><type arch='x86_64' machine='q35'>hvm</type></os></domain>",
@@ -82,6 +82,6 @@ def test_what_the_store_warns_of_when_it_is_written_reaches_the_user(tmp_path: P
     assert [warning for warning in done.warnings if "hard links" in warning]
 
 
-def test_the_arguments_of_the_next_boot_are_the_stores(path: Path) -> None:
+def test_the_arguments_of_the_next_boot_are_those_of_the_store(path: Path) -> None:
     seen = run(lambda: inspect(DirectSource(config=JsonFile(path))))[0]
     assert info_report(seen)["qemu_args"] == ["-smp", "cpus=1,maxcpus=8", "-device", "cpu,id=vcpu1"]

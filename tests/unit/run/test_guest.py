@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The run of one guest: what it says when something else changes the guest at the same time."""
+"""The run of one guest: warnings if another client changes the guest at the same time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class PluggedByAnother(Imitation):
         await super().answer(line, command)
 
 
-def test_an_exclusive_run_warns_of_a_vcpu_that_something_else_plugged(tmp_path: Path) -> None:
+def test_an_exclusive_run_warns_of_a_vcpu_that_another_client_plugged(tmp_path: Path) -> None:
     with Peer(PluggedByAnother(), path=tmp_path / "qmp") as peer:
         result = bring(peer.address, wish("0-1,4", exclusive=True))
     assert result.error is None
@@ -30,7 +30,7 @@ def test_an_exclusive_run_warns_of_a_vcpu_that_something_else_plugged(tmp_path: 
     assert [text for text in result.warnings if "vCPU 6 was changed by something else" in text]
 
 
-def test_a_run_alone_warns_of_nothing_else(tmp_path: Path) -> None:
+def test_a_run_without_other_changes_has_no_warning(tmp_path: Path) -> None:
     with Peer(Imitation(), path=tmp_path / "qmp") as peer:
         result = bring(peer.address, wish("0-1,4", exclusive=True))
     assert enabled(result.after) == "0-1,4"

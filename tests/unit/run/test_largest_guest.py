@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A file of two lines can have a maximum of thousands of vCPUs: the time for a run grows with that, not its square."""
+"""A small file can have a maximum of thousands of vCPUs: the time of a run grows with it, not with its square."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def source(tmp_path: Path) -> DirectSource:
     ],
     ids=["spread", "packed", "nodes", "vcpus"],
 )
-def test_a_wish_for_thousands_of_vcpus_takes_a_moment(source: DirectSource, wish: Wish) -> None:
+def test_a_request_for_thousands_of_vcpus_is_fast(source: DirectSource, wish: Wish) -> None:
     started = time.process_time()
     result = converge(source, Request(wish))
     report = convergence_report(result)
@@ -60,7 +60,7 @@ def test_a_wish_for_thousands_of_vcpus_takes_a_moment(source: DirectSource, wish
     assert len(report["steps"]) > 7000
 
 
-def test_what_was_seen_is_not_formatted_on_the_way(source: DirectSource) -> None:
+def test_observations_are_not_formatted_unnecessarily(source: DirectSource) -> None:
     """Asyncio formats what its main task returns, and that would be each of the vCPUs."""
     seen = asyncio.run(inspect(source))[0]
     assert len(repr(Inspection(GuestRef(name="largest"), seen))) < 200

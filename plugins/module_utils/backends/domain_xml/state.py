@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
 
 BOOT_VCPU = Blocker(NOT_HOTPLUGGABLE, "a guest boots on vCPU 0", "leave it enabled")
-_S390X = Blocker(NOT_HOTPLUGGABLE, "s390x machines cannot unplug vCPUs", "leave boot_vcpus out")
+_S390X = Blocker(NOT_HOTPLUGGABLE, "s390x machines cannot unplug vCPUs", "omit boot_vcpus")
 _RFC_DIALECT = Blocker(
     CONFLICTING_REQUEST,
     "the <vcpus> of the domain XML is in the RFC's dialect, which does not say which vCPUs are hotpluggable",
-    "leave boot_vcpus out, or write <vcpus> in libvirt's dialect",
+    "omit boot_vcpus, or write <vcpus> in libvirt's dialect",
 )
 
 

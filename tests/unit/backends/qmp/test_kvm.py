@@ -187,7 +187,7 @@ def test_rollback_does_not_plug_a_boot_vcpu_again(peer: StartPeer) -> None:
     result = bring(qemu.address, wish(disabled="1,3"), takes_back=False, rollback=True, force=True)
     assert (code(result), steps(result)) == ("unplug_refused", ["unplug 3: done", "unplug 1: refused"])
     assert (result.changed, enabled(result.after)) == (True, "0-1")
-    assert "undoing it failed: to plug it again may end the guest: it has run" in entries(result)[0].detail
+    assert "undoing it failed: plugging it again may end the guest: it has run" in entries(result)[0].detail
     assert "device_add" not in qemu.commands
 
 
@@ -202,8 +202,8 @@ def test_info_says_why_a_former_boot_vcpu_cannot_be_enabled(peer: StartPeer) -> 
 
 def _warning(vcpu: int, why: str) -> str:
     return (
-        f"vCPU {vcpu} may not come back before QEMU is started anew: {why}, and QEMU would exit, because KVM on this "
-        "host refuses to take back a vCPU that has run"
+        f"vCPU {vcpu} may not be plugged again before the next start of QEMU: {why}, and QEMU would exit, because KVM "
+        "on this host refuses to take back a vCPU that has run"
     )
 
 

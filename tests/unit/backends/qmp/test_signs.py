@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A guest whose monitor's socket was removed still runs, and is not taken to be shut off."""
+"""A guest whose monitor's socket was removed still runs, and is not assumed to be shut off."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_guest_whose_socket_was_removed_is_not_taken_to_be_shut_off(tmp_path: 
             opened(path, xml)
     assert caught.value.code == "monitor_unreachable"
     assert "still runs" in caught.value.msg
-    assert "domain_xml alone" in caught.value.msg
+    assert "set only domain_xml" in caught.value.msg
 
 
 def test_a_guest_without_any_sign_is_taken_to_be_shut_off_with_a_warning(tmp_path: Path) -> None:
@@ -107,4 +107,4 @@ def test_a_guest_without_any_sign_is_taken_to_be_shut_off_with_a_warning(tmp_pat
     assert os.path.exists(path)
     ports = opened(path, tmp_path / "guest.xml")
     assert ports.machine is None
-    assert "taken to be shut off" in ports.warnings[0]
+    assert "assumed to be shut off" in ports.warnings[0]
