@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An agent over libvirt, which holds the agent's channel of its guests and shares it by its API."""
+"""An agent over libvirt, which holds the agent's channel of its guests and offers it by its API."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _CPU_SETS = ("vcpus", "online", "offlinable")
 
 
 class LibvirtAgentCommands:
-    """The agent of a running domain; ``timeout`` limits each answer, in seconds."""
+    """The agent of a running domain; ``timeout`` limits each reply, in seconds."""
 
     def __init__(self, connection: Connection, domain: libvirt.virDomain, reader: Reader, timeout: float) -> None:
         self._connection = connection
@@ -66,9 +66,9 @@ class LibvirtAgentCommands:
         return tuple(GuestCpu(number, number in online, number in offlinable) for number in sorted(vcpus))
 
     async def slots(self, numbers: Collection[int]) -> Mapping[int, int] | None:
-        """Ask the guest's sysfs only where its count may differ from the machine's.
+        """Read the guest's sysfs only if its CPU numbers may differ from the vCPU ids.
 
-        libvirt has no API for files, only one for any command of the agent's, which taints the domain
+        libvirt has no API for files, only one for any command of the agent, which taints the domain
         (``custom-ga-command``).
         """
         try:
@@ -106,18 +106,18 @@ class LibvirtAgentCommands:
         await self._files.close()
 
     async def _call(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Call libvirt, which itself waits for an agent that has begun to answer for as long as it takes."""
+        """Call libvirt with a timeout; libvirt itself waits without limit for an agent that has begun to reply."""
         try:
             return await asyncio.wait_for(self._connection.call(function, *arguments), self._timeout)
         except asyncio.TimeoutError:
             raise HotplugError(
                 AGENT_ERROR,
-                f"the guest agent has not answered libvirt within {self._timeout:g} s: see whether the guest is busy "
+                f"the guest agent has not replied to libvirt within {self._timeout:g} s: check whether it is busy "
                 "or the agent hangs, then run the task again",
             ) from None
 
     async def _reached(self, wanted: Mapping[int, bool], error: LibvirtCallError) -> SetResult:
-        """Libvirt does not say how far the agent came: the guest does."""
+        """Query the guest, because libvirt does not report how many CPUs the agent has processed."""
         failure = _error("to online or offline CPUs", error)
         after = {cpu.number: cpu.online for cpu in await self.cpus()}
         done = tuple(number for number, state in wanted.items() if after.get(number) is state)
@@ -128,7 +128,7 @@ class LibvirtAgentCommands:
 
 
 def _guest_vcpus(domain: libvirt.virDomain) -> Mapping[str, str]:
-    """The binding of this call returns None where others raise; the error is the thread's last."""
+    """The binding of this call returns None instead of raising; the error is the thread's last one."""
     reply: Mapping[str, str] | None = domain.guestVcpus()
     if reply is None:
         raise imported().libvirtError("virDomainGetGuestVcpus() failed")
@@ -136,7 +136,7 @@ def _guest_vcpus(domain: libvirt.virDomain) -> Mapping[str, str]:
 
 
 class _LibvirtTransport:
-    """Carries any command of the agent's."""
+    """Sends any command to the agent."""
 
     def __init__(self, connection: Connection, domain: libvirt.virDomain) -> None:
         self._connection = connection
@@ -153,7 +153,7 @@ class _LibvirtTransport:
         except LibvirtCallError as error:
             if error.number in _UNAVAILABLE:
                 raise _error(command, error) from None
-            # libvirt hands the agent's own error on as words.
+            # libvirt returns the agent's own error as text.
             raise CommandError("GenericError", error.desc) from None
         except (ValueError, KeyError, TypeError):
             raise invalid_reply(command, text) from None

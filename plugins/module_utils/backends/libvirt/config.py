@@ -63,7 +63,7 @@ class LibvirtConfig:
     ) -> WriteResult:
         await self._check_defined()
         domain = await self._read()
-        # Only the difference is ours: somebody else may have changed other vCPUs since we looked.
+        # Only the difference is applied: another client may have changed other vCPUs since the observation.
         observed = self._observed or Definition(domain, None)
         before = observed.domain.enabled
         wanted = (domain.enabled | (enabled - before)) - (before - enabled)
@@ -76,7 +76,7 @@ class LibvirtConfig:
                 await self._connection.call(getattr(self._domain, call.method), *call.arguments)
             except LibvirtCallError as error:
                 code, remedy = classify_config_error(error)
-                failure = HotplugError(code, f"libvirt says: {error.desc}; {remedy}")
+                failure = HotplugError(code, f"libvirt reports: {error.desc}; {remedy}")
                 break
         self._observed = observed._replace(domain=await self._read())
         found = self._observed.domain
@@ -94,7 +94,7 @@ class LibvirtConfig:
         if not persistent:
             raise HotplugError(
                 GUEST_NOT_FOUND,
-                f"libvirt at {printable(self._source)} has no definition of the guest any more: it was undefined "
+                f"libvirt at {printable(self._source)} no longer has a definition of the guest: it was undefined "
                 "meanwhile; define it again, or use scope live",
             )
 
@@ -109,5 +109,5 @@ class LibvirtConfig:
             return ""
         return (
             "the guest has a managed save, so its next start resumes it with the vCPUs it was saved with: the config "
-            "state counts from the boot after that (or after virsh managedsave-remove)"
+            "state applies from the boot after that (or after virsh managedsave-remove)"
         )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which calls of libvirt's API bring a persistent definition to other vCPUs. Pure."""
+"""The calls of libvirt's API that change the vCPUs of a persistent definition. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _AFFECT_CONFIG = 2
 
 
 class Call(NamedTuple):
-    """A method of the binding's domain, and what it is called with."""
+    """A method of the binding's domain, and its arguments."""
 
     method: str
     arguments: tuple[object, ...]
@@ -25,10 +25,10 @@ class Call(NamedTuple):
 def calls_for(
     domain: Domain, enabled: frozenset[int], hotplug: bool, hotpluggable: frozenset[int] = frozenset()
 ) -> tuple[Call, ...]:
-    """Return the calls that make exactly ``enabled`` of ``domain``, in their order; none where that is so already.
+    """Return the calls, in order, after which ``domain`` has exactly ``enabled``; none if it has already.
 
     ``hotpluggable`` are vCPUs that stay enabled and become hotpluggable. On a machine without CPU ``hotplug``,
-    ``enabled`` are the first so many vCPUs.
+    ``enabled`` are vCPUs 0 to n-1.
     """
     return _by_vcpu(domain, enabled, hotpluggable) if hotplug else _by_count(domain, len(enabled))
 
@@ -36,8 +36,8 @@ def calls_for(
 def _by_vcpu(domain: Domain, enabled: frozenset[int], hotpluggable: frozenset[int]) -> tuple[Call, ...]:
     """Return calls of virDomainSetVcpu, which makes each vCPU that it names hotpluggable.
 
-    It disables none that is followed by one that is not hotpluggable: those are enabled, which they are, first, and so
-    are those that shall become ``hotpluggable``.
+    It cannot disable a vCPU before one that is not hotpluggable. Therefore the first call enables these, although they
+    are enabled already, and also the vCPUs that become ``hotpluggable``.
     """
     removed = domain.enabled - enabled
     fixed = (domain.enabled & enabled) - domain.hotpluggable - {0}
@@ -53,7 +53,7 @@ def _by_vcpu(domain: Domain, enabled: frozenset[int], hotpluggable: frozenset[in
 def _by_count(domain: Domain, count: int) -> tuple[Call, ...]:
     """Return calls of virDomainSetVcpusFlags, which disables the highest vCPUs, and enables the lowest as boot vCPUs.
 
-    libvirt starts no guest of such a machine that has a hotpluggable vCPU enabled. One that is enabled, or above a gap,
+    libvirt does not start a guest of such a machine with an enabled hotpluggable vCPU. Such a vCPU, or one above a gap,
     has to be disabled first, with all others but vCPU 0.
     """
     goal = frozenset(range(count))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import libvirt
 
 CLOSING_SECONDS = 5.0
-# libvirt itself gives up after 30 seconds on a guest that another call keeps, and after 10 on an unplug.
+# libvirt itself times out after 30 seconds if another call holds the guest, and after 10 seconds for an unplug.
 MARGIN_SECONDS = 45.0
 KEEPALIVE = (5, 4)  # seconds, times
 
@@ -61,7 +61,7 @@ class Connection:
         """
         library = imported()
         if not self.reading:
-            # Before the connection, which asks for events to be looked after; a reader waits for none.
+            # Before the connection, which needs an event loop; a read-only connection receives no events.
             _run_events(library)
         opener = library.openReadOnly if self.reading else library.open
         try:
@@ -69,12 +69,12 @@ class Connection:
         except LibvirtCallError as error:
             raise HotplugError(
                 MONITOR_UNREACHABLE,
-                f"cannot connect to libvirt at {printable(self.uri)}: {error.desc}; see that its daemon runs there and "
+                f"cannot connect to libvirt at {printable(self.uri)}: {error.desc}; check that its daemon runs and "
                 "that this user may connect (become: true)",
             ) from None
         await self._check_driver()
         if not self.reading:
-            # Not every transport can; those that cannot notice the end of the peer by themselves.
+            # Not every transport supports it; those that do not detect the end of the peer by themselves.
             with contextlib.suppress(LibvirtCallError):
                 await self._in_thread(self.handle.setKeepAlive, *KEEPALIVE)
 
@@ -104,7 +104,7 @@ class Connection:
                 return await self.call(*lookup)
             except LibvirtCallError as error:
                 if error.number not in (NO_DOMAIN, INVALID_ARGUMENT):
-                    raise error.error(f"cannot look for guest {printable(name)}") from None
+                    raise error.error(f"cannot find guest {printable(name)}") from None
         raise HotplugError(
             GUEST_NOT_FOUND,
             f"libvirt at {printable(self.uri)} has no guest named {printable(name)}: virsh list --all shows its guests",
@@ -122,27 +122,27 @@ class Connection:
             raise
 
     async def is_alive(self) -> bool:
-        """Tell whether the daemon is still at the other end."""
+        """Return whether the daemon is still connected."""
         try:
             return bool(await self._in_thread(self.handle.isAlive))
         except (LibvirtCallError, HotplugError):
             return False
 
     async def close(self) -> None:
-        """Hang up; never raises."""
+        """Close the connection; never raises."""
         connection, self._open = self._open, None
         if connection is None:
             return
         done = asyncio.ensure_future(_in_thread(connection.close))
         await asyncio.wait([done], timeout=CLOSING_SECONDS)
         if done.done() and not done.cancelled():
-            # A connection that broke before cannot be closed any better.
+            # A broken connection cannot be closed in another way.
             done.exception()
         else:
             done.cancel()
 
     def _lookups(self, name: str) -> list[tuple[Callable[..., Any], Any]]:
-        # What goes to the library ends at a NUL.
+        # Text for the library ends at a NUL.
         found: list[tuple[Callable[..., Any], Any]] = [] if "\0" in name else [(self.handle.lookupByName, name)]
         if _UUID.fullmatch(name):
             found.append((self.handle.lookupByUUIDString, name))
@@ -156,7 +156,7 @@ class Connection:
         except asyncio.TimeoutError:
             raise HotplugError(
                 CONNECTION_LOST,
-                f"libvirt at {printable(self.uri)} has not replied within {self._patience:.0f} s: see its daemon's log",
+                f"libvirt at {printable(self.uri)} has not replied within {self._patience:.0f} s: see the daemon's log",
             ) from None
 
 
@@ -172,7 +172,7 @@ def imported() -> Any:
 
 
 async def _in_thread(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Run a blocking call in a thread that nobody has to wait for: a daemon that hangs must not keep the task."""
+    """Run a blocking call in a daemon thread, so that a libvirt daemon that hangs does not block the task's end."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[Result] = loop.create_future()
 
@@ -189,9 +189,9 @@ async def _in_thread(function: Callable[..., Result], *arguments: Any) -> Result
         failure: Exception | None = None
         try:
             result = function(*arguments)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the caller
+        except Exception as error:  # noqa: BLE001 - every error is passed to the caller
             failure = _as_refusal(error)
-        # Once the loop is closed, nobody waits for this any more.
+        # After the loop is closed, no caller waits for this.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, result, failure)
 
@@ -207,7 +207,7 @@ def _as_refusal(error: Any) -> Exception:
 
 @functools.cache
 def _run_events(library: Any) -> None:
-    """Have the library's events looked after by a thread that lives as long as the process: there can be one only."""
+    """Run the library's event loop in a thread that lives as long as the process; there can be only one."""
     library.virEventRegisterDefaultImpl()
 
     def run() -> None:

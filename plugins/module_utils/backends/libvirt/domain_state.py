@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A running guest as libvirt has it, read into a machine's view: its record, and what that lags behind. Pure."""
+"""A running guest by libvirt's record, and the differences between the record and QEMU, as a machine's view. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RUNS = run_state("running")
 SLACK_NANOSECONDS = 100_000_000
 
 RESTART_REMEDY = (
-    "restart the libvirt daemon (virtqemud or libvirtd), which reads QEMU's own state then; guests go on running"
+    "restart the libvirt daemon (virtqemud or libvirtd), which reads QEMU's own state then; guests continue to run"
 )
 
 _NOT_HOTPLUGGABLE = Blocker(
@@ -52,7 +52,7 @@ _UNRECORDED = Blocker(
 
 
 class Record(NamedTuple):
-    """A running domain at one moment, as libvirt has it.
+    """A running domain in libvirt at one moment.
 
     ``in_qemu`` are the vCPUs that QEMU has, None where there is only libvirt's word;
     ``aliases`` are known where QEMU itself was asked. ``unsafe_plugs`` are those of ``LiveState``.
@@ -68,12 +68,12 @@ class Record(NamedTuple):
 
     @property
     def enabled(self) -> frozenset[int]:
-        """What QEMU has, as far as anybody can tell."""
+        """The vCPUs in QEMU, as far as known."""
         return self.domain.enabled if self.in_qemu is None else self.in_qemu
 
     @property
     def gone(self) -> frozenset[int]:
-        """What libvirt's record has and QEMU no more."""
+        """The vCPUs that are in libvirt's record and no longer in QEMU."""
         return self.domain.enabled - self.enabled
 
 
@@ -84,7 +84,7 @@ def recorded_in(stats: Mapping[str, Any]) -> frozenset[int]:
 
 
 class Suspects(NamedTuple):
-    """vCPUs of libvirt's record that QEMU may have no more.
+    """vCPUs of libvirt's record that may no longer be in QEMU.
 
     ``certain`` are those that are gone for sure; of ``silent`` ones the host's kernel has counted nothing yet, as of
     a thread that is gone, and now and then of one that has hardly run.
@@ -108,9 +108,9 @@ def suspects(stats: Mapping[str, Any], recorded: Collection[int], seconds: float
     delays = _figures(stats, "delay", recorded)
     if not isinstance(process, int) or times is None or delays is None or not any(delays.values()):
         return None
-    # The process is read first, then one thread after the other: vCPU 0 and one more have run on in between.
+    # The process is read first, then each thread: vCPU 0 and another vCPU have continued to run in between.
     slack = max(SLACK_NANOSECONDS, round(2 * seconds * 1e9))
-    # vCPU 0 is never unplugged, so no other thread can have run in its time.
+    # vCPU 0 is never unplugged, so its time belongs to no other thread.
     most = process - times[0] + slack
     others = frozenset(recorded) - {0}
     return Suspects(
@@ -120,14 +120,14 @@ def suspects(stats: Mapping[str, Any], recorded: Collection[int], seconds: float
 
 
 def _figures(stats: Mapping[str, Any], name: str, vcpus: Collection[int]) -> dict[int, int] | None:
-    """Return one figure of each vCPU, or None where one is missing."""
+    """Return one figure of each vCPU, or None if one is missing."""
     found = {vcpu: stats.get(f"vcpu.{vcpu}.{name}") for vcpu in vcpus}
     figures = {vcpu: figure for vcpu, figure in found.items() if isinstance(figure, int)}
     return figures if len(figures) == len(found) else None
 
 
 def machine_view(record: Record) -> MachineView:
-    """Return the machine as the engine sees it."""
+    """Return the machine's view."""
     domain, layout = record.domain, record.laid_out.layout
     state = record.state
     return MachineView(
@@ -195,7 +195,7 @@ def _cannot_disable(record: Record, layout: Layout) -> dict[int, Blocker]:
 
 
 def _fixed(domain: Domain, entity: Entity) -> Blocker | None:
-    """Why a vCPU stays as long as the guest runs."""
+    """The blocker of a vCPU that cannot be unplugged while the guest runs."""
     if domain.arch == "s390x":
         return blockers.S390X
     if 0 in entity.vcpus:

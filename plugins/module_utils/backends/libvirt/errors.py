@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""libvirt's refusals: what each means to the user of a playbook, by its number where that says enough."""
+"""libvirt's errors: the error code and the remedy of each, by its number if that is sufficient, else by its text."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     printable,
 )
 
-# libvirt/virterror.h; by number, so that reading an error needs no library.
+# libvirt/virterror.h; as numbers, so that no library is needed.
 NO_SUPPORT = 3
 INVALID_ARGUMENT = 8
 OPERATION_DENIED = 29
@@ -42,7 +42,7 @@ _SEE_LOG = "see the log of the libvirt daemon"
 
 _BY_NUMBER: dict[int, tuple[str, str]] = {
     NO_SUPPORT: (HOTPLUG_UNSUPPORTED, "name a guest of libvirt's QEMU driver"),
-    NO_DOMAIN: (GUEST_NOT_FOUND, "see virsh list --all for what the uri has"),
+    NO_DOMAIN: (GUEST_NOT_FOUND, "see virsh list --all for the guests at the uri"),
     **dict.fromkeys(
         (OPERATION_DENIED, AUTH_FAILED, AUTH_CANCELLED, AUTH_UNAVAILABLE, ACCESS_DENIED),
         (
@@ -55,7 +55,7 @@ _BY_NUMBER: dict[int, tuple[str, str]] = {
 # Read in libvirt 9.0 to 11.3: src/qemu/qemu_hotplug.c, qemu_driver.c, qemu_domainjob.c.
 _BY_WORDS: tuple[tuple[str, str, str], ...] = (
     (r"domain is not running", GUEST_NOT_RUNNING, "start the guest, or use scope config"),
-    (r"domain not found|no domain with matching", GUEST_NOT_FOUND, "see virsh list --all for what the uri has"),
+    (r"domain not found|no domain with matching", GUEST_NOT_FOUND, "see virsh list --all for the guests at the uri"),
     (
         r"state change lock.*[mM]igrat|being migrated",
         MIGRATION_IN_PROGRESS,
@@ -78,7 +78,7 @@ _BY_WORDS: tuple[tuple[str, str, str], ...] = (
 
 
 class LibvirtCallError(Exception):
-    """libvirt answered a call with an error; ``number`` is its VIR_ERR, ``desc`` its words, ``errno`` the system's."""
+    """libvirt replied to a call with an error; ``number`` is its VIR_ERR, ``desc`` its text, ``errno`` the system's."""
 
     def __init__(self, number: int, desc: str, errno: int = 0) -> None:
         super().__init__(desc)
@@ -88,17 +88,17 @@ class LibvirtCallError(Exception):
 
     @property
     def timed_out(self) -> bool:
-        """Whether it says that the guest took longer than libvirt waits, so that the outcome is open."""
+        """Whether libvirt's own wait for the guest timed out, so that the outcome is unknown."""
         return self.number == OPERATION_TIMEOUT and "unplug request timed out" in self.desc
 
     def error(self, doing: str) -> HotplugError:
-        """Return what to tell the user, whose ``doing`` failed."""
+        """Return the error for the user after ``doing`` failed."""
         code, remedy = classify(self)
-        return HotplugError(code or INTERNAL, f"{doing}: libvirt says: {self.desc}; {remedy}")
+        return HotplugError(code or INTERNAL, f"{doing}: libvirt reports: {self.desc}; {remedy}")
 
 
 def classify(error: LibvirtCallError) -> tuple[str | None, str]:
-    """Return the error code and the remedy for a error, or None and a general remedy."""
+    """Return the error code and the remedy for an error, or None and a general remedy."""
     for pattern, code, remedy in _BY_WORDS:
         if re.search(pattern, error.desc):
             return code, remedy
@@ -111,9 +111,9 @@ def classify(error: LibvirtCallError) -> tuple[str | None, str]:
 def classify_failed_placement(error: LibvirtCallError) -> tuple[str | None, str]:
     """Return the error code and the remedy for an error of a plug after which the vCPU is there.
 
-    None where libvirt plugged nothing, so that the vCPU was there before. libvirt places a vCPU after QEMU has taken
-    it, and leaves it in QEMU where that fails: the host's refusals to set affinity, scheduler or cgroup are system
-    errors, and what the host does not have is an unsupported configuration.
+    None if libvirt plugged nothing, so that the vCPU was plugged before. libvirt places a vCPU after QEMU has plugged
+    it, and leaves it in QEMU if that fails: refusals of the host to set affinity, scheduler or cgroup are system
+    errors, and features that the host lacks are an unsupported configuration.
     """
     if error.number in (SYSTEM_ERROR, CONFIG_UNSUPPORTED):
         return PLACEMENT_FAILED, (

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What libvirt passes on while a guest takes vCPUs in and gives them up: QEMU's own events, and libvirt's."""
+"""The events of plugs and unplugs over libvirt: QEMU's own events, and libvirt's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi
 
 _HEARD = ("ACPI_DEVICE_OST", "DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR", "RESET")
-# A hypervisor's guests say much else.
+# Other events of a hypervisor's guests are ignored.
 _HEARD_ALONE = "|".join(f"^{name}$" for name in _HEARD)
 _REGEX = 1
 # Such an event has some 200 characters.
@@ -28,7 +28,7 @@ _LONGEST = 4096
 
 
 class EventRouter:
-    """Hear all domains of one connection, each for whoever listens to it: a batch need not register for every guest."""
+    """Receives the events of all domains of one connection, so that a batch need not register for every guest."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -39,9 +39,9 @@ class EventRouter:
         self.refused: str | None = None
 
     async def listen(self, domain: libvirt.virDomain, news: acpi.OstTracker) -> None:
-        """Put what is heard of ``domain`` into ``news`` from now on.
+        """Pass events of ``domain`` to ``news`` from now on.
 
-        ``refused`` then says why the guests' own words cannot be heard, if they cannot. Raises ``HotplugError``.
+        ``refused`` is then the reason if QEMU's events are unavailable. Raises ``HotplugError``.
         """
         async with self._opening:
             if not self._is_open:
@@ -50,13 +50,13 @@ class EventRouter:
         self._listeners[domain.UUIDString()] = news
 
     def leave(self, domain: libvirt.virDomain) -> None:
-        """Listen to ``domain`` no more."""
+        """Stop passing events of ``domain``."""
         self._listeners.pop(domain.UUIDString(), None)
 
     async def close(self) -> None:
-        """Hear nothing any more; never raises."""
+        """Stop receiving events; never raises."""
         for function, arguments in self._stop:
-            # Whoever hung up first has ended it too.
+            # A closed connection has ended the registration too.
             with contextlib.suppress(LibvirtCallError, HotplugError):
                 await self._connection.call(function, *arguments)
         self._stop = []
@@ -99,7 +99,7 @@ class EventRouter:
         for kind, callback in kinds:
             if not hasattr(library, kind):
                 continue
-            # Older daemons do not know the newer ones; they only wake a little earlier.
+            # Older daemons do not support the newer events; these only end a wait a little earlier.
             with contextlib.suppress(LibvirtCallError):
                 number = await self._connection.call(
                     connection.domainEventRegisterAny, None, getattr(library, kind), callback, None
@@ -117,7 +117,7 @@ class EventRouter:
 
 
 def imported_for_qemu() -> Any:
-    """Return the part of the library that speaks to QEMU; raises ``MissingLibrary``."""
+    """Return the part of the library for direct access to QEMU; raises ``MissingLibrary``."""
     try:
         import libvirt_qemu
     except ImportError:

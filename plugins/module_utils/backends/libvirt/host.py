@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host by its libvirt: its CPUs and all its guests."""
+"""A host through its libvirt daemon: its CPUs and all its guests."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _RECORDED = re.compile(r"vcpu\.([0-9]{1,6})\.state")
 
 
 def hypervisor_of(uri: str) -> str:
-    """Return the host that a libvirt uri is about, or nothing for the local one."""
+    """Return the host of a libvirt uri, empty for the local one."""
     return urlsplit(uri).hostname or ""
 
 
 def is_remote(uri: str) -> bool:
-    """Tell whether a libvirt uri may lead to another host: all do but those of the local QEMU driver.
+    """Return whether a libvirt uri may be of another host; only those of the local QEMU driver are not.
 
-    What is no such uri can be an alias, which the library's own configuration resolves.
+    Other texts can be aliases, which the library's own configuration resolves.
     """
     try:
         parts = urlsplit(uri)
@@ -45,7 +45,7 @@ async def look_at(connection: Connection) -> Host:
         info = await connection.call(connection.handle.getInfo)
         stats = await connection.call(connection.handle.getAllDomainStats, _STATS_VCPU, _ACTIVE | _NOWAIT)
     except LibvirtCallError as error:
-        raise error.error("cannot look at the host") from None
+        raise error.error("cannot inspect the host") from None
     guests = {domain.UUIDString(): sum(1 for key in found if _RECORDED.fullmatch(key)) for domain, found in stats}
     return Host(hypervisor_of(connection.uri), info[2], guests)
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The threads of a QEMU on this host, by which the host's kernel tells what vCPUs there are."""
+"""The threads of a QEMU on this host, by which the host's kernel shows its vCPUs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ALL_IN_ONE = "ALL CPUs/"
 
 
 def vcpus_of(uuid: str, proc: Path = PROC) -> frozenset[int] | None:
-    """Return the vCPUs of the guest that have a thread here; None where it does not run here, or they share one."""
+    """Return the vCPUs of the guest that have a thread here; None if it does not run here, or if they share one."""
     process = process_of(uuid, proc)
     if process is None:
         return None

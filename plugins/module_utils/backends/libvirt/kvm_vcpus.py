@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which vCPUs of a domain on this host libvirt could not plug again under KVM, because QEMU would exit."""
+"""vCPUs of a domain on this host that cannot be plugged again under KVM, because QEMU would exit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FILE = re.compile(r"anon_inode:kvm-vcpu:([0-9]{1,10})")
 async def unsafe_plugs(record: Record, stats: Mapping[str, Any]) -> dict[int, Blocker]:
     """Return the entities whose plug may end the guest; those that are enabled would be, once unplugged.
 
-    ``stats`` are the ``vcpu`` statistics of the domain. Nothing is known of a guest without KVM or of another user's.
+    ``stats`` are the ``vcpu`` statistics of the domain. Empty for a guest without KVM or of another user.
     """
     domain, layout = record.domain, record.laid_out.layout
     if domain.arch not in reuse.ARCHITECTURES or not record.laid_out.hotplug:
@@ -56,12 +56,12 @@ def kept_by_kvm(uuid: str, layout: Layout, enabled: Collection[int], proc: Path 
     try:
         links = [os.readlink(entry) for entry in (process / "fd").iterdir()]
     except OSError:
-        # A file was closed meanwhile, or they are another user's.
+        # A file was closed meanwhile, or the files belong to another user.
         return None
     ids = {int(match.group(1)) for match in map(_FILE.fullmatch, links) if match}
     apic_ids = _apic_ids(layout)
     kept = frozenset(vcpu for vcpu, apic_id in apic_ids.items() if apic_id in ids)
-    # Otherwise the ids are not what they are taken for.
+    # Otherwise the ids are not APIC ids.
     return kept if kept.issuperset(enabled) and len(kept) == len(ids) else None
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The machine port over libvirt: vCPUs come and go through its API, and the guest's own word is heard beside it."""
+"""The machine port over libvirt: plugs and unplugs through its API, and acknowledgements by QEMU's own events."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _ASYNC_UNPLUG = 4
 # How long libvirt may take to note what QEMU has reported to it; under KVM it was seen to lag by a moment.
 RECORD_SECONDS = 2.0
 RECORD_TICK_SECONDS = 0.1
-# libvirt 12.4 is the first that need not wait for the guest.
+# From libvirt 12.4 on, an unplug need not wait for the guest.
 _ASYNC_SINCE = 12_004_000
 
 
@@ -63,7 +63,7 @@ class LibvirtMachine:
         try:
             self._record = await self._reader.record()
         except LibvirtCallError as error:
-            raise error.error("cannot look at the guest") from None
+            raise error.error("cannot observe the guest") from None
         slots = self._record.laid_out.layout.entities
         aliases = {f"vcpu{entity.vcpus[0]}": entity.index for entity in slots}
         self._ost.expect(frozenset(entity.index for entity in slots), aliases)
@@ -81,7 +81,7 @@ class LibvirtMachine:
             self._ost.forget(entity.index)
             await self._join()
             errors[entity.index] = await self._set(entity, 1, _AFFECT_LIVE)
-        # Not only look: the order in which vCPUs came, and where they are pinned, are others now.
+        # A query of the slots is not sufficient: the order and the pins of vCPUs have changed.
         await self.observe()
         return {entity.index: self._plugged(entity, errors[entity.index]) for entity in entities}
 
@@ -104,33 +104,33 @@ class LibvirtMachine:
         await self._handshake.settle(entities, timeout)
 
     async def close(self) -> None:
-        # What the call came to is known by then, or can no longer be told.
+        # The outcome of the call is known by then, or stays unknown.
         with contextlib.suppress(HotplugError):
             await self._join()
         self._ears.leave(self._domain)
 
     async def look(self) -> None:
-        """See which vCPUs libvirt's record has now, and which of them QEMU."""
+        """Query which vCPUs libvirt's record has now, and which of them QEMU has."""
         try:
             self._record = await self._reader.again(self._seen)
         except LibvirtCallError as error:
-            raise error.error("cannot look at the guest") from None
+            raise error.error("cannot observe the guest") from None
 
     def is_plugged(self, entity: Entity) -> bool:
-        """Tell whether QEMU had ``entity`` when last looked."""
+        """Return whether QEMU had ``entity`` at the last query."""
         if self._seen.in_qemu is None and self._ost.word(entity.index) == acpi.OstStatus(acpi.EJECTED):
-            # Nothing else tells; QEMU ejects before the guest can say that it has.
+            # There is no other source; QEMU ejects before the guest can report it.
             return False
         return not self._seen.enabled.isdisjoint(entity.vcpus)
 
     async def is_listening(self) -> bool | None:
-        """Tell whether the guest handles hotplug events now, None where QEMU itself must not be asked."""
+        """Return whether the guest handles hotplug events now, None if QEMU itself must not be queried."""
         return await self._reader.is_listening()
 
     async def ask_to_eject(self, entity: Entity, deadline: float) -> Answer | None:
-        """Have libvirt ask the guest.
+        """Request the unplug through libvirt.
 
-        libvirt goes on waiting for some seconds, and keeps the domain so long; the guest's word comes sooner.
+        libvirt waits for some seconds, and holds the domain during that time; the guest's report arrives earlier.
         """
         await self._join()
         flags = await self._flags_to_unplug()
@@ -149,7 +149,7 @@ class LibvirtMachine:
         return _refused(error)
 
     async def last_words(self) -> dict[int, acpi.OstStatus | None] | None:
-        """Return none, for libvirt keeps none; raises ``HotplugError`` for a guest that has stopped meanwhile."""
+        """Return none, because libvirt keeps none; raises ``HotplugError`` if the guest has stopped meanwhile."""
         await self.look()
         return None
 
@@ -169,7 +169,7 @@ class LibvirtMachine:
     @property
     def _seen(self) -> Record:
         if self._record is None:
-            raise HotplugError(INTERNAL, "the guest was not looked at yet")
+            raise HotplugError(INTERNAL, "the guest was not observed yet")
         return self._record
 
     async def _flags_to_unplug(self) -> int:
@@ -189,12 +189,12 @@ class LibvirtMachine:
             return error
 
     async def _join(self) -> LibvirtCallError | None:
-        """Wait for the end of the call that unplugs: libvirt takes no other before."""
+        """Wait for the end of the unplug's call: libvirt accepts no other before."""
         call, self._unplugging = self._unplugging, None
         return await call if call is not None else None
 
     def _plugged(self, entity: Entity, error: LibvirtCallError | None) -> Answer:
-        """Judge a plug by what is there after it, and only then by libvirt's reply."""
+        """Return the outcome of a plug by the vCPUs after it, and only then by libvirt's reply."""
         if not self.is_plugged(entity):
             if error is not None:
                 return _refused(error)

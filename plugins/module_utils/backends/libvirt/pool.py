@@ -12,13 +12,13 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.conne
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.events import EventRouter
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import MONITOR_UNREACHABLE, HotplugError
 
-# How long a daemon that went away in the middle may take to come back.
+# How long a daemon that disconnected during the run may take to restart.
 RESTART_SECONDS = 15.0
 RETRY_SECONDS = 0.5
 
 
 class Pool:
-    """Opens connections when they are first wanted, and keeps them."""
+    """Opens connections at their first use, and keeps them."""
 
     def __init__(self) -> None:
         self._connections: dict[tuple[str, bool], Connection] = {}
@@ -34,13 +34,13 @@ class Pool:
             await self._close(connection)
 
     def ears(self, connection: Connection) -> EventRouter:
-        """Return what hears the domains of one of its connections."""
+        """Return the event receiver of one of its connections."""
         return self._ears.setdefault(connection, EventRouter(connection))
 
     async def connection(self, uri: str, reading: bool, patience: float) -> Connection:
         """Return an open connection; raises ``MissingLibrary``, or ``HotplugError`` (monitor_unreachable).
 
-        One that broke is replaced, and a daemon that was there before is given some time to come back.
+        A broken connection is replaced; a daemon that was connected before gets some time to restart.
         """
         key = (uri, reading)
         async with self._locks.setdefault(key, asyncio.Lock()):

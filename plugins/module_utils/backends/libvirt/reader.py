@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read a running domain over libvirt's API: its record, and the signs of what the record lags behind."""
+"""Read a running domain over libvirt's API: its record, and signs of differences between the record and QEMU."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _QUESTION = "query-hotpluggable-cpus"
 
 
 class Reader:
-    """Reads one domain. With ``ask_qemu``, QEMU itself is asked, which taints the domain for libvirt."""
+    """Reads one domain. With ``ask_qemu``, QEMU itself is queried, which taints the domain."""
 
     def __init__(self, connection: Connection, domain: libvirt.virDomain, lay_out: LayOut, ask_qemu: bool) -> None:
         self._connection = connection
@@ -68,7 +68,7 @@ class Reader:
         return await self._xml(_XML_INACTIVE)
 
     async def live(self) -> Domain:
-        """Return what libvirt's record of the running domain is; raises ``HotplugError`` and ``LibvirtCallError``."""
+        """Return libvirt's record of the running domain; raises ``HotplugError`` and ``LibvirtCallError``."""
         return await self._xml(0)
 
     async def has_agent(self) -> bool:
@@ -133,11 +133,11 @@ class Reader:
         if threads is not None:
             return domain.enabled - ((found.certain | found.silent) - threads)
         silent = found.silent if found.silent and await self._misses_a_thread() else frozenset()
-        # Of several, one at least is gone, and which is unknown.
+        # At least one of several was removed, and it is unknown which.
         return domain.enabled - found.certain - silent if len(silent) <= 1 else None
 
     async def _misses_a_thread(self) -> bool:
-        """Whether libvirt asks the host for a thread that is no more, as it does to tell on which CPUs each may run."""
+        """Whether a thread is missing: libvirt then fails to query the CPUs that each may run on."""
         try:
             await self._connection.call(self._domain.vcpus)
         except LibvirtCallError as error:
@@ -160,7 +160,7 @@ class Reader:
         try:
             return await is_listening(self._execute)
         except LibvirtCallError:
-            # A call that keeps the domain, such as an unplug that was not waited for.
+            # Another call holds the domain, such as an unplug that was not waited for.
             return None
 
     async def _slots(self) -> tuple[Slot, ...] | None:
@@ -173,7 +173,7 @@ class Reader:
             raise invalid_reply(_QUESTION, refusal.desc) from None
 
     async def _execute(self, command: str, **arguments: Any) -> Any:
-        """Return what QEMU returns; raises ``CommandError`` for its error, ``HotplugError`` for what is no reply."""
+        """Return QEMU's reply; raises ``CommandError`` for its error, ``HotplugError`` for an invalid reply."""
         qemu = imported_for_qemu()
         request = json.dumps({"execute": command, **({"arguments": arguments} if arguments else {})})
         text: Any = await self._connection.call(qemu.qemuMonitorCommand, self._domain, request, 0)

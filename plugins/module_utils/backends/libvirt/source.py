@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A guest that libvirt runs, by its name and the uri of its libvirt."""
+"""A libvirt guest, by its name and the uri of its libvirt daemon."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class LibvirtSource:
-    """A guest by its libvirt name, UUID or id; ``timeout`` limits libvirt's own answers, in seconds."""
+    """A guest by its libvirt name, UUID or id; ``timeout`` limits libvirt's replies, in seconds."""
 
     def __init__(
         self,
@@ -46,9 +46,9 @@ class LibvirtSource:
         self._forced = forced
 
     async def open(self, reading: bool) -> Ports:
-        """A guest that does not run has no machine, a transient one no config.
+        """Open the ports: a guest that does not run has no machine, a transient one no config.
 
-        libvirt lets only those ask QEMU or the guest's agent who may also write.
+        libvirt allows queries to QEMU and the guest's agent only on read-write connections.
         """
         reads = reading and not self._ask_qemu and not self._by_agent
         return await self._ports(await self._pool.connection(self._uri, reads, self._timeout))
@@ -62,7 +62,7 @@ class LibvirtSource:
                 connection.call(domain.hasManagedSaveImage),
             )
         except LibvirtCallError as error:
-            raise error.error(f"cannot look at guest {printable(self._name)}") from None
+            raise error.error(f"cannot observe guest {printable(self._name)}") from None
         reader = Reader(connection, domain, self._lay_out, self._ask_qemu)
         ports = Ports()
         if active:
@@ -83,8 +83,8 @@ class LibvirtSource:
         return ports
 
     async def _has_agent(self, reader: Reader) -> bool:
-        """Whether libvirt knows that the agent has its channel open."""
+        """Whether libvirt reports that the agent has opened its channel."""
         try:
             return await reader.has_agent()
         except LibvirtCallError as error:
-            raise error.error(f"cannot look at guest {printable(self._name)}") from None
+            raise error.error(f"cannot observe guest {printable(self._name)}") from None

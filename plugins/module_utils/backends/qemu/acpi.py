@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a guest says of CPU hotplug: ACPI _OST codes and unplug events, kept as the last word on each slot."""
+"""The guest's reports on CPU hotplug: ACPI _OST codes and unplug events, kept as the latest status of each slot."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-# Machines whose guests answer a plug and an unplug with _OST, by QEMU's names and libvirt's; the others speak up only
-# to refuse.
+# Machines whose guests acknowledge a plug and an unplug with _OST, by QEMU's names and libvirt's; the others report
+# only refusals.
 ARCHITECTURES = ("x86_64", "i386", "i686", "loongarch64")
 
 INSERTED = "inserted"
@@ -21,7 +21,7 @@ BUSY = "busy"
 FAILED = "failed"
 REJECTED = "rejected"
 
-# ACPI 6.5, section 6.3.5: the event a _OST answers, and the status codes of ejection requests.
+# ACPI 6.5, section 6.3.5: the event that a _OST acknowledges, and the status codes of ejection requests.
 _DEVICE_CHECK = 1
 _EJECT_REQUEST = 3
 _EJECT_BY_OSPM = 0x103
@@ -31,7 +31,7 @@ _IN_PROGRESS = 0x84
 _INSERTION_IN_PROGRESS = 0x80
 _ASK_AGAIN_LATER = (0x81, 0x82, 0x83)  # device in use, device busy, ejection dependency busy
 
-# What a status means, and what the user can do about it.
+# The meaning of a status, and the remedy.
 _SEE_LOG = "see the guest's kernel log"
 _FREE_IT = "see the guest's kernel log for what uses the CPU, free it there, then run the task again"
 _NO_SUPPORT = (
@@ -58,14 +58,14 @@ _OF_INSERTIONS = {
 
 
 class OstStatus(NamedTuple):
-    """What a guest said of a slot: one of this file's constants; ``detail`` is its own code and what to do about it."""
+    """The report of a guest on a slot: one of this file's constants; ``detail`` is its own code and the remedy."""
 
     kind: str
     detail: str = ""
 
 
 def read_ost(source: object, status: object) -> OstStatus | None:
-    """Return what a _OST of this source and status says, or None when it is of no concern here."""
+    """Return the meaning of a _OST of this source and status, or None if it is not about CPU hotplug."""
     if not isinstance(source, int) or not isinstance(status, int):
         return None
     if source == _DEVICE_CHECK:
@@ -84,18 +84,18 @@ def read_ost(source: object, status: object) -> OstStatus | None:
 
 
 def read_ospm_status(reply: object) -> dict[int, OstStatus | None]:
-    """Return the last word on each CPU slot, from query-acpi-ospm-status; empty before the guest's ACPI is up."""
+    """Return the latest status of each CPU slot, from query-acpi-ospm-status; empty before the guest's ACPI is up."""
     words: dict[int, OstStatus | None] = {}
     for entry in reply if isinstance(reply, list) else []:
         slot = _cpu_slot(entry)
         if slot is not None:
-            # Slots nobody spoke of yet read 0/0, which is no device check.
+            # Slots without a report read 0/0, which is no device check.
             words[slot] = read_ost(entry.get("source"), entry.get("status"))
     return words
 
 
 def _cpu_slot(info: object) -> int | None:
-    """The slot that an ACPIOSTInfo is about, None when it is not a CPU's."""
+    """The slot of an ACPIOSTInfo, None if it is not that of a CPU."""
     if not isinstance(info, dict) or info.get("slot-type") != "CPU":
         return None
     slot = info.get("slot")
@@ -110,10 +110,10 @@ def _meaning(source: int, status: int) -> str:
 
 
 class OstTracker:
-    """The last word on each slot since it was last asked about; a word also wakes whoever waits.
+    """The latest status of each slot since the last request for it; a status also ends a wait.
 
-    Holds one word a slot, whatever the peer sends. ``deleted`` are the slots whose device QEMU has reported as deleted
-    since then. ``resets`` counts how often the guest was reset.
+    Holds one status per slot, whatever the peer sends. ``deleted`` are the slots whose device QEMU has reported as
+    deleted since then. ``resets`` counts how often the guest was reset.
     """
 
     def __init__(self) -> None:
@@ -125,12 +125,12 @@ class OstTracker:
         self.resets = 0
 
     def expect(self, slots: frozenset[int], slot_of_device: Mapping[str, int]) -> None:
-        """Say which slots there are, and by which ids and QOM paths events name their devices."""
+        """Set the existing slots, and the ids and QOM paths by which events name their devices."""
         self._slots = slots
         self._slot_of_device = dict(slot_of_device)
 
     def hear(self, event: Mapping[str, Any]) -> None:
-        """Take in one QMP event."""
+        """Process one QMP event."""
         name, data = event.get("event"), event.get("data")
         if not isinstance(data, dict):
             return
@@ -139,10 +139,10 @@ class OstTracker:
             if isinstance(info, dict):
                 self.note(_cpu_slot(info), read_ost(info.get("source"), info.get("status")))
         elif name == "DEVICE_UNPLUG_GUEST_ERROR":
-            # pseries: the guest's only way to refuse, without a reason.
+            # pseries: the only report of a refusal, without a reason.
             self.note(self._slot_named(data), OstStatus(BUSY, f"it reported an error; {_FREE_IT}"))
         elif name == "DEVICE_DELETED":
-            # May name only a part of the vCPU (its lapic): a reason to look, not a word on the slot.
+            # It may name only a part of the vCPU (its lapic): a reason to query the slots, not a status of the slot.
             slot = self._slot_named(data)
             if slot is not None:
                 self.deleted.add(slot)
@@ -152,17 +152,17 @@ class OstTracker:
             self.wake()
 
     def wake(self) -> None:
-        """Have whoever waits look again."""
+        """End the wait, so that the slots are queried again."""
         self._woken.set()
 
     def note(self, slot: int | None, word: OstStatus | None) -> None:
-        """Make ``word`` the last one on ``slot``."""
+        """Set the latest status of ``slot``."""
         if slot is not None and slot in self._slots and word is not None:
             self._words[slot] = word
             self._woken.set()
 
     def forget(self, slot: int) -> None:
-        """Start listening anew to a slot, before asking the guest about it."""
+        """Discard the status of a slot, before a new request for it."""
         self._words.pop(slot, None)
         self.deleted.discard(slot)
 
@@ -170,12 +170,12 @@ class OstTracker:
         return self._words.get(slot)
 
     async def wait(self, seconds: float) -> bool:
-        """Return True at the next word or deletion, False after ``seconds`` without any."""
+        """Return True at the next status or deletion, False after ``seconds`` without any."""
         try:
             await asyncio.wait_for(self._woken.wait(), seconds)
         except asyncio.TimeoutError:
             return False
-        # Cleared only when noticed: what is said while the caller looks elsewhere wakes it next time.
+        # Cleared only after a wait: a report in between ends the next wait.
         self._woken.clear()
         return True
 

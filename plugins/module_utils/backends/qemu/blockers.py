@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What stands in the way of plugging and unplugging, in the words that all machine adapters share."""
+"""Blockers of plugs and unplugs, with the messages that all machine adapters share."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ MIGRATED = Blocker(
     "the guest was migrated, and this QEMU is the source, which has stopped",
     "run the task where the guest runs now",
 )
-NOT_READY = Blocker(GUEST_NOT_READY, "the guest cannot be asked yet", NOT_READY_REMEDY, passing=True)
+NOT_READY = Blocker(GUEST_NOT_READY, "the guest does not handle hotplug events yet", NOT_READY_REMEDY, passing=True)
 
 
-# By QEMU's names of architectures and libvirt's; QEMU has no CPU hotplug for the others, or only newer versions have.
+# By QEMU's and libvirt's names of architectures. For others QEMU has no CPU hotplug, or only newer versions have it.
 _MACHINES_WITH_HOTPLUG = {
     **dict.fromkeys(("x86_64", "i386", "i686"), "q35 or pc"),
     **dict.fromkeys(("ppc64", "ppc64le"), "pseries-2.7 or newer"),
@@ -48,7 +48,7 @@ _MACHINES_WITH_HOTPLUG = {
 
 
 def no_hotplug(reason: str, arch: str | None) -> Blocker:
-    """Return what blocks every vCPU of a machine without CPU hotplug, of a guest of this architecture."""
+    """Return the blocker of every vCPU of a machine without CPU hotplug, for a guest of this architecture."""
     machines = _MACHINES_WITH_HOTPLUG.get(arch or "")
     if machines is None:
         remedy = (

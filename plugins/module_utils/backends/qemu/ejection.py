@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One unplug: the request to the guest, what becomes of it, and when the guest has to be asked again."""
+"""One unplug: the request to the guest, its outcome, and the repetition of the request."""
 
 from __future__ import annotations
 
@@ -27,46 +27,46 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import (
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity
 
-# Events wake whoever waits; the tick is for a last status that got lost, and for guests that report nothing.
+# Events end a wait; the tick is for a status that was lost, and for guests that report nothing.
 TICK_SECONDS = 0.5
-# After a busy refusal the guest gets a growing pause before it is asked again.
+# The pause before a request to a busy guest is repeated; it grows.
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 4.0
-# A Linux that still boots fails for want of the CPU's device, which it is about to find; other failures stay.
+# A booting Linux fails as long as it has not found the CPU's device; other failures persist.
 FAILING_SECONDS = 10.0
-# The longest that a listening guest was seen to take for its first report was 8 seconds.
+# A guest that handles events was measured to take at most 8 seconds for its first report.
 SILENT_SECONDS = 10.0
 
-_GONE_ALREADY = "it was gone already"
+_GONE_ALREADY = "it was unplugged already"
 
 
 class Transport(Protocol):
-    """What carries requests to the guest, and shows what is plugged. Raises ``HotplugError``."""
+    """Sends requests to the guest, and shows which entities are plugged. Raises ``HotplugError``."""
 
     async def look(self) -> None:
-        """See what is plugged now: the truth that all waiting is about."""
+        """Query which entities are plugged now; this alone is authoritative."""
 
     def is_plugged(self, entity: Entity) -> bool:
-        """Tell whether ``entity`` was plugged when last looked."""
+        """Return whether ``entity`` was plugged at the last query."""
 
     async def is_listening(self) -> bool | None:
-        """Tell whether the guest handles hotplug events now; None where that is unknown."""
+        """Return whether the guest handles hotplug events now; None if unknown."""
 
     async def ask_to_eject(self, entity: Entity, deadline: float) -> Answer | None:
-        """Have the guest asked for ``entity``; None when it was, else why there is nothing to wait for.
+        """Request the unplug of ``entity``; return None if the request was sent, else the reason.
 
-        A guest that cannot be asked yet is an answer of guest_not_ready.
+        A guest that does not handle events yet is guest_not_ready.
         """
 
     async def last_words(self) -> dict[int, acpi.OstStatus | None] | None:
-        """Return the last status of each slot that the machine keeps; None where it keeps none, or cannot be asked."""
+        """Return the latest status of each slot that the machine keeps; None if it keeps none, or cannot be queried."""
 
 
 class Ejection:
     """The unplug of one entity, within ``timeout``.
 
-    ``latches``: QEMU keeps a request until the guest takes it, and a guest that has not can be asked again. Without it,
-    a guest that does not reply is never asked twice. ``requested``: an earlier request may still be carried out.
+    ``latches``: QEMU keeps a request until the guest handles it, so it can be repeated if the guest has not. Otherwise
+    a request without a report is never repeated. ``requested``: an earlier request may still be carried out.
     """
 
     def __init__(
@@ -90,13 +90,13 @@ class Ejection:
         self._patience = SILENT_SECONDS
 
     async def carry_out(self, at_work: bool) -> Answer:
-        """Have the guest eject; it is asked again when it was busy, was reset, or may not have noticed.
+        """Unplug; repeat the request if the guest was busy, was reset, or may have missed it.
 
-        It is asked again for some seconds also where it failed and does not say why. ``at_work``: the guest carries out
-        an earlier request, which is waited for first.
+        After an unspecific failure it is repeated for some seconds. ``at_work``: the guest carries out an earlier
+        request; first wait for that.
         """
         if at_work:
-            # A second request would be left over after the first, and could hit a vCPU plugged into the slot
+            # A second request would remain after the first, and could unplug a vCPU that is plugged into the slot
             # meanwhile; only a guest that has lost the first needs it.
             answer = await self._outcome(time.monotonic() + self._timeout / 2)
             if answer is not None and answer.status == DONE:
@@ -114,9 +114,9 @@ class Ejection:
                 return answer
             refusals += 1
             now = time.monotonic()
-            # Asking again only makes sense when there is time for an answer as slow as the last.
+            # A repetition only makes sense if there is time for a report as slow as the last one.
             late = now + pause + (now - asked) > self._deadline
-            # Over libvirt each request takes some seconds, whenever the guest answers.
+            # Over libvirt each request takes some seconds, even if the guest reports immediately.
             if late or (word.kind == acpi.FAILED and now + pause > began + FAILING_SECONDS):
                 times = f" {refusals} times" if refusals > 1 else ""
                 return answer._replace(detail=f"the guest refused{times}: {word.detail}")
@@ -124,11 +124,11 @@ class Ejection:
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     async def _ask(self) -> Answer | None:
-        """Send the request once the guest listens; return an answer where that came to nothing."""
+        """Send the request as soon as the guest handles events; return an answer if that fails."""
         index = self._entity.index
         while True:
             self._ost.forget(index)
-            # Before the guest is looked at, so that no reset between the look and the request gets lost.
+            # Before the query, so that a reset between the query and the request is not missed.
             self._resets = self._ost.resets
             self._listens = await self._transport.is_listening()
             answer: Answer | None = Answer(FAILED, code=GUEST_NOT_READY)
@@ -150,12 +150,14 @@ class Ejection:
     def _not_ready(self, answer: Answer) -> Answer:
         if self._is_requested:
             return _pending(
-                f"the guest was asked before, and is not ready to be asked again within {self._timeout:g} s"
+                f"an unplug was requested before, and the guest was not ready for another within {self._timeout:g} s"
             )
-        return Answer(FAILED, detail=f"the guest cannot be asked yet: {NOT_READY_REMEDY}", code=answer.code)
+        return Answer(
+            FAILED, detail=f"the guest does not handle hotplug events yet: {NOT_READY_REMEDY}", code=answer.code
+        )
 
     async def _outcome(self, deadline: float) -> Answer | None:
-        """Return how a request ended: done, refused, or pending at the deadline; None where it has to be repeated."""
+        """Return the outcome of a request: done, refused, or pending at the deadline; None if it has to be repeated."""
         started = time.monotonic()
         while True:
             await self._transport.look()
@@ -172,7 +174,7 @@ class Ejection:
             await self._ost.wait(min(TICK_SECONDS, left))
 
     def _is_lost(self, word: acpi.OstStatus | None, started: float) -> bool:
-        """Whether the guest does not know of the request any more, or may never have noticed it."""
+        """Whether the guest has lost the request, or may have missed it."""
         if self._ost.resets != self._resets:
             return True
         if self._listens is None and word is None and time.monotonic() > started + self._patience:
@@ -186,12 +188,12 @@ def _pending(why: str) -> Answer:
         PENDING,
         detail=(
             f"{why}; the request stays with QEMU, and the guest may carry it out at any later time: "
-            "run the task again, which finds it done or asks once more"
+            "run the task again, which finds it done or repeats the request"
         ),
         code=UNPLUG_PENDING,
     )
 
 
 def _still_waiting(word: acpi.OstStatus | None, seconds: float) -> str:
-    what = "still works on it" if word is not None and word.kind == acpi.EJECTING else "has reported nothing"
+    what = "is still processing it" if word is not None and word.kind == acpi.EJECTING else "has reported nothing"
     return f"the guest {what} after {seconds:.0f} s"

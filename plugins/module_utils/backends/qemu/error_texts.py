@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""QEMU's refusals of CPU hotplug commands, by their words: what each means and what to do about it."""
+"""QEMU's refusals of CPU hotplug commands, by their texts: the error code and the remedy of each."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
         HOTPLUG_UNSUPPORTED,
         "start the guest with a firmware that negotiates CPU hot(un)plug with SMI, or one without SMM",
     ),
-    (r"already in the process of unplug", UNPLUG_PENDING, "the guest was asked before"),
+    (r"already in the process of unplug", UNPLUG_PENDING, "an unplug was requested before"),
     (r"migrat", MIGRATION_IN_PROGRESS, "wait until the migration has ended, then run the task again"),
     (
         r"not support(ed)?.*(plug)|plug.* not supported|not hotpluggable|query-hotpluggable-cpus' is not enabled",
@@ -40,7 +40,7 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
 
 
 def classify(desc: str) -> tuple[str | None, str]:
-    """Return the error code and the remedy for QEMU's words ``desc``, or None and a general remedy."""
+    """Return the error code and the remedy for QEMU's text ``desc``, or None and a general remedy."""
     for pattern, code, remedy in _MEANINGS:
         if re.search(pattern, desc, re.IGNORECASE):
             return code, remedy

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a guest and QEMU agree on about vCPUs that come and go, whoever carries the requests."""
+"""The acknowledgements of plugs and unplugs by a guest, over QMP or libvirt."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Handshake:
     """Plugs and unplugs of one guest, whose reports arrive at ``ost``.
 
-    ``latches`` is whether QEMU keeps a request to unplug until the guest takes it, so that it can be repeated.
+    ``latches`` is whether QEMU keeps an unplug request until the guest handles it, so that it can be repeated.
     """
 
     def __init__(self, transport: Transport, ost: acpi.OstTracker) -> None:
@@ -34,7 +34,7 @@ class Handshake:
         self.latches = False
 
     def before_plug(self, starts: bool) -> None:
-        """Note whether the guest still ``starts``, so that it finds what is plugged now in its tables, by no event."""
+        """Record whether the guest still ``starts``: it then finds vCPUs that are plugged now in its tables."""
         self._starts = starts
         self._resets = self._ost.resets
 
@@ -58,9 +58,9 @@ class Handshake:
         return {**answers, **dict.fromkeys(waiting, self._silent(timeout))}
 
     async def unplug(self, entity: Entity, timeout: float, at_work: bool = False, requested: bool = False) -> Answer:
-        """Have the guest eject ``entity`` within ``timeout``.
+        """Unplug ``entity`` within ``timeout``.
 
-        ``at_work``: the guest carries out an earlier request, which is waited for first. ``requested``: it may.
+        ``at_work``: the guest carries out an earlier request; first wait for that. ``requested``: it may do so.
         """
         ejection = Ejection(self._transport, self._ost, entity, timeout, self.latches, at_work or requested)
         return await ejection.carry_out(at_work)
@@ -68,9 +68,9 @@ class Handshake:
     async def settle(
         self, entities: Sequence[Entity], timeout: float, requested: Collection[int] = frozenset()
     ) -> None:
-        """Wait until no unplug of ``entities`` is under way any more, at most ``timeout``.
+        """Wait until no unplug of ``entities`` is in progress any more, at most ``timeout``.
 
-        Of those ``requested`` it is, as long as they are plugged.
+        The unplug of those ``requested`` is in progress as long as they are plugged.
         """
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -85,7 +85,7 @@ class Handshake:
             await self._ost.wait(min(TICK_SECONDS, max(0.0, deadline - time.monotonic())))
 
     async def _catch_up(self, indices: Collection[int]) -> None:
-        """Learn what no event reported: from the last status that the machine keeps, and of a guest that has booted."""
+        """Process acknowledgements without an event: the machine's latest status, and the boot of the guest."""
         words = await self._transport.last_words()
         booted = self._boots and await self._has_booted(words)
         for index in indices:
@@ -99,16 +99,16 @@ class Handshake:
         return self._starts or self._ost.resets != self._resets
 
     async def _has_booted(self, words: dict[int, acpi.OstStatus | None] | None) -> bool:
-        """Whether a guest that was starting has its system up, as far as QEMU shows that."""
+        """Whether a guest that was starting has booted, as far as QEMU shows it."""
         listens = await self._transport.is_listening()
         if listens is not None:
             return listens
-        # A machine that keeps no status does not show it either: the guest finds the vCPU whenever it boots.
+        # A machine that keeps no status does not show it: the guest finds the vCPU when it boots.
         return words is None or bool(words)
 
     def _silent(self, timeout: float) -> Answer:
         if self._boots:
-            why = f"the guest cannot see it yet: {NOT_READY_REMEDY}"
+            why = f"the guest cannot detect it yet: {NOT_READY_REMEDY}"
         else:
             why = (
                 f"it is plugged, but the guest has not acknowledged it within {timeout:g} s: see the guest's kernel log"

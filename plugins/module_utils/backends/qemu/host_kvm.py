@@ -1,11 +1,11 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether this host's KVM takes back a vCPU that has run, found out with a virtual machine of one instruction.
+"""Test whether this host's KVM accepts a vCPU again that has run, with a virtual machine of one instruction.
 
 QEMU parks the KVM vCPU of an unplugged CPU and reuses it when that CPU is plugged again: it sets the same CPUID once
 more (KVM_SET_CPUID2). After a vCPU has run, Linux accepts that only if nothing changed; Linux 5.16 never does, and a
-kernel that adds to the CPUID it was given compares with its own. QEMU exits when it is refused.
+kernel that adds to the given CPUID compares with its own. QEMU exits if it is refused.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ _RIP_AND_FLAGS = 128
 # In struct kvm_sregs, whose first segment is the code's: base, limit, selector.
 _CODE_SELECTOR = 12
 _EXIT_REASON = 8
-# out %al, $0x80: leaves the virtual machine at once, whatever the state of its interrupts.
+# out %al, $0x80: exits the virtual machine immediately, whatever the state of its interrupts.
 _PROGRAM = b"\xe6\x80"
 
 
 @functools.cache
 def takes_back_vcpus() -> bool | None:
-    """Return whether a vCPU that has run can be plugged again; None where that cannot be found out."""
+    """Return whether a vCPU that has run can be plugged again; None if it cannot be tested."""
     if platform.machine() != "x86_64":
         return None
     try:
@@ -57,7 +57,7 @@ def takes_back_vcpus() -> bool | None:
 
 
 def _set_cpuid_again() -> bool | None:
-    """Raises ``OSError`` where there is no KVM, or where it may not be used."""
+    """Raises ``OSError`` without KVM, or without permission to use it."""
     opened: list[int] = []
     try:
         kvm = _kept(opened, os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
@@ -94,7 +94,7 @@ def _kept(opened: list[int], number: int) -> int:
 
 
 def _start_at_zero(vcpu: int) -> None:
-    """Have a vCPU that was just created begin at the start of its memory, in real mode."""
+    """Set a new vCPU to the start of its memory, in real mode."""
     segments = bytearray(_SREGS_SIZE)
     fcntl.ioctl(vcpu, _GET_SREGS, segments)
     struct.pack_into("=Q", segments, 0, 0)

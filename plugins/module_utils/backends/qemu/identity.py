@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the facts of a running QEMU and those of a config can be one guest's. Pure."""
+"""Check whether a running QEMU and a config can be of the same guest. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Callable, NamedTuple
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestFacts
 
-# QEMU's own name for the target of a libvirt architecture, and those that it can run as too.
+# QEMU's name for the target of a libvirt architecture, and further ones that it can run as.
 _TARGETS = {
     "i686": ("i386", "x86_64"),
     "ppc64le": ("ppc64",),
@@ -32,7 +32,7 @@ _MACHINES = {
 
 
 class Difference(NamedTuple):
-    """What the running guest and its config differ in, and the value of each."""
+    """A fact in which the running guest and its config differ, with both values."""
 
     what: str
     running: str
@@ -40,10 +40,10 @@ class Difference(NamedTuple):
 
 
 def difference(running: GuestFacts, config: GuestFacts) -> Difference | None:
-    """Return what shows that they are two guests, None if nothing does.
+    """Return a difference that shows that they are two guests, or None.
 
-    A fact that one of them lacks is no difference. The same UUID is the same guest, which may have another name or
-    machine type at its next boot, but not another architecture.
+    A fact that one of them lacks is no difference. The same UUID is the same guest; name and machine type of its next
+    boot may differ, but not the architecture.
     """
     same_uuid = running.uuid is not None and config.uuid is not None and _uuid(running.uuid) == _uuid(config.uuid)
     comparisons: list[tuple[str, str | None, str | None, Callable[[str, str], bool]]] = [
@@ -70,7 +70,7 @@ def _can_be_target(running: str, config: str) -> bool:
 
 
 def _can_be_machine(running: str, config: str) -> bool:
-    """Whether they are of one family; a name that is in none may be an alias of any."""
+    """Whether they are of the same family; a name in no family may be an alias of any."""
     families = _family(running), _family(config)
     return None in families or families[0] == families[1]
 

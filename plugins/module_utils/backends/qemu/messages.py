@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Messages of a monitor or an agent, which may be hostile: parsed within bounds, and never formatted as a whole."""
+"""Messages of a monitor or an agent, which may be hostile: parsed within limits, and never formatted completely."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import printabl
 if TYPE_CHECKING:
     from qemu.qmp import Message
 
-# QEMU and its agent nest six deep.
+# QEMU and its agent nest at most six levels.
 DEEPEST = 32
 # 64 bits and a sign.
 LONGEST_NUMBER = 20
@@ -25,10 +25,10 @@ _CLOSING = frozenset(b"]}")
 
 
 def read_object(text: bytes | str) -> dict[str, Any]:
-    """Return the JSON object in ``text``; raises ``ValueError``, whose words are safe to print."""
+    """Return the JSON object in ``text``; raises ``ValueError`` with a message that is safe to print."""
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if _is_too_deep(data):
-        raise ValueError(f"it nests more than {DEEPEST} deep")
+        raise ValueError(f"it nests deeper than {DEEPEST} levels")
     try:
         found = json.loads(data.decode(), parse_int=_number)
     except UnicodeDecodeError:
@@ -41,12 +41,12 @@ def read_object(text: bytes | str) -> dict[str, Any]:
 
 
 def message_reader() -> Callable[[bytes], Message]:
-    """Return what makes a qemu.qmp message of a line; that raises qemu.qmp's ``ProtocolError``."""
+    """Return the function that parses a line into a qemu.qmp message; it raises qemu.qmp's ``ProtocolError``."""
     from qemu.qmp import Message
     from qemu.qmp.error import ProtocolError
 
     class BriefMessage(Message):
-        """A message that qemu.qmp's errors and logs quote in brief: theirs grows with the square of its depth."""
+        """A message that qemu.qmp quotes in short form; the full text grows with the square of its depth."""
 
         def __str__(self) -> str:
             return printable(self._object)
@@ -63,7 +63,7 @@ def message_reader() -> Callable[[bytes], Message]:
 
 
 def _is_too_deep(data: bytes) -> bool:
-    # Between quotes brackets nest nothing; without escapes, every second part is between quotes.
+    # Brackets within quotes do not nest; without escapes, every second part is within quotes.
     outside = b"".join(_ESCAPED.sub(b"", data).split(b'"')[::2])
     depth = 0
     for bracket in outside.translate(None, _NO_BRACKET):
@@ -74,7 +74,7 @@ def _is_too_deep(data: bytes) -> bool:
 
 
 def _number(digits: str) -> int:
-    # Where Python itself sets no limit, a long number takes the square of its length.
+    # Without a limit in Python itself, the time for a long number grows with the square of its length.
     if len(digits) > LONGEST_NUMBER:
         raise ValueError
     return int(digits)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which vCPUs QEMU could not plug again under KVM, and would exit: those that have run, on hosts that refuse. Pure."""
+"""vCPUs that QEMU cannot plug again under KVM without exiting: those that have run, on hosts that refuse them. Pure."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import EMPTY, Bl
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot
 
-# Elsewhere nothing like the CPUID is set when a vCPU is plugged.
+# On other architectures no such data as the CPUID is set at a plug.
 ARCHITECTURES = ("x86_64", "i386")
 
-_REFUSES = "QEMU would exit, because KVM on this host refuses to take back a vCPU that has run"
-_MAY_REFUSE = "QEMU may exit: whether KVM on the guest's host takes back a vCPU that has run could not be verified"
+_REFUSES = "QEMU would exit, because KVM on this host refuses a vCPU that has run"
+_MAY_REFUSE = "QEMU may exit: it could not be verified whether KVM on the guest's host accepts a vCPU that has run"
 _REMEDY = (
     "enable another vCPU, or shut the guest down and start it again (a reboot is not enough), or set force: true to "
     "plug it at the risk of ending the guest"
@@ -27,12 +27,12 @@ _REMEDY = (
 
 
 class KvmHistory(NamedTuple):
-    """What is known of the vCPUs of a guest that runs under KVM, by slot.
+    """The known facts about the vCPUs of a guest under KVM, by slot.
 
     ``booted`` is how many slots had a vCPU when QEMU started, from the lowest. ``exits`` are the exits of the plugged
     vCPUs from the guest, as far as KVM counts them. ``left`` are the slots from which a vCPU was ejected,
-    ``never_ran`` those of them whose vCPU had not run. ``takes_back`` is what the host's KVM does with a vCPU that has
-    run, None where that is not known.
+    ``never_ran`` those of them whose vCPU had not run. ``takes_back`` is whether the host's KVM accepts a vCPU that has
+    run, None if unknown.
     """
 
     booted: int = 0
@@ -42,7 +42,7 @@ class KvmHistory(NamedTuple):
     takes_back: bool | None = None
 
     def matters(self, slots: Sequence[Slot]) -> bool:
-        """Whether any vCPU could be concerned, so that it is worth to find ``takes_back`` out."""
+        """Whether any vCPU could be affected, so that ``takes_back`` is needed."""
         return bool(unsafe_plugs(slots, self._replace(takes_back=False)))
 
 
@@ -53,7 +53,7 @@ def unsafe_plugs(slots: Sequence[Slot], history: KvmHistory) -> dict[int, Blocke
     found: dict[int, Blocker] = {}
     for slot in slots:
         index = slot.entity.index
-        # vCPU 0 never leaves.
+        # vCPU 0 is never unplugged.
         why = _history_of(slot, history) if index else ""
         if why:
             consequence = _MAY_REFUSE if history.takes_back is None else _REFUSES
@@ -62,12 +62,12 @@ def unsafe_plugs(slots: Sequence[Slot], history: KvmHistory) -> dict[int, Blocke
 
 
 def refused(why: str) -> Blocker:
-    """Return what blocks a plug on a host that takes no vCPU back; ``why`` the vCPU is one that may have run."""
+    """Return the blocker of a plug on a host that refuses vCPUs that have run; ``why`` this vCPU may have run."""
     return Blocker(NOT_HOTPLUGGABLE, f"{why}, and {_REFUSES}", _REMEDY)
 
 
 def _history_of(slot: Slot, history: KvmHistory) -> str:
-    """Why this slot's vCPU has run or may have, nothing where it has not or where that is no risk."""
+    """Why this slot's vCPU has run or may have run; nothing if it has not, or if there is no risk."""
     index = slot.entity.index
     is_present = slot.qom_path is not None
     if index in history.never_ran and not is_present:
@@ -77,7 +77,7 @@ def _history_of(slot: Slot, history: KvmHistory) -> str:
     if index < history.booted:
         return "the guest booted with it"
     if history.takes_back is None:
-        # Nearly all hosts take back what was plugged.
+        # Nearly all hosts accept a vCPU that was plugged before.
         return ""
     if is_present:
         return "it has run" if index in history.exits else "it may have run"
@@ -85,7 +85,7 @@ def _history_of(slot: Slot, history: KvmHistory) -> str:
 
 
 def read_exits(slots: Sequence[Slot], reply: object) -> dict[int, int]:
-    """Return the exits of each plugged vCPU, from what query-stats returned for the vCPUs."""
+    """Return the exits of each plugged vCPU, from the reply to query-stats for the vCPUs."""
     by_path = {slot.qom_path: slot.entity.index for slot in slots if slot.qom_path is not None}
     found: dict[int, int] = {}
     for entry in reply if isinstance(reply, list) else []:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The states in which a QEMU with a guest can be: the word for each, and what it blocks, over QMP and libvirt alike."""
+"""The run states of a QEMU: the name of each for users, and its blocker, for QMP and libvirt alike."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PMSUSPENDED = "pmsuspended"
 class RunState(NamedTuple):
     """A state by QEMU's name for it.
 
-    ``word`` is the state that users see, named as in libvirt; ``blocker`` is why nothing can be changed in it.
+    ``word`` is libvirt's name for the state, which users see; ``blocker`` is why nothing can be changed in it.
     """
 
     name: str
@@ -36,7 +36,7 @@ class RunState(NamedTuple):
 
     @property
     def described(self) -> str:
-        """The word, with QEMU's name where that says more."""
+        """The name of the state in libvirt, with QEMU's name if that is more precise."""
         return self.word if self.name == self.word else f"{self.word} ({self.name})"
 
 
@@ -88,7 +88,7 @@ _BY_PAUSED_REASON: Mapping[int, str] = {
 
 
 def run_state(name: str) -> RunState:
-    """Return the state of this name in query-status; one that is not known is paused."""
+    """Return the state of this name in query-status; an unknown one is paused."""
     return _STATES.get(name) or RunState(name)
 
 

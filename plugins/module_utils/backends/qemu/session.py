@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a session with QEMU's monitor and one with a guest agent have in common: address, errors, and its end."""
+"""Common parts of sessions with QEMU's monitor and with a guest agent: address, errors, and the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLOSING_SECONDS = 2.0
 
 
 class CommandError(Exception):
-    """QEMU answered a command with an error; ``kind`` is its class, ``desc`` its words."""
+    """QEMU replied to a command with an error; ``kind`` is its class, ``desc`` its text."""
 
     def __init__(self, kind: str, desc: str) -> None:
         super().__init__(desc)
@@ -28,7 +28,7 @@ class CommandError(Exception):
 
 
 def parse_address(text: str) -> str | tuple[str, int]:
-    """Return what asyncio connects to: a path, or host and port.
+    """Return the address for asyncio: a path, or host and port.
 
     A text with a slash is a path; ``host:port`` and ``[v6]:port`` are TCP; anything else is a path.
     """
@@ -40,7 +40,7 @@ def parse_address(text: str) -> str | tuple[str, int]:
 
 
 def is_no_socket(address: str) -> bool:
-    """Tell whether an address is the path of something else than a socket, which shows nothing of the guest."""
+    """Return whether an address is the path of a file that is no socket, which shows nothing about the guest."""
     path = parse_address(address)
     try:
         return isinstance(path, str) and not stat.S_ISSOCK(os.stat(path).st_mode)
@@ -49,18 +49,18 @@ def is_no_socket(address: str) -> bool:
 
 
 async def disconnect(client: QMPClient) -> BaseException | None:
-    """Disconnect, but not for long, and return what had ended the session, if something had."""
+    """Disconnect within a short time, and return the error that had ended the session, if any."""
     disconnection = asyncio.ensure_future(client.disconnect())
     await asyncio.wait([disconnection], timeout=CLOSING_SECONDS)
     if not disconnection.done():
         disconnection.cancel()
         return None
-    # qemu.qmp raises here whatever had ended the session.
+    # qemu.qmp raises here the error that had ended the session.
     return disconnection.exception()
 
 
 def describe(error: BaseException) -> str:
-    """Say what ended a session, safe to print."""
+    """Describe the error that ended a session, safe to print."""
     if isinstance(error, EOFError):
         return "the peer closed it"
     if isinstance(error, OSError) and error.strerror:

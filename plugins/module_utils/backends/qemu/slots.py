@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What QEMU says of its CPU slots, read into entities: query-hotpluggable-cpus and query-cpus-fast."""
+"""QEMU's CPU slots, from query-hotpluggable-cpus and query-cpus-fast, as entities."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import Any, NamedTuple
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import MONITOR_UNREACHABLE, HotplugError, printable
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import LEVELS, Entity, Layout
 
-# What reading a reply of another shape than QEMU's raises.
+# The exceptions when a malformed reply is read.
 _SHAPELESS = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
 
-# How QEMU names the number of each level.
+# QEMU's names for the numbers of the levels.
 _PROPS = {level: f"{level}-id" for level in LEVELS}
 
-# What QEMU accepts as a device id.
+# The device ids that QEMU accepts.
 _PERIPHERAL = re.compile(r"/machine/peripheral/([A-Za-z][A-Za-z0-9._-]*)")
 
-# More than any machine has: what claims more is not QEMU.
+# More than any machine has: a peer that reports more is not QEMU.
 MOST_VCPUS = 65536
 
 
 class Slot(NamedTuple):
-    """One entity as QEMU knows it: the ``driver`` and ``props`` that plug it, and its QOM path while it is there."""
+    """One entity in QEMU: its ``driver`` and ``props`` for a plug, and its QOM path while it is plugged."""
 
     entity: Entity
     driver: str
@@ -36,15 +36,15 @@ class Slot(NamedTuple):
 
     @property
     def alias(self) -> str | None:
-        """The device id it was plugged with, or None for a vCPU the guest booted with or one without an id."""
+        """The device id it was plugged with, or None for a boot vCPU or one without an id."""
         match = _PERIPHERAL.fullmatch(self.qom_path or "")
         return match.group(1) if match else None
 
 
 def read_slots(reply: object) -> tuple[Slot, ...]:
-    """Return the slots in the order of their vCPU ids, from what query-hotpluggable-cpus returned.
+    """Return the slots in the order of their vCPU ids, from the reply to query-hotpluggable-cpus.
 
-    Raises ``HotplugError`` (monitor_unreachable) when it is not what QEMU would say.
+    Raises ``HotplugError`` (monitor_unreachable) for a malformed reply.
     """
     try:
         entries = sorted(_list_of_dicts(reply), key=lambda entry: _topology_key(entry["props"]))
@@ -54,7 +54,7 @@ def read_slots(reply: object) -> tuple[Slot, ...]:
 
 
 def fixed_slots(cpus_reply: object, max_vcpus: int) -> tuple[Slot, ...]:
-    """Return the slots of a machine without CPU hotplug, from query-cpus-fast: those there are, and empty ones."""
+    """Return the slots of a machine without CPU hotplug, from query-cpus-fast: the present ones, and empty ones."""
     try:
         cpus = sorted(_list_of_dicts(cpus_reply), key=lambda cpu: cpu["cpu-index"])
         slots = [
@@ -68,12 +68,12 @@ def fixed_slots(cpus_reply: object, max_vcpus: int) -> tuple[Slot, ...]:
 
 
 def layout_of(slots: Sequence[Slot], hotplug: bool = True) -> Layout:
-    """Return what the planner needs to know of ``slots``, of a machine with or without CPU ``hotplug``."""
+    """Return the layout of ``slots``, of a machine with or without CPU ``hotplug``."""
     return Layout(tuple(slot.entity for slot in slots), hotplug)
 
 
 def thread_ids(slots: Sequence[Slot], cpus_reply: object) -> dict[int, int]:
-    """Return the host thread of each enabled vCPU; none where vCPUs share one, for it is then nobody's own."""
+    """Return the host thread of each enabled vCPU; none if vCPUs share one thread."""
     paths: dict[str, int] = {}
     for slot in slots:
         if slot.qom_path is None:
@@ -90,10 +90,10 @@ def thread_ids(slots: Sequence[Slot], cpus_reply: object) -> dict[int, int]:
 
 
 def invalid_reply(command: str, reply: object) -> HotplugError:
-    """The error for a reply that has not the shape QEMU documents."""
+    """The error for a reply that does not match QEMU's documentation."""
     return HotplugError(
         MONITOR_UNREACHABLE,
-        f"what answers at the monitor is not a QEMU this collection knows: {command} returned {printable(reply, 80)}",
+        f"the peer at the monitor is not a supported QEMU: {command} returned {printable(reply, 80)}",
     )
 
 

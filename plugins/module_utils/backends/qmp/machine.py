@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The machine port over QMP, for a QEMU that nobody manages: a monitor socket is all it needs."""
+"""The machine port over QMP, for a QEMU guest not managed by libvirt; it needs only a monitor socket."""
 
 from __future__ import annotations
 
@@ -36,10 +36,9 @@ AskHost = Callable[[], Awaitable[Optional[bool]]]
 
 
 class QmpMachine:
-    """The machine behind one QMP socket; ``timeout`` limits each of QEMU's own answers, in seconds.
+    """The machine at one QMP socket; ``timeout`` limits each reply of QEMU, in seconds.
 
-    ``takes_back`` returns whether KVM on the machine's host takes back a vCPU that has run, None where it cannot be
-    found out.
+    ``takes_back`` returns whether KVM on the machine's host accepts a vCPU that has run, None if it cannot be tested.
     """
 
     def __init__(self, address: str, timeout: float, takes_back: AskHost | None = None) -> None:
@@ -70,7 +69,7 @@ class QmpMachine:
         if view.may_imply_node:
             self._replies["memory"] = await self._ask(*MEMORY)
         self._know(view.slots)
-        # Elsewhere an unplug ends with a reset, or cannot be repeated while it is under way.
+        # On other machines an unplug ends with a reset, or cannot be repeated while it is in progress.
         self._handshake.latches = view.acknowledges
         return view.machine_view()
 
@@ -82,7 +81,7 @@ class QmpMachine:
         return QmpView(self._replies, self._takes_back)
 
     async def _with_history(self, view: QmpView) -> QmpView:
-        """Find out which vCPUs have run, and what the host's KVM does with these, where that matters."""
+        """Query which vCPUs have run, and whether the host's KVM accepts them again, if that matters."""
         if not view.reuses_vcpus:
             return view
         self._replies["exits"] = await self._exits()
@@ -92,11 +91,11 @@ class QmpMachine:
         return QmpView(self._replies, self._takes_back)
 
     async def _exits(self) -> Any:
-        # An older kernel does not count them.
+        # An older kernel does not count exits.
         return await self._ask(*EXITS)
 
     async def _ask(self, command: str, arguments: Mapping[str, Any]) -> Any:
-        """Return QEMU's reply, None where it has none to give."""
+        """Return QEMU's reply, None if QEMU refuses the command."""
         try:
             return await self._monitor.execute(command, **arguments)
         except CommandError:
@@ -111,10 +110,10 @@ class QmpMachine:
         view = self._latest
         listens = await self.is_listening()
         self._handshake.before_plug(starts=not view.ready if listens is None else not listens)
-        # Before the vCPU is there, for it may run at once.
+        # Before the plug, because the vCPU may run immediately afterwards.
         outdated = [note for note in view.notes if note.slot in {slot.entity.index for slot in slots}]
-        # The verification goes out with the commands: QEMU answers in order, and a running guest makes each
-        # further question wait.
+        # The verifying query is sent with the commands: QEMU replies in order, and a running guest delays each
+        # further query.
         *replies, slots_reply, cpus_reply, notes_reply = await self._monitor.execute_all(
             [*map(notes.remove, outdated), *adds, QUESTIONS["slots"], QUESTIONS["cpus"], notes.LIST]
         )
@@ -127,7 +126,7 @@ class QmpMachine:
         return {slot.entity.index: self._plugged(slot, reply) for slot, reply in zip(slots, replies)}
 
     async def _device_ids(self) -> frozenset[str]:
-        """The ids of all devices: those that have one are listed here, whatever they are."""
+        """The ids of all devices; every device with an id is listed here."""
         devices = await self._monitor.execute("qom-list", path="/machine/peripheral")
         names = (
             (device.get("name") for device in devices if isinstance(device, dict)) if isinstance(devices, list) else ()
@@ -159,24 +158,24 @@ class QmpMachine:
         await self._handshake.settle(entities, timeout, self._latest.requested)
 
     async def look(self) -> None:
-        """See which slots are taken now."""
+        """Query which slots are occupied now."""
         try:
             self._see(await self._monitor.execute("query-hotpluggable-cpus"))
         except CommandError as refusal:
             raise invalid_reply("query-hotpluggable-cpus", refusal.desc) from refusal
 
     def is_plugged(self, entity: Entity) -> bool:
-        """Tell whether ``entity`` was plugged when last looked."""
+        """Return whether ``entity`` was plugged at the last query."""
         return self._slots[entity.index].qom_path is not None
 
     async def is_listening(self) -> bool | None:
-        """Tell whether the guest handles hotplug events now; None where QEMU does not show it."""
+        """Return whether the guest handles hotplug events now; None if QEMU does not show it."""
         return await is_listening(self._monitor.execute)
 
     async def ask_to_eject(self, entity: Entity, deadline: float) -> Answer | None:
-        """Have QEMU ask the guest; None when it did, else why there is nothing to wait for."""
+        """Send the unplug request through QEMU; return None if it was sent, else the reason."""
         if self._request is None:
-            raise RuntimeError("a guest is asked without a request")
+            raise RuntimeError("an unplug was sent without a request")
         refusal = await self._request.send(self._slots[entity.index].qom_path)
         if refusal is None:
             return None
@@ -186,11 +185,11 @@ class QmpMachine:
         return Answer(FAILED, detail=f"QEMU refused: {refusal.desc}; {remedy}", code=code or NOT_HOTPLUGGABLE)
 
     async def last_words(self) -> dict[int, acpi.OstStatus | None] | None:
-        """Return the last word on each slot, as QEMU keeps it."""
+        """Return the latest status of each slot, as QEMU keeps it."""
         try:
             return acpi.read_ospm_status(await self._monitor.execute("query-acpi-ospm-status"))
         except CommandError:
-            # Then the events have to do.
+            # Then only events are available.
             return None
 
     def _see(self, slots_reply: Any) -> None:
@@ -210,7 +209,7 @@ class QmpMachine:
         self._ost.expect(frozenset(self._slots), named)
 
     def _plugged(self, slot: Slot, reply: Any) -> Answer:
-        """What became of a device_add, by the slot's state after it."""
+        """The outcome of a device_add, by the slot's state after it."""
         if self.is_plugged(slot.entity):
             if isinstance(reply, CommandError):
                 return Answer(DONE, detail="it was plugged already")
@@ -220,11 +219,11 @@ class QmpMachine:
             return Answer(FAILED, detail=f"QEMU refused: {reply.desc}; {remedy}", code=code or NOT_HOTPLUGGABLE)
         if isinstance(reply, HotplugError):
             return Answer(FAILED, detail=reply.msg, code=reply.code)
-        return Answer(FAILED, detail="QEMU took it, but the slot is empty again", code=INTERNAL)
+        return Answer(FAILED, detail="QEMU accepted it, but the slot is empty again", code=INTERNAL)
 
 
 def _asker(address: str) -> AskHost:
-    """What asks the host of a monitor's QEMU, which is this one where the monitor is a UNIX socket."""
+    """Return the function that tests the KVM of QEMU's host, which is this host if the monitor is a UNIX socket."""
 
     async def takes_back() -> bool | None:
         if not isinstance(parse_address(address), str):
@@ -237,11 +236,11 @@ def _asker(address: str) -> AskHost:
 
 
 def _unverified(reply: Any, lost: HotplugError) -> Answer:
-    """What became of a device_add when the slot could not be looked at afterwards, because of ``lost``."""
+    """The outcome of a device_add if the slot could not be queried afterwards, because of ``lost``."""
     if isinstance(reply, CommandError):
         return Answer(FAILED, detail=f"QEMU refused: {reply.desc}", code=NOT_HOTPLUGGABLE)
     if isinstance(reply, HotplugError):
         return Answer(FAILED, took_effect=None, detail=f"it may be plugged or not: {lost.msg}", code=lost.code)
     return Answer(
-        DONE, took_effect=True, detail=f"QEMU took it, which could not be verified: {lost.msg}", code=lost.code
+        DONE, took_effect=True, detail=f"QEMU accepted it, which could not be verified: {lost.msg}", code=lost.code
     )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One QMP conversation over qemu.qmp: every way it can fail becomes a HotplugError, within a time limit."""
+"""One QMP conversation over qemu.qmp: every failure becomes a HotplugError, within a time limit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
 if TYPE_CHECKING:
     from qemu.qmp import QMPClient
 
-# QEMU greets at once when the monitor is free; a TCG guest on a loaded host was seen to take 2 seconds.
+# QEMU sends the greeting immediately if the monitor is free; a TCG guest on a loaded host took up to 2 seconds.
 GREETING_SECONDS = 10.0
 # 4096 vCPUs take less than 1 MiB of a reply.
 LONGEST_REPLY = 4 * 1024 * 1024
@@ -47,7 +47,7 @@ class Monitor:
             raise MissingLibrary("qemu.qmp", "https://pypi.org/project/qemu.qmp/") from error
         self._address = address
         self._timeout = timeout
-        # A listener keeps every event it accepts, for ever: more than a stranger may make us hold.
+        # A listener would keep every event that it accepts forever; a hostile peer could exhaust the memory.
         self._client.events.event_filter = self._pass_on
         self._heard: Callable[[Mapping[str, Any]], None] = lambda event: None
         self._loss: asyncio.Task[HotplugError] | None = None
@@ -55,8 +55,8 @@ class Monitor:
     async def connect(self) -> None:
         """Connect and negotiate.
 
-        Raises ``HotplugError``: monitor_unreachable where nobody listens or what answers is not QMP,
-        monitor_busy where the monitor accepts but does not greet.
+        Raises ``HotplugError``: monitor_unreachable if no process listens or the peer is not QMP, monitor_busy if the
+        monitor accepts the connection but sends no greeting.
         """
         from qemu.qmp import ConnectError
 
@@ -66,14 +66,14 @@ class Monitor:
         except asyncio.TimeoutError:
             raise HotplugError(
                 MONITOR_BUSY,
-                f"the monitor at {self._address} did not greet within {limit:g} s: another client holds it "
+                f"the monitor at {self._address} sent no greeting within {limit:g} s: another client holds it "
                 "(QEMU serves one at a time), or QEMU hangs; end the other client, or give QEMU a second -qmp socket",
             ) from None
         except ConnectError as error:
             if is_no_socket(self._address):
                 raise HotplugError(
                     MONITOR_UNREACHABLE,
-                    f"{self._address} is not a socket, so no monitor listens there: name the socket of QEMU's -qmp",
+                    f"{self._address} is not a socket: set qmp_socket to the socket of QEMU's -qmp",
                 ) from error
             why = _why_unreachable(self._address, error.exc)
             if isinstance(error.exc, (FileNotFoundError, ConnectionRefusedError)):
@@ -81,7 +81,7 @@ class Monitor:
             raise HotplugError(MONITOR_UNREACHABLE, why) from error
 
     def on_event(self, heard: Callable[[Mapping[str, Any]], None]) -> None:
-        """Have ``heard`` called with each event from now on; nothing is kept here."""
+        """Call ``heard`` with each event from now on; no event is kept."""
         self._heard = heard
 
     def _pass_on(self, event: Mapping[str, Any]) -> bool:
@@ -89,17 +89,17 @@ class Monitor:
         return False
 
     async def execute(self, command: str, **arguments: Any) -> Any:
-        """Return what QEMU returns; raises ``CommandError`` for its error, ``HotplugError`` (connection_lost)."""
+        """Return QEMU's reply; raises ``CommandError`` for its error, ``HotplugError`` (connection_lost)."""
         answer = (await self.execute_all([(command, arguments)]))[0]
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     async def execute_all(self, commands: Sequence[Command]) -> list[Any]:
-        """Send all commands at once and return their answers in the same order.
+        """Send all commands at once and return their replies in the same order.
 
-        Where QEMU refused a command the answer is its ``CommandError``; where the conversation ended before
-        the answer, it is a ``HotplugError`` (connection_lost), so that the caller knows what was answered.
+        If QEMU refused a command, the item is its ``CommandError``; if the conversation ended before the reply, it is
+        a ``HotplugError`` (connection_lost), so that the caller knows which commands got a reply.
         """
         if not commands:
             return []
@@ -113,13 +113,13 @@ class Monitor:
         if late:
             await asyncio.wait(late)
             self._lose(
-                f"the monitor at {self._address} stopped answering: no reply within {self._timeout:g} s; "
-                "see whether QEMU hangs, then run the task again"
+                f"the monitor at {self._address} stopped replying: no reply within {self._timeout:g} s; "
+                "check whether QEMU hangs, then run the task again"
             )
         return [await self._lost() if task in late else task.result() for task in tasks]
 
     async def close(self) -> None:
-        """End the conversation; a peer that is gone or hangs is none of the caller's business any more."""
+        """End the conversation; errors of a peer that has ended or hangs are ignored."""
         if self._loss is None:
             await disconnect(self._client)
         else:
@@ -136,14 +136,14 @@ class Monitor:
             return CommandError(error.error_class, str(error))
         except QMPError as error:
             self._lose(
-                f"the conversation with the monitor at {self._address} ended in the middle ({{cause}}): "
-                "see whether QEMU still runs, then run the task again; it starts from what it finds",
+                f"the connection to the monitor at {self._address} was lost ({{cause}}): "
+                "check whether QEMU still runs, then run the task again, which continues from the present state",
                 error,
             )
             return await self._lost()
 
     def _lose(self, msg: str, error: Exception | None = None) -> None:
-        """Give up on the session, once; only disconnecting makes qemu.qmp tell why it ended."""
+        """End the session, once; qemu.qmp reports the cause only when it disconnects."""
 
         async def explain() -> HotplugError:
             cause = await disconnect(self._client) or error or EOFError()
@@ -164,7 +164,7 @@ def _quiet_client() -> QMPClient:
     read = message_reader()
 
     class QuietClient(QMPClient):
-        """Formatting each message for a log that is not written took a third of a run's time."""
+        """Without this, formatting messages for a log that is not written takes a third of a run's time."""
 
         async def _do_recv(self) -> Message:
             return read(await self._readline())
@@ -182,12 +182,12 @@ def _why_unreachable(address: str, error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         return f"there is no monitor socket at {address}: is the guest running, and was QEMU started with that -qmp?"
     if isinstance(error, ConnectionRefusedError):
-        return f"nobody listens at {address}: the QEMU that made this socket is gone; start the guest"
+        return f"no process listens at {address}: the QEMU that made this socket has ended; start the guest"
     if isinstance(error, PermissionError):
         return f"no permission to connect to the monitor at {address}: run the task as a user who may (become: true)"
     if isinstance(error, OSError):
         return f"cannot connect to the monitor at {address}: {describe(error)}"
     return (
-        f"what answers at {address} does not speak QMP ({describe(error)}): "
-        "name a socket made with -qmp, not a human monitor, serial line or guest agent"
+        f"the peer at {address} is not a QMP monitor ({describe(error)}): "
+        "set qmp_socket to a socket made with -qmp, not a human monitor, serial line or guest agent"
     )

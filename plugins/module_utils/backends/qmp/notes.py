@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run leaves in QEMU for later runs to know: a character device without a backend, whose name is the note.
+"""Notes that a run leaves in QEMU for later runs: character devices without a backend, whose names are the notes.
 
-QEMU's monitor does not show whether an unplug request is still waiting, nor what became of a vCPU that is gone. A note
-lives exactly as long as that does: until QEMU ends, across resets of the guest.
+QEMU's monitor shows neither whether an unplug request is still waiting nor whether an unplugged vCPU had run. A note
+exists exactly as long as this information is valid: until QEMU ends, across resets of the guest.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.monitor import Command
 
-# The vCPU that left this slot had never run.
+# The vCPU that was unplugged from this slot had never run.
 NEVER_RAN = "never-ran"
-# The guest was asked to eject the vCPU of this slot, and may still do so.
+# The unplug of this slot's vCPU was requested, and the guest may still carry it out.
 UNPLUG = "unplug"
 
 LIST: Command = ("query-chardev", {})
@@ -26,7 +26,7 @@ _LABEL = re.compile(r"kvm-hotplug\.([a-z-]{1,20})\.([0-9]{1,6})\.([0-9]{1,10})")
 
 
 class Note(NamedTuple):
-    """What is known of a slot; ``thread`` is the host thread of the vCPU it is about, 0 where none is meant."""
+    """A note on a slot; ``thread`` is the host thread of its vCPU, 0 without one."""
 
     kind: str
     slot: int
@@ -39,7 +39,7 @@ class Note(NamedTuple):
 
 
 def read_notes(reply: object) -> frozenset[Note]:
-    """Return the notes among what query-chardev returned."""
+    """Return the notes in the reply to query-chardev."""
     found: set[Note] = set()
     for entry in reply if isinstance(reply, list) else []:
         label = entry.get("label") if isinstance(entry, dict) else None
@@ -50,11 +50,11 @@ def read_notes(reply: object) -> frozenset[Note]:
 
 
 def add(note: Note) -> Command:
-    """The command that leaves a note; QEMU refuses it where the note is there already."""
+    """The command that leaves a note; QEMU refuses it if the note exists already."""
     backend: dict[str, Any] = {"type": "null", "data": {}}
     return "chardev-add", {"id": note.label, "backend": backend}
 
 
 def remove(note: Note) -> Command:
-    """The command that takes a note away; QEMU refuses it where there is none."""
+    """The command that removes a note; QEMU refuses it if there is none."""
     return "chardev-remove", {"id": note.label}

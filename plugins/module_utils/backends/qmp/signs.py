@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Signs that a QEMU runs although nothing accepts at its monitor's address, so that the guest is not shut off."""
+"""Signs that a QEMU runs although no process listens at its monitor's address, so that the guest is not shut off."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import printabl
 
 # net(7): the state of a UNIX socket that listens, in /proc/net/unix.
 _ACCEPTS = 0x10000
-# Debian and Red Hat have a binary of the name kvm too.
+# Debian and Red Hat also have a binary named kvm.
 _QEMU = re.compile(r"qemu|kvm")
 
 
 def sign_of_qemu(address: str) -> str | None:
-    """Return what shows that a QEMU has its monitor at ``address``, as a part of a sentence; None if nothing does.
+    """Return a sign that a QEMU has its monitor at ``address``, as a part of a sentence, or None.
 
-    Only processes of this network and process namespace, and that this user may see, can show.
+    Only processes in this network and process namespace that this user may inspect can be found.
     """
     names = _names(address)
     if not names.isdisjoint(_listeners()):
-        return "a process listens at a socket of this name, though its file is gone or is another"
+        return "a process listens at a socket of this name, although its file was removed or replaced"
     pattern = re.compile(rf"(?:^|[:=,])(?:{'|'.join(re.escape(name) for name in names)})(?:,|$)")
     for pid, arguments in _command_lines():
         if any(pattern.search(argument) for argument in arguments):
@@ -36,7 +36,7 @@ def sign_of_qemu(address: str) -> str | None:
 
 
 def _names(address: str) -> set[str]:
-    """All names of a monitor's place: a path may be relative, or lead over links."""
+    """All names of a monitor's address: a path may be relative, or contain links."""
     if not isinstance(parse_address(address), str):
         return {address}
     folder, name = os.path.split(os.path.abspath(address))
@@ -56,7 +56,7 @@ def _command_lines() -> Iterator[tuple[int, list[str]]]:
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
-        # Processes end at any moment, and some are others' alone to see.
+        # Processes end at any moment, and this user may not inspect all of them.
         with contextlib.suppress(OSError):
             arguments = os.fsdecode((folder / "cmdline").read_bytes()).split("\0")
             if _QEMU.match(os.path.basename(arguments[0])):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A request to unplug that is noted in QEMU as long as the guest may carry it out."""
+"""An unplug request, with a note in QEMU as long as the guest may carry it out."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class UnplugRequest:
         return reply
 
     async def end(self, answer: Answer) -> Answer:
-        """Remove the note unless the guest may still carry the request out.
+        """Remove the note unless the guest may still carry out the request.
 
-        Of several runs that wait for one vCPU, the one that removes the note has changed something.
+        Of several runs that wait for one vCPU, the one that removes the note reports the change.
         """
         if not self._is_noted or answer.status not in (DONE, REFUSED):
             return answer

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the replies of a QEMU add up to: its facts, its layout, its live state and what stands in the way. Pure."""
+"""Combine the replies of a QEMU into its facts, its layout, its live state and its blockers. Pure."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ EXITS: Command = ("query-stats", {"target": "vcpu", "providers": [{"provider": "
 # Only where `QmpView.may_imply_node`: what all memory is, "" where NUMA nodes have it.
 MEMORY: Command = ("qom-get", {"path": "/machine", "property": "memory-backend"})
 
-# What a monitor's peer may have us hand on to a command line.
+# Values of a monitor's peer that may become part of a command line.
 _ARGUMENT = re.compile(r"[A-Za-z0-9_.,=-]+")
 
 _MIGRATING = (
@@ -76,10 +76,10 @@ _MIGRATING = (
 
 
 class QmpView:
-    """A QEMU at one moment, read from its replies to ``QUESTIONS``, and to ``EXITS`` and ``MEMORY`` if it was asked.
+    """A QEMU at one moment, from its replies to ``QUESTIONS``, and to ``EXITS`` and ``MEMORY`` if these were queried.
 
-    ``takes_back`` is whether its host's KVM takes back a vCPU that has run, None where that is not known. Raises
-    ``HotplugError`` (monitor_unreachable) when a reply is not what QEMU would say.
+    ``takes_back`` is whether its host's KVM accepts a vCPU that has run, None if unknown. Raises ``HotplugError``
+    (monitor_unreachable) for a malformed reply.
     """
 
     def __init__(self, replies: Mapping[str, Any], takes_back: bool | None = None) -> None:
@@ -102,10 +102,10 @@ class QmpView:
         self.acknowledges = self.facts.arch in acpi.ARCHITECTURES
         self.ready = bool(words) or not self.acknowledges
         present = [slot.entity.index for slot in self.slots if slot.qom_path is not None]
-        # The guest carries it out, as far as its last report is not outdated by a reset.
+        # The guest carries it out, unless a reset has invalidated its last report.
         self.ejecting = frozenset(index for index in present if words.get(index) == acpi.OstStatus(acpi.EJECTING))
         self.thread_ids = thread_ids(self.slots, replies["cpus"])
-        # The guest was asked, and may still carry it out.
+        # It was requested, and the guest may still carry it out.
         self.requested = frozenset(index for index in present if self.unplug_note(index) in self.notes)
 
     def machine_view(self) -> MachineView:
@@ -133,24 +133,24 @@ class QmpView:
         )
 
     def unplug_note(self, index: int) -> Note:
-        """The note of a request to unplug what is in this slot now."""
+        """The note of an unplug request for the vCPU that is in this slot now."""
         return Note(UNPLUG, index, self.thread_ids.get(self.slots[index].entity.vcpus[0], 0))
 
     @property
     def reuses_vcpus(self) -> bool:
-        """Whether a slot is plugged again with the vCPU that KVM has kept of it, whose CPUID has to be as it was."""
+        """Whether a plug reuses the slot's KVM vCPU, whose CPUID must not change."""
         kvm = self._replies["kvm"]
         enabled = isinstance(kvm, dict) and kvm.get("enabled") is True
         return enabled and self.facts.arch in reuse.ARCHITECTURES and self._unsupported is None
 
     @property
     def may_imply_node(self) -> bool:
-        """Whether the node of all slots may be the one that pseries has without any configuration of NUMA nodes."""
+        """Whether the node of all slots may be the default one of pseries, without any configured NUMA nodes."""
         return self.facts.arch == "ppc64" and all(slot.entity.node == 0 for slot in self.slots)
 
     @property
     def history(self) -> reuse.KvmHistory:
-        """What is known of vCPUs that have run; only where it ``reuses_vcpus``."""
+        """The known facts about vCPUs that have run; only if it ``reuses_vcpus``."""
         return reuse.KvmHistory(
             booted=self._smp().get("cpus", 0),
             exits=reuse.read_exits(self.slots, self._replies.get("exits")),
@@ -160,7 +160,7 @@ class QmpView:
         )
 
     def _word(self, question: str, key: str) -> str | None:
-        """A string out of a reply, safe to print; None where QEMU has none to give."""
+        """A string from a reply, safe to print; None if QEMU returned none."""
         reply = self._replies[question]
         value = reply.get(key) if isinstance(reply, dict) else None
         return printable(value) if isinstance(value, str) and value else None
@@ -216,7 +216,7 @@ class QmpView:
         return None if self.ready else blockers.NOT_READY
 
     def _destination_args(self) -> tuple[str, ...]:
-        """``-smp`` for the ids enabled from 0 on, ``-device`` for the rest; none where it takes more than QMP tells."""
+        """``-smp`` for the ids enabled from 0 on, ``-device`` for the rest; none if QMP does not show enough."""
         smp = self._smp()
         nodes = any(slot.entity.node is not None for slot in self.slots)
         if self.may_imply_node:
@@ -239,4 +239,4 @@ def _unsupported(reply: object, arch: str | None) -> Blocker | None:
     code, _remedy = classify(reply.desc)
     if code != HOTPLUG_UNSUPPORTED:
         raise invalid_reply("query-hotpluggable-cpus", reply.desc)
-    return blockers.no_hotplug(f"QEMU says: {reply.desc}", arch)
+    return blockers.no_hotplug(f"QEMU replied: {reply.desc}", arch)

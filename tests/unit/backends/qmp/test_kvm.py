@@ -203,7 +203,7 @@ def test_info_says_why_a_former_boot_vcpu_cannot_be_enabled(peer: StartPeer) -> 
 def _warning(vcpu: int, why: str) -> str:
     return (
         f"vCPU {vcpu} may not be plugged again before the next start of QEMU: {why}, and QEMU would exit, because KVM "
-        "on this host refuses to take back a vCPU that has run"
+        "on this host refuses a vCPU that has run"
     )
 
 

@@ -54,7 +54,7 @@ def test_a_guest_in_its_firmware_does_not_acknowledge_a_plug(peer: StartPeer, ve
     result = bring(qemu.address, wish(enabled="5"), timeout=0.7)
     assert (code(result), steps(result), result.changed) == ("plug_unacknowledged", ["plug 5: pending"], True)
     assert enabled(result.after) == "0-1,5"
-    assert "cannot see it yet" in entries(result)[0].detail
+    assert "cannot detect it yet" in entries(result)[0].detail
 
 
 def test_a_guest_that_boots_after_the_plug_has_found_the_vcpu_in_its_tables(peer: StartPeer) -> None:

@@ -138,7 +138,7 @@ def test_a_guest_that_is_still_at_it_when_the_time_is_up_leaves_the_unplug_pendi
     result = bring(peer(recording).address, wish(disabled=recording.moved), timeout=1.5)
     assert (code(result), steps(result)) == ("unplug_pending", [f"unplug {recording.moved}: pending"])
     assert (enabled(result.after), result.changed) == (recording.before, False)
-    assert "still works on it" in entries(result)[0].detail
+    assert "is still processing it" in entries(result)[0].detail
 
 
 def test_a_guest_that_says_nothing_is_told_from_one_that_is_at_it(peer: StartPeer) -> None:
