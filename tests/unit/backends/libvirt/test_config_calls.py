@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The calls that change a persistent definition, carried out on a libvirt of the tests' own: what comes of them."""
+"""The calls that change a persistent definition, executed on a simulated libvirt."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_vcpus_are_enabled_and_disabled_by_id(
         ({0, 1, 2, 3}, set(), []),
     ],
 )
-def test_what_becomes_hotpluggable_is_enabled_once_more(
+def test_vcpus_that_become_hotpluggable_are_enabled_once_more(
     wanted: set[int], freed: set[int], calls: list[tuple[str, int]]
 ) -> None:
     found = domain({0, 1, 2, 3}, {0, 1, 2, 3})
@@ -101,7 +101,7 @@ def test_without_hotplug_only_the_count_is_set(
 
 
 @given(st.sets(st.integers(1, 7)), st.sets(st.integers(1, 7)), st.integers(1, 8))
-def test_without_hotplug_nothing_enabled_is_left_hotpluggable(
+def test_without_hotplug_no_enabled_vcpu_stays_hotpluggable_in_libvirt(
     others: set[int], hotpluggable: set[int], count: int
 ) -> None:
     enabled = {0, *others}

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""libvirt's word on a guest: what of its record QEMU may have no more, and what its refusals mean."""
+"""libvirt's view of a guest: differences between its record and QEMU, and its errors."""
 
 from __future__ import annotations
 
@@ -86,11 +86,11 @@ def test_the_record_is_read_from_the_statistics() -> None:
         ({}, None),
     ],
 )
-def test_threads_in_doubt(stats: dict[str, Any], found: Suspects | None) -> None:
+def test_threads_that_may_be_missing(stats: dict[str, Any], found: Suspects | None) -> None:
     assert suspects(stats, range(6)) == found
 
 
-def test_a_busy_vcpu_is_not_taken_for_the_process() -> None:
+def test_the_time_of_a_busy_vcpu_is_not_confused_with_the_process() -> None:
     # Nothing else has run: all of the process's time is that of vCPU 0 and vCPU 5.
     stats = {**GONE, "cpu.time": 9_000_000_000, "vcpu.0.time": 2_000_000_000, "vcpu.5.time": 7_000_000_000}
     assert suspects(stats, range(6)) == Suspects()
@@ -117,18 +117,18 @@ def process(folder: Path, uuid: str, *threads: str) -> Path:
     return folder
 
 
-def test_the_names_of_threads_tell_the_vcpus(tmp_path: Path) -> None:
+def test_the_names_of_threads_show_the_vcpus(tmp_path: Path) -> None:
     proc = process(tmp_path, UUID, "qemu-system-x86", "call_rcu", "CPU 0/TCG", "CPU 12/KVM", "IO mon_iothread")
     assert vcpus_of(UUID, proc) == {0, 12}
     assert vcpus_of("another", proc) is None
     assert vcpus_of(UUID, tmp_path / "nowhere") is None
 
 
-def test_a_thread_that_vcpus_share_tells_nothing(tmp_path: Path) -> None:
+def test_a_thread_that_vcpus_share_shows_nothing(tmp_path: Path) -> None:
     assert vcpus_of(UUID, process(tmp_path, UUID, "qemu-system-x86", "ALL CPUs/TCG")) is None
 
 
-def test_a_vcpu_that_is_gone_is_disabled_and_cannot_be_plugged() -> None:
+def test_a_vcpu_removed_in_qemu_is_disabled_and_cannot_be_plugged() -> None:
     view = machine_view(record(domain({0, 1, 5}, {0, 1}), in_qemu={0, 1}))
     assert (view.live.enabled, view.live.recorded) == ({0, 1}, {0, 1, 5})
     assert view.live.cannot_enable.keys() == {5}
@@ -136,7 +136,7 @@ def test_a_vcpu_that_is_gone_is_disabled_and_cannot_be_plugged() -> None:
     assert view.live.cannot_disable.keys() == {0, 1}
 
 
-def test_without_signs_the_record_is_all_there_is() -> None:
+def test_without_signs_the_record_counts() -> None:
     view = machine_view(record(domain({0, 1, 5}, {0, 1})))
     assert (view.live.enabled, view.live.recorded, view.warning) == ({0, 1, 5}, None, "")
 
@@ -150,7 +150,7 @@ def test_without_signs_the_record_is_all_there_is() -> None:
         ({}, None),
     ],
 )
-def test_what_blocks_an_unplug(options: dict[str, Any], code: str | None) -> None:
+def test_blockers_of_an_unplug(options: dict[str, Any], code: str | None) -> None:
     blockers = machine_view(record(domain({0, 5}, {0}), **options)).live.cannot_disable
     assert (blockers[5].code if 5 in blockers else None) == code
     assert blockers[0].code == "not_hotpluggable"
@@ -186,7 +186,7 @@ def test_a_machine_without_hotplug_blocks_all() -> None:
         ),
     ],
 )
-def test_what_a_refusal_means(number: int, words: str, code: str) -> None:
+def test_each_refusal_has_its_code_and_remedy(number: int, words: str, code: str) -> None:
     found, remedy = classify(LibvirtCallError(number, words))
     assert found == code
     assert remedy
@@ -219,7 +219,7 @@ def test_only_the_local_qemu_driver_is_not_remote(uri: str, remote: bool) -> Non
     assert is_remote(uri) is remote
 
 
-def test_libvirts_own_time_out_leaves_the_outcome_open() -> None:
+def test_libvirts_own_timeout_leaves_the_outcome_unknown() -> None:
     words = "Timed out during operation: vcpu unplug request timed out. Unplug result must be manually inspected"
     assert LibvirtCallError(68, words).timed_out
     assert not LibvirtCallError(68, "Timed out during operation: cannot acquire state change lock").timed_out
@@ -229,5 +229,5 @@ def test_libvirts_own_time_out_leaves_the_outcome_open() -> None:
     ("uri", "host"),
     [("qemu:///system", ""), ("qemu:///session?socket=/x", ""), ("qemu+ssh://root@h2/system", "h2")],
 )
-def test_where_a_uri_leads(uri: str, host: str) -> None:
+def test_the_host_of_a_uri(uri: str, host: str) -> None:
     assert hypervisor_of(uri) == host

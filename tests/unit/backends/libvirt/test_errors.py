@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""libvirt's errors by number and words: which error code each becomes."""
+"""The error code of each libvirt error, by its number and text."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.error
         (1, "internal error: vcpu '3' is missing hotplug data", "internal"),
     ],
 )
-def test_an_error_of_a_plug_after_which_the_vcpu_is_there(number: int, words: str, code: str | None) -> None:
+def test_an_error_of_a_plug_after_which_the_vcpu_is_plugged(number: int, words: str, code: str | None) -> None:
     assert classify_failed_placement(LibvirtCallError(number, words))[0] == code

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The words of guests and of QEMU: ACPI codes, events and refusals, and what a stranger might say instead."""
+"""ACPI codes, events and refusals of guests and QEMU, and invalid ones of hostile peers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_an_acknowledgement_has_a_meaning(source: int, status: int, kind: str) -
 
 
 @pytest.mark.parametrize(("source", "status"), [(0, 0), (2, 0), (None, None), ("3", "0"), ([], {})])
-def test_what_is_said_of_something_else_is_no_word(source: object, status: object) -> None:
+def test_reports_on_other_devices_are_ignored(source: object, status: object) -> None:
     assert read_ost(source, status) is None
 
 
@@ -89,7 +89,7 @@ def test_an_insertion_in_progress_is_no_outcome_yet() -> None:
 
 
 @pytest.mark.parametrize("status", ["130", "\x1b[31mred", {"a": "\x07"}, None])
-def test_a_code_that_is_none_says_nothing(status: object) -> None:
+def test_an_invalid_code_is_ignored(status: object) -> None:
     assert read_ost(3, status) is None
 
 
@@ -97,7 +97,7 @@ def slot(number: object, source: object = 3, status: object = 0, kind: str = "CP
     return {"slot": number, "slot-type": kind, "source": source, "status": status}
 
 
-def test_the_last_words_are_read_for_cpus_only() -> None:
+def test_the_latest_statuses_are_read_for_cpus_only() -> None:
     words = read_ospm_status([slot("0", 0), slot("5"), slot("3", kind="DIMM")])
     assert set(words) == {0, 5}
     assert words[0] is None
@@ -122,12 +122,12 @@ def test_the_last_words_are_read_for_cpus_only() -> None:
     ],
     ids=lambda reply: repr(reply)[:40],
 )
-def test_last_words_of_no_known_shape_are_none(reply: object) -> None:
+def test_malformed_statuses_are_ignored(reply: object) -> None:
     assert read_ospm_status(reply) == {}
 
 
 @given(json_values)
-def test_whatever_is_returned_instead_of_last_words_is_survived(reply: object) -> None:
+def test_any_reply_instead_of_statuses_is_handled(reply: object) -> None:
     assert isinstance(read_ospm_status(reply), dict)
     assert isinstance(read_ospm_status([reply]), dict)
 
@@ -144,13 +144,13 @@ def ost(number: object, source: object = 3, status: object = 0) -> dict[str, Any
     return {"event": "ACPI_DEVICE_OST", "data": {"info": slot(number, source, status)}}
 
 
-def test_the_last_of_several_words_counts() -> None:
+def test_the_latest_of_several_statuses_counts() -> None:
     word = asyncio.run(_async(lambda: heard(ost("2", 3, 132), ost("2", 3, 130)).word(2)))
     assert word is not None
     assert word.kind == BUSY
 
 
-def test_a_word_on_a_slot_without_a_device_id_is_heard_by_its_slot() -> None:
+def test_a_status_without_a_device_id_is_assigned_by_its_slot() -> None:
     word = asyncio.run(_async(lambda: heard(ost("1", 3, 132)).word(1)))
     assert word is not None
     assert word.kind == EJECTING
@@ -159,19 +159,19 @@ def test_a_word_on_a_slot_without_a_device_id_is_heard_by_its_slot() -> None:
 @pytest.mark.parametrize(
     "data", [{"device": "vcpu2"}, {"path": "/machine/peripheral/vcpu2"}, {"device": None, "path": "vcpu2"}]
 )
-def test_a_guest_error_is_a_refusal_by_whatever_name_the_device_has(data: dict[str, Any]) -> None:
+def test_a_guest_error_is_a_refusal_by_any_name_of_the_device(data: dict[str, Any]) -> None:
     word = asyncio.run(_async(lambda: heard({"event": "DEVICE_UNPLUG_GUEST_ERROR", "data": data}).word(2)))
     assert word is not None
     assert word.kind == BUSY
 
 
-def test_only_one_word_is_kept_for_a_slot_and_none_for_slots_there_are_not() -> None:
+def test_only_one_status_is_kept_per_existing_slot() -> None:
     news = asyncio.run(_async(lambda: heard(*(ost(str(number)) for number in range(1000)))))
     assert len(news._words) == 3
 
 
 @given(st.lists(json_values, max_size=3), st.sampled_from(["ACPI_DEVICE_OST", "DEVICE_UNPLUG_GUEST_ERROR", "X"]))
-def test_whatever_comes_as_an_event_is_survived(values: list[Any], name: str) -> None:
+def test_any_event_is_handled(values: list[Any], name: str) -> None:
     async def hear() -> None:
         for value in values:
             heard({"event": name, "data": value}, {"event": name, "data": {"info": value}}, ost(value), ost("1", value))
@@ -208,7 +208,7 @@ async def _async(call: Any) -> Any:
         ("", None),
     ],
 )
-def test_a_refusal_of_qemu_is_known_by_its_words(words: str, code: str | None) -> None:
+def test_a_refusal_of_qemu_is_recognised_by_its_text(words: str, code: str | None) -> None:
     found, remedy = classify(words)
     assert found == code
     assert remedy

@@ -15,12 +15,12 @@ UUID = "050569ef-a13e-403f-ab3d-af2651473133"
 WEB = GuestFacts(name="web1", uuid=UUID, arch="x86_64", machine="pc-q35-10.0")
 
 
-def test_what_is_not_said_is_no_difference() -> None:
+def test_a_missing_fact_is_no_difference() -> None:
     assert difference(WEB, GuestFacts()) is None
     assert difference(GuestFacts(), WEB) is None
 
 
-def test_the_same_guest_is_the_same_however_its_uuid_is_written() -> None:
+def test_the_same_uuid_in_any_notation_is_the_same_guest() -> None:
     assert difference(WEB, WEB._replace(uuid=UUID.replace("-", "").upper())) is None
 
 
@@ -86,5 +86,5 @@ def test_a_machine_and_its_alias_are_one(running: str, config: str) -> None:
     ("running", "config"),
     [("pc-q35-10.0", "pc"), ("pc-q35-10.0", "pc-i440fx-10.0"), ("pseries-10.0", "q35"), ("microvm", "isapc")],
 )
-def test_machines_of_two_families_are_two(running: str, config: str) -> None:
+def test_machines_of_two_families_differ(running: str, config: str) -> None:
     assert difference(GuestFacts(machine=running), GuestFacts(machine=config)) is not None

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is read of a peer's messages, and that neither reading nor quoting one takes long."""
+"""Parsing and quoting a peer's messages, in bounded time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ values = st.recursive(
 
 
 @given(st.dictionaries(st.text(), values), st.booleans())
-def test_what_json_reads_is_read_alike(message: dict[str, Any], as_ascii: bool) -> None:
+def test_messages_are_parsed_like_by_json(message: dict[str, Any], as_ascii: bool) -> None:
     text = json.dumps(message, ensure_ascii=as_ascii)
     assert read_object(text) == message
     assert dict(message_reader()(text.encode("utf-8", "surrogatepass"))) == message
@@ -44,7 +44,7 @@ def test_an_object_may_nest_as_deep_as_the_limit_and_no_deeper() -> None:
         read_object(nested(DEEPEST + 1))
 
 
-def test_brackets_in_strings_nest_nothing() -> None:
+def test_brackets_in_strings_do_not_nest() -> None:
     message = {"a": "[{" * 100, 'b"\\': '\\"[' * 100, "]": "}" * 100}
     assert read_object(json.dumps(message)) == message
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is left behind after a failure: kept or undone, and reported as it is, even when the monitor dies."""
+"""After a failure: steps are kept or undone, and reported correctly, even if the monitor is lost."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def details(result: Convergence) -> list[str]:
     return [entry.detail for entry in entries(result)]
 
 
-def test_what_was_done_before_a_failure_is_kept_and_reported(peer: StartPeer) -> None:
+def test_steps_before_a_failure_are_kept_and_reported(peer: StartPeer) -> None:
     qemu = peer(Imitation(unplug={1: REFUSES_FOR_GOOD}))
     result = bring(qemu.address, wish(enabled="2-3", disabled="1"))
     assert steps(result) == ["plug 2: done", "plug 3: done", "unplug 1: refused"]
     assert (code(result), enabled(result.after), result.changed) == ("unplug_refused", "0-3", True)
 
 
-def test_rollback_undoes_in_reverse_what_was_done(peer: StartPeer) -> None:
+def test_rollback_undoes_completed_steps_in_reverse(peer: StartPeer) -> None:
     qemu = peer(Imitation(unplug={1: REFUSES_FOR_GOOD}))
     result = bring(qemu.address, wish(enabled="2-3", disabled="1"), rollback=True)
     assert steps(result) == ["plug 2: undone", "plug 3: undone", "unplug 1: refused"]
@@ -46,7 +46,7 @@ def test_rollback_undoes_in_reverse_what_was_done(peer: StartPeer) -> None:
     assert (code(result), enabled(result.after), result.changed) == ("unplug_refused", "0-1", False)
 
 
-def test_rollback_plugs_again_what_was_unplugged(peer: StartPeer) -> None:
+def test_rollback_plugs_unplugged_vcpus_again(peer: StartPeer) -> None:
     qemu = peer(Imitation(plugged=(0, 1, 2, 3), unplug={1: REFUSES_FOR_GOOD}))
     result = bring(qemu.address, wish(disabled="1-3"), rollback=True)
     assert steps(result) == ["unplug 3: undone", "unplug 2: undone", "unplug 1: refused"]
@@ -54,14 +54,14 @@ def test_rollback_plugs_again_what_was_unplugged(peer: StartPeer) -> None:
     assert (enabled(result.after), result.changed) == ("0-3", False)
 
 
-def test_rollback_takes_back_what_the_guest_did_not_acknowledge(peer: StartPeer) -> None:
+def test_rollback_undoes_plugs_that_the_guest_did_not_acknowledge(peer: StartPeer) -> None:
     qemu = peer(Imitation(plug={3: FAILS}))
     result = bring(qemu.address, wish(enabled="2-3"), rollback=True)
     assert steps(result) == ["plug 2: undone", "plug 3: undone"]
     assert (code(result), enabled(result.after), result.changed) == ("plug_unacknowledged", "0-1", False)
 
 
-def test_what_could_not_be_undone_is_told_and_is_a_change(peer: StartPeer) -> None:
+def test_a_step_that_could_not_be_undone_is_reported_and_is_a_change(peer: StartPeer) -> None:
     qemu = peer(Imitation(unplug={1: REFUSES_FOR_GOOD, 2: REFUSES_FOR_GOOD}))
     result = bring(qemu.address, wish(enabled="2-3", disabled="1"), rollback=True)
     assert steps(result) == ["plug 2: done", "plug 3: undone", "unplug 1: refused"]
@@ -76,7 +76,7 @@ def test_an_unplug_that_stays_pending_after_a_rollback_is_reported_as_pending(pe
     assert (code(result), enabled(result.after), result.changed) == ("unplug_pending", "0-1", False)
 
 
-def test_a_monitor_that_dies_between_pipelined_plugs_leaves_each_step_told_apart(peer: StartPeer) -> None:
+def test_after_a_monitor_is_lost_between_pipelined_plugs_each_step_has_its_own_status(peer: StartPeer) -> None:
     qemu = peer(Imitation().but("device_add", from_number(3, hang_up)))
     result = bring(qemu.address, wish(enabled="2-5"))
     assert code(result) == "connection_lost"
@@ -87,7 +87,7 @@ def test_a_monitor_that_dies_between_pipelined_plugs_leaves_each_step_told_apart
     assert [entry.took_effect for entry in entries(result)] == [True, True, False, False]
 
 
-def test_a_plug_that_was_done_though_the_monitor_died_before_it_said_so_is_a_change(peer: StartPeer) -> None:
+def test_a_plug_that_was_done_before_the_monitor_was_lost_is_a_change(peer: StartPeer) -> None:
     async def dies_after_it(line: Line, _command: Message, as_usual: AsUsual) -> None:
         qemu_side.paths[2] = "/machine/peripheral/vcpu2"
         await line.close()
@@ -98,7 +98,7 @@ def test_a_plug_that_was_done_though_the_monitor_died_before_it_said_so_is_a_cha
     assert (enabled(result.after), result.changed) == ("0-2", True)
 
 
-def test_a_plug_of_which_nothing_can_be_learnt_any_more_counts_as_a_change(peer: StartPeer) -> None:
+def test_a_plug_with_an_unknown_outcome_counts_as_a_change(peer: StartPeer) -> None:
     qemu = peer(Imitation().but("device_add", hang_up), dies)
     result = bring(qemu.address, wish(enabled="2"))
     assert (code(result), steps(result), result.changed) == ("connection_lost", ["plug 2: failed"], True)
@@ -106,13 +106,13 @@ def test_a_plug_of_which_nothing_can_be_learnt_any_more_counts_as_a_change(peer:
     assert "may be plugged or not" in details(result)[0]
 
 
-def test_a_monitor_that_dies_before_it_could_verify_leaves_the_plug_done(peer: StartPeer) -> None:
+def test_a_monitor_lost_before_the_verification_leaves_the_plug_done(peer: StartPeer) -> None:
     qemu = peer(Imitation().but(SLOTS, from_number(2, hang_up)), dies)
     result = bring(qemu.address, wish(enabled="2"))
     assert (code(result), steps(result), result.changed) == ("connection_lost", ["plug 2: done"], True)
 
 
-def test_a_state_that_could_not_be_looked_at_after_the_change_is_not_reported_as_the_one_before(
+def test_a_state_that_could_not_be_observed_after_the_change_is_not_reported(
     peer: StartPeer,
 ) -> None:
     qemu = peer(Imitation().but(SLOTS, from_number(2, hang_up)), dies)
@@ -120,14 +120,14 @@ def test_a_state_that_could_not_be_looked_at_after_the_change_is_not_reported_as
     assert enabled(result.after) in (None, "0-2")
 
 
-def test_a_monitor_that_dies_under_an_unplug_leaves_it_unknown_until_somebody_looks(peer: StartPeer) -> None:
+def test_a_monitor_lost_during_an_unplug_leaves_it_unknown_until_observed(peer: StartPeer) -> None:
     qemu = peer(Imitation(plugged=(0, 1, 2), unplug={1: SAYS_NOTHING}).but(SLOTS, from_number(4, hang_up)), Imitation())
     result = bring(qemu.address, wish(disabled="1-2"))
     assert (code(result), steps(result)) == ("connection_lost", ["unplug 2: done", "unplug 1: pending"])
     assert (enabled(result.after), result.changed) == ("0-1", True)
 
 
-def test_a_monitor_that_dies_under_the_only_unplug_has_changed_nothing_when_the_vcpu_is_still_there(
+def test_a_monitor_lost_during_the_only_unplug_is_no_change_if_the_vcpu_stays(
     peer: StartPeer,
 ) -> None:
     qemu = peer(Imitation(unplug={1: SAYS_NOTHING}).but(SLOTS, from_number(2, hang_up)), Imitation())
@@ -135,7 +135,7 @@ def test_a_monitor_that_dies_under_the_only_unplug_has_changed_nothing_when_the_
     assert (code(result), steps(result), result.changed) == ("connection_lost", ["unplug 1: pending"], False)
 
 
-def test_a_monitor_that_dies_during_a_rollback_leaves_the_rest_done(peer: StartPeer) -> None:
+def test_a_monitor_lost_during_a_rollback_leaves_the_rest_done(peer: StartPeer) -> None:
     qemu_side = Imitation(plug={4: IS_REFUSED}).but("device_del", from_number(2, hang_up))
     result = bring(peer(qemu_side).address, wish(enabled="2-4"), rollback=True)
     assert steps(result) == ["plug 2: done", "plug 3: undone", "plug 4: failed"]
@@ -143,14 +143,14 @@ def test_a_monitor_that_dies_during_a_rollback_leaves_the_rest_done(peer: StartP
     assert (enabled(result.after), result.changed) == ("0-2", True)
 
 
-def test_a_monitor_that_dies_before_anything_was_sent_has_changed_nothing(peer: StartPeer) -> None:
+def test_a_monitor_lost_before_anything_was_sent_is_no_change(peer: StartPeer) -> None:
     qemu = peer(Imitation().but("query-name", hang_up))
     result = bring(qemu.address, wish(enabled="2"))
     assert (code(result), steps(result), result.changed, qemu.changes) == ("connection_lost", [], False, [])
 
 
 @pytest.mark.parametrize("mute", ["query-status", "device_add", SLOTS])
-def test_a_monitor_that_stops_answering_is_given_up_within_the_time_of_one_answer(peer: StartPeer, mute: str) -> None:
+def test_a_monitor_that_stops_replying_times_out_within_one_timeout(peer: StartPeer, mute: str) -> None:
     qemu = peer(Imitation().but(mute, no_answer))
     result = bring(qemu.address, wish(enabled="2"), patience=1)
     assert code(result) == "connection_lost"
@@ -158,7 +158,7 @@ def test_a_monitor_that_stops_answering_is_given_up_within_the_time_of_one_answe
     assert "no reply within 1 s" in result.error.msg
 
 
-def test_an_unplug_that_qemu_does_not_answer_is_unknown_and_looked_up(peer: StartPeer) -> None:
+def test_an_unplug_without_a_reply_of_qemu_is_unknown_and_observed(peer: StartPeer) -> None:
     qemu = peer(Imitation().but("device_del", no_answer))
     result = bring(qemu.address, wish(disabled="1"), patience=1)
     assert (code(result), steps(result), result.changed) == ("connection_lost", ["unplug 1: pending"], False)
@@ -166,9 +166,7 @@ def test_an_unplug_that_qemu_does_not_answer_is_unknown_and_looked_up(peer: Star
 
 
 @pytest.mark.parametrize("trick", [answering(ERROR), instead([]), instead({}), instead([{"props": {}}])])
-def test_a_monitor_that_talks_nonsense_after_a_plug_does_not_hide_that_something_was_done(
-    peer: StartPeer, trick: Trick
-) -> None:
+def test_invalid_replies_after_a_plug_do_not_hide_the_change(peer: StartPeer, trick: Trick) -> None:
     qemu = peer(Imitation().but(SLOTS, from_number(2, trick)))
     result = bring(qemu.address, wish(enabled="2"), timeout=1)
     assert len(entries(result)) == 1
@@ -177,14 +175,14 @@ def test_a_monitor_that_talks_nonsense_after_a_plug_does_not_hide_that_something
 
 
 @pytest.mark.parametrize("trick", [answering(ERROR), instead([]), instead({}), instead([{"props": {}}])])
-def test_a_monitor_that_talks_nonsense_under_an_unplug_is_an_error_with_a_code(peer: StartPeer, trick: Trick) -> None:
+def test_invalid_replies_during_an_unplug_are_an_error_with_a_code(peer: StartPeer, trick: Trick) -> None:
     qemu = peer(Imitation().but(SLOTS, from_number(2, trick)))
     result = bring(qemu.address, wish(disabled="1"), timeout=1)
     assert code(result) in ("monitor_unreachable", "connection_lost", "internal")
     assert steps(result) == ["unplug 1: failed"]
 
 
-def test_last_words_that_qemu_stops_telling_do_not_end_the_wait_for_the_guest(peer: StartPeer) -> None:
+def test_a_refused_status_query_does_not_end_the_wait_for_the_guest(peer: StartPeer) -> None:
     qemu = peer(Imitation(plug={5: SAYS_NOTHING}).but(OSPM, from_number(2, answering(ERROR))))
     result = bring(qemu.address, wish(enabled="5"), timeout=1)
     assert (code(result), steps(result), result.changed) == ("plug_unacknowledged", ["plug 5: pending"], True)

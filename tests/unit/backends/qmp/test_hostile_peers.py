@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What may be found at an address instead of a QEMU: nobody, somebody else, or one that means ill."""
+"""Wrong and hostile peers at a monitor's address."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_socket_of_another_user_needs_permission(peer: StartPeer) -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 200, "no/such/directory"])
-def test_what_is_no_socket_at_all_is_no_monitor(tmp_path: Path, name: str) -> None:
+def test_a_path_without_a_socket_is_no_monitor(tmp_path: Path, name: str) -> None:
     assert error_at(str(tmp_path / name)).code == "monitor_unreachable"
 
 
@@ -92,14 +92,14 @@ def test_a_file_that_is_no_socket_shows_nothing_of_the_guest(tmp_path: Path, nam
     assert "is not a socket" in error.msg
 
 
-def test_a_port_that_nobody_listens_at_is_no_monitor() -> None:
+def test_a_port_without_a_listener_is_no_monitor() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     assert error_at(f"127.0.0.1:{port}").code == "monitor_unreachable"
 
 
-def test_a_monitor_on_tcp_is_as_good_as_one_on_a_socket() -> None:
+def test_a_monitor_on_a_tcp_port_works_too() -> None:
     with Peer(Imitation()) as qemu:
         assert qemu.address.startswith("127.0.0.1:")
         assert steps(bring(qemu.address, wish(enabled="5"))) == ["plug 5: done"]
@@ -125,13 +125,13 @@ def test_an_address_is_a_path_or_a_host_and_a_port(text: str, address: object) -
     assert parse_address(text) == address
 
 
-def test_a_monitor_that_does_not_greet_is_busy_with_another_client(peer: StartPeer) -> None:
+def test_a_monitor_without_a_greeting_is_busy_with_another_client(peer: StartPeer) -> None:
     error = error_at(peer(says_nothing).address, patience=0.5)
     assert error.code == "monitor_busy"
     assert "another client" in error.msg
 
 
-def test_a_peer_that_closes_at_once_is_no_monitor(peer: StartPeer) -> None:
+def test_a_peer_that_closes_immediately_is_no_monitor(peer: StartPeer) -> None:
     error = error_at(peer(closes_at_once).address)
     assert error.code == "monitor_unreachable"
     assert "the peer closed it" in error.msg
@@ -156,12 +156,12 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize("text", GARBAGE, ids=lambda text: repr(text[:20]))
-def test_what_greets_otherwise_than_qmp_is_no_monitor(peer: StartPeer, text: bytes) -> None:
+def test_a_peer_with_another_greeting_is_no_monitor(peer: StartPeer, text: bytes) -> None:
     assert error_at(peer(says(text)).address, patience=2).code in ("monitor_unreachable", "monitor_busy")
 
 
 @pytest.mark.parametrize("text", [b"x", b"\r\n", b'{"event": "X"}\r\n', b" "], ids=repr)
-def test_what_greets_without_end_is_no_monitor(peer: StartPeer, text: bytes) -> None:
+def test_a_peer_with_an_endless_greeting_is_no_monitor(peer: StartPeer, text: bytes) -> None:
     assert error_at(peer(says_without_end(text)).address, patience=2).code in ("monitor_unreachable", "monitor_busy")
 
 
@@ -183,34 +183,34 @@ def test_what_greets_without_end_is_no_monitor(peer: StartPeer, text: bytes) -> 
     ],
     ids=lambda text: repr(text[:20]),
 )
-def test_garbage_in_the_middle_is_a_lost_connection(peer: StartPeer, text: bytes) -> None:
+def test_garbage_during_the_run_is_a_lost_connection(peer: StartPeer, text: bytes) -> None:
     error = error_at(peer(Imitation().but("query-name", raw(text))).address, patience=1)
     assert error.code in ("connection_lost", "monitor_unreachable")
 
 
-def test_garbage_while_the_guest_is_waited_for_leaves_the_step_told(peer: StartPeer) -> None:
+def test_garbage_during_the_wait_for_the_guest_leaves_the_step_reported(peer: StartPeer) -> None:
     qemu = peer(Imitation().but(SLOTS, from_number(2, raw(b"garbage\r\n"))), Imitation())
     result = bring(qemu.address, wish(disabled="1"))
     assert (code(result), steps(result), result.changed) == ("connection_lost", ["unplug 1: pending"], False)
 
 
 @pytest.mark.parametrize("question", [SLOTS, OSPM, "query-status", "query-migrate", "qom-get"])
-def test_a_question_that_is_never_answered_is_given_up(peer: StartPeer, question: str) -> None:
+def test_a_command_without_a_reply_times_out(peer: StartPeer, question: str) -> None:
     error = error_at(peer(Imitation().but(question, no_answer)).address, patience=0.5)
     assert error.code == "connection_lost"
 
 
-def test_a_reply_that_drips_is_given_up(peer: StartPeer) -> None:
+def test_a_monitors_reply_that_arrives_byte_by_byte_times_out(peer: StartPeer) -> None:
     error = error_at(peer(Imitation().but("query-name", dripping("x" * 1000, 0.1))).address, patience=0.5)
     assert error.code == "connection_lost"
 
 
-def test_a_reply_that_only_comes_slowly_is_waited_for(peer: StartPeer) -> None:
+def test_the_run_waits_for_a_slow_reply(peer: StartPeer) -> None:
     qemu = peer(Imitation().but("query-name", dripping({"name": "slow"}, 0.01)))
     assert look(qemu.address).state.facts.name == "slow"
 
 
-def test_a_flood_of_events_before_a_reply_is_no_hindrance(peer: StartPeer) -> None:
+def test_a_flood_of_events_before_a_reply_is_skipped(peer: StartPeer) -> None:
     qemu = peer(Imitation().but("query-name", flooding(20000)))
     assert enabled(look(qemu.address, patience=30)) == "0-1"
 
@@ -247,7 +247,7 @@ WRONG_SLOTS: list[Any] = [
 
 
 @pytest.mark.parametrize("reply", WRONG_SLOTS, ids=json.dumps)
-def test_slots_of_no_known_shape_are_not_a_qemus(peer: StartPeer, reply: object) -> None:
+def test_malformed_slots_are_refused(peer: StartPeer, reply: object) -> None:
     error = error_at(peer(Imitation().but(SLOTS, instead(reply))).address)
     assert error.code == "monitor_unreachable"
     assert SLOTS in error.msg
@@ -288,7 +288,7 @@ def strings(value: object) -> list[str]:
     ],
     ids=["name", "uuid", "arch", "status", "migration", "machine", "last words", "slots"],
 )
-def test_what_a_stranger_calls_things_is_safe_to_print(peer: StartPeer, question: str, reply: object) -> None:
+def test_untrusted_names_are_safe_to_print(peer: StartPeer, question: str, reply: object) -> None:
     report = info_report(look(peer(Imitation().but(question, instead(reply))).address))
     for text in strings(report):
         assert text.replace("\n", "").isprintable()

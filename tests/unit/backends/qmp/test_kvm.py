@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Guests under KVM: where the host does not take back a vCPU that has run, no run plugs one unless it is forced."""
+"""Guests under KVM: if the host refuses a vCPU that has run, no run plugs one unless it is forced."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_former_boot_vcpu_is_not_plugged_again(peer: StartPeer, takes_back: bo
     assert "force: true" in result.error.msg
 
 
-def test_a_former_boot_vcpu_is_plugged_where_the_host_takes_it_back(peer: StartPeer) -> None:
+def test_a_former_boot_vcpu_is_plugged_if_the_host_accepts_it(peer: StartPeer) -> None:
     result = bring(peer(KvmGuest().ejected(1)).address, wish(enabled="1"), takes_back=True)
     assert (code(result), steps(result), result.warnings[:-1]) == (None, ["plug 1: done"], [])
 
@@ -76,7 +76,7 @@ def test_a_former_boot_vcpu_is_plugged_by_force_with_a_warning(peer: StartPeer) 
     assert "may end the guest" in result.warnings[0]
 
 
-def test_tcg_takes_every_vcpu_back(peer: StartPeer) -> None:
+def test_tcg_accepts_every_vcpu_again(peer: StartPeer) -> None:
     qemu = peer(Imitation(plugged=(0,)))
     result = bring(qemu.address, wish(enabled="1"), takes_back=False)
     assert (code(result), steps(result)) == (None, ["plug 1: done"])
@@ -103,7 +103,7 @@ def test_a_count_that_needs_an_unsafe_slot_names_it_and_the_reason(peer: StartPe
     )
 
 
-def test_a_count_gives_up_plugged_vcpus_before_boot_vcpus(peer: StartPeer) -> None:
+def test_a_count_disables_plugged_vcpus_before_boot_vcpus(peer: StartPeer) -> None:
     smp = {"return": {"cpus": 4, "maxcpus": 8}}
     guest = KvmGuest(plugged=(0, 2, 3, 4), idle=(4,))
     # vCPU 1 was given up, so that by their ids alone 4 would be the one to keep.
@@ -121,13 +121,13 @@ def test_any_statistics_are_read(reply: object) -> None:
     assert set(read_exits(slots, [{"qom-path": "/cpu", "stats": [{"name": "exits", "value": reply}]}])) <= {0}
 
 
-def test_only_names_of_our_own_shape_are_notes() -> None:
+def test_only_names_in_the_format_of_notes_are_notes() -> None:
     labels = ["kvm-hotplug.never-ran.3.0", "kvm-hotplug.never-ran.3", "kvm-hotplug.x.3.0\n", "serial0", 7, None]
     assert read_notes([{"label": label} for label in labels] + [7, None]) == {Note("never-ran", 3)}
     assert read_notes(None) == frozenset()
 
 
-def test_without_kvm_on_this_host_nothing_is_known_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_kvm_on_this_host_nothing_is_known_about_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_such_device(*_arguments: object) -> int:
         raise FileNotFoundError
 
@@ -137,7 +137,7 @@ def test_without_kvm_on_this_host_nothing_is_known_of_it(monkeypatch: pytest.Mon
     host_kvm.takes_back_vcpus.cache_clear()
 
 
-def test_the_unplug_of_a_vcpu_that_has_run_warns_that_it_may_not_come_back(peer: StartPeer) -> None:
+def test_the_unplug_of_a_vcpu_that_has_run_warns_that_it_may_not_be_plugged_again(peer: StartPeer) -> None:
     for check_mode in (True, False):
         result = bring(peer(KvmGuest()).address, wish(disabled="1"), takes_back=False, check_mode=check_mode)
         assert (code(result), result.warnings) == (None, [_warning(1, "the guest booted with it")])
@@ -145,12 +145,12 @@ def test_the_unplug_of_a_vcpu_that_has_run_warns_that_it_may_not_come_back(peer:
     assert ran.warnings == [_warning(3, "it has run")]
 
 
-def test_nothing_is_warned_of_where_the_host_takes_vcpus_back(peer: StartPeer) -> None:
+def test_there_is_no_warning_if_the_host_accepts_vcpus_again(peer: StartPeer) -> None:
     result = bring(peer(KvmGuest()).address, wish(disabled="1"), takes_back=True)
     assert (steps(result), result.warnings) == (["unplug 1: done"], [])
 
 
-def test_a_plugged_vcpu_that_has_never_run_comes_and_goes_over_several_runs(peer: StartPeer) -> None:
+def test_a_vcpu_that_has_never_run_is_plugged_and_unplugged_in_several_runs(peer: StartPeer) -> None:
     guest = KvmGuest(idle=(3,))
     qemu = peer(guest)
     for _round in range(3):
@@ -162,7 +162,7 @@ def test_a_plugged_vcpu_that_has_never_run_comes_and_goes_over_several_runs(peer
 
 
 @pytest.mark.parametrize(("takes_back", "expected"), [(False, "not_hotpluggable"), (None, None), (True, None)])
-def test_a_plugged_vcpu_that_may_have_run_comes_back_unless_the_host_is_known_to_refuse(
+def test_a_vcpu_that_may_have_run_is_plugged_again_unless_the_host_refuses(
     peer: StartPeer, takes_back: bool | None, expected: str | None
 ) -> None:
     qemu = peer(KvmGuest().ejected(3))
@@ -173,7 +173,7 @@ def test_a_slot_that_never_had_a_vcpu_is_safe(peer: StartPeer) -> None:
     assert code(bring(peer(KvmGuest()).address, wish(enabled="2-7"), takes_back=False)) is None
 
 
-def test_where_kvm_counts_nothing_a_vcpu_is_taken_to_have_run(peer: StartPeer) -> None:
+def test_without_kvm_statistics_a_vcpu_is_assumed_to_have_run(peer: StartPeer) -> None:
     error: Message = {"error": {"class": "GenericError", "desc": "no stats"}}
     guest = KvmGuest(plugged=(0, 1, 3), answers={"query-stats": error})
     qemu = peer(guest)
@@ -191,7 +191,7 @@ def test_rollback_does_not_plug_a_boot_vcpu_again(peer: StartPeer) -> None:
     assert "device_add" not in qemu.commands
 
 
-def test_info_says_why_a_former_boot_vcpu_cannot_be_enabled(peer: StartPeer) -> None:
+def test_info_returns_why_a_former_boot_vcpu_cannot_be_enabled(peer: StartPeer) -> None:
     vcpus = info_report(look(peer(KvmGuest().ejected(1)).address, takes_back=False))["vcpus"]
     assert (vcpus[1]["hotpluggable"], vcpus[1]["can_enable"]["code"]) == (False, "not_hotpluggable")
     assert "the guest booted with it" in vcpus[1]["can_enable"]["reason"]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Guests that cannot answer now, and machines that never plug: each has its own code, and nothing is sent in vain."""
+"""Guests that cannot reply now, and machines without hotplug: each has its own code, and nothing is sent in vain."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_guest_that_boots_after_the_plug_has_found_the_vcpu_in_its_tables(peer
 
 
 @pytest.mark.parametrize("version", versions("not-started-unplug"))
-def test_a_guest_that_was_not_started_is_not_asked_to_give_anything_up(peer: StartPeer, version: str) -> None:
+def test_no_unplug_is_requested_from_a_guest_that_was_not_started(peer: StartPeer, version: str) -> None:
     qemu = peer(Replay("not-started-unplug", version))
     result = bring(qemu.address, wish(disabled="1"))
     assert (code(result), steps(result), qemu.changes) == ("guest_not_ready", [], [])
@@ -81,7 +81,7 @@ def test_a_guest_that_was_not_started_is_not_asked_to_give_anything_up(peer: Sta
     assert "resume or start the guest" in result.error.msg
 
 
-def test_a_guest_that_was_stopped_is_not_asked_to_give_anything_up(peer: StartPeer) -> None:
+def test_no_unplug_is_requested_from_a_stopped_guest(peer: StartPeer) -> None:
     recording = Replay("stopped", past=1)
     qemu = peer(recording)
     result = bring(qemu.address, wish(disabled="3"))
@@ -89,29 +89,27 @@ def test_a_guest_that_was_stopped_is_not_asked_to_give_anything_up(peer: StartPe
 
 
 @pytest.mark.parametrize("version", versions("not-started-plug"))
-def test_a_guest_that_was_not_started_takes_vcpus_and_a_warning_tells_when_it_sees_them(
-    peer: StartPeer, version: str
-) -> None:
+def test_a_plug_into_a_guest_that_was_not_started_warns_when_it_is_detected(peer: StartPeer, version: str) -> None:
     qemu = peer(Replay("not-started-plug", version))
     result = bring(qemu.address, wish(enabled="5"))
     assert (code(result), steps(result), enabled(result.after)) == (None, ["plug 5: done"], "0-1,5")
     assert any("when it runs" in warning for warning in result.warnings)
 
 
-def test_with_guest_online_verify_and_nobody_to_ask_nothing_is_plugged(peer: StartPeer) -> None:
+def test_with_guest_online_verify_and_no_agent_nothing_is_plugged(peer: StartPeer) -> None:
     qemu = peer(Imitation())
     result = bring(qemu.address, wish(enabled="5"), guest_online="verify")
     assert (code(result), qemu.changes) == ("agent_unavailable", [])
 
 
-def test_with_guest_online_verify_a_guest_that_cannot_answer_gets_nothing_plugged(peer: StartPeer) -> None:
+def test_with_guest_online_verify_nothing_is_plugged_into_a_guest_that_cannot_reply(peer: StartPeer) -> None:
     qemu = peer(Replay("not-started-plug"))
     result = bring(qemu.address, wish(enabled="5"), guest_online="verify")
     assert (code(result), qemu.changes, result.changed) == ("guest_not_ready", [], False)
 
 
 @pytest.mark.parametrize("version", versions("microvm"))
-def test_a_machine_without_cpu_hotplug_says_so_before_anything_is_sent(peer: StartPeer, version: str) -> None:
+def test_a_machine_without_cpu_hotplug_is_refused_before_anything_is_sent(peer: StartPeer, version: str) -> None:
     qemu = peer(Replay("microvm", version, usual="microvm"))
     result = bring(qemu.address, wish(enabled="1"))
     assert (code(result), qemu.changes, result.changed) == ("hotplug_unsupported", [], False)
@@ -126,13 +124,13 @@ def test_a_machine_without_cpu_hotplug_keeps_its_vcpus(peer: StartPeer) -> None:
 
 
 @pytest.mark.parametrize("wanted", [wish(enabled="0"), wish(disabled="1-3"), CountWish(1), wish("0", exclusive=True)])
-def test_what_is_so_already_succeeds_even_without_cpu_hotplug(peer: StartPeer, wanted: Wish) -> None:
+def test_the_present_state_succeeds_even_without_cpu_hotplug(peer: StartPeer, wanted: Wish) -> None:
     qemu = peer(Replay("microvm", usual="microvm"))
     result = bring(qemu.address, wanted)
     assert (code(result), steps(result), result.changed) == (None, [], False)
 
 
-def test_a_machine_without_cpu_hotplug_shows_its_vcpus_and_those_it_could_have_had(peer: StartPeer) -> None:
+def test_a_machine_without_cpu_hotplug_shows_its_present_and_possible_vcpus(peer: StartPeer) -> None:
     seen = look(peer(Replay("microvm", usual="microvm")).address)
     assert (enabled(seen), seen.state.layout.max_vcpus) == ("0", 4)
     assert seen.state.facts.machine == "microvm"
@@ -147,7 +145,7 @@ def test_a_machine_without_cpu_hotplug_shows_its_vcpus_and_those_it_could_have_h
         (wish(enabled="1", exclusive=True), "not_hotpluggable"),
     ],
 )
-def test_a_wish_that_this_guest_cannot_have_is_refused_before_anything_is_sent(
+def test_a_state_that_this_guest_cannot_have_is_refused_before_anything_is_sent(
     peer: StartPeer, wanted: Wish, expected: str
 ) -> None:
     qemu = peer(Imitation())

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Plugging, as a guest and QEMU were recorded to answer it; and runs that send nothing."""
+"""Plugs with recorded replies of a guest and QEMU; and runs that send nothing."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_second_run_sends_nothing_that_changes_anything(peer: StartPeer, name:
 
 
 @pytest.mark.parametrize("name", ["plug", "plug-many", "unplug", "unplug-boot-vcpu"])
-def test_check_mode_predicts_what_a_run_reaches_and_sends_only_questions(peer: StartPeer, name: str) -> None:
+def test_check_mode_predicts_the_result_of_a_run_and_sends_only_queries(peer: StartPeer, name: str) -> None:
     recording = Replay(name)
     wanted = wish(enabled=recording.after, exclusive=True)
     asked, told = peer(Replay(name)), peer(recording)
@@ -111,13 +111,13 @@ def test_a_plug_that_the_guest_never_acknowledges_is_a_change_and_a_failure(peer
     assert enabled(result.after) == "0-1,5"
 
 
-def test_with_guest_online_ignore_nobody_waits_for_the_guest(peer: StartPeer) -> None:
+def test_with_guest_online_ignore_the_run_does_not_wait_for_the_guest(peer: StartPeer) -> None:
     qemu = peer(Imitation(plug={5: SAYS_NOTHING}))
     result = bring(qemu.address, wish(enabled="5"), guest_online="ignore")
     assert (code(result), steps(result), result.changed) == (None, ["plug 5: done"], True)
 
 
-def test_a_guest_that_could_not_take_the_vcpu_in_is_a_failure_that_names_its_code(peer: StartPeer) -> None:
+def test_a_failed_insertion_is_a_failure_with_the_guests_code(peer: StartPeer) -> None:
     qemu = peer(Imitation(plug={5: FAILS}))
     result = bring(qemu.address, wish(enabled="5"))
     assert (code(result), steps(result), result.changed) == ("plug_unacknowledged", ["plug 5: failed"], True)
@@ -125,7 +125,7 @@ def test_a_guest_that_could_not_take_the_vcpu_in_is_a_failure_that_names_its_cod
     assert "_OST 1/1" in result.error.msg
 
 
-def test_an_acknowledgement_that_no_event_told_is_found_in_the_last_words_that_qemu_keeps(peer: StartPeer) -> None:
+def test_an_acknowledgement_without_an_event_is_found_in_the_status_that_qemu_keeps(peer: StartPeer) -> None:
     async def loses_the_event(line: Line, command: Message, as_usual: AsUsual) -> None:
         qemu_side._plug = {5: SAYS_NOTHING}
         await as_usual()
@@ -136,7 +136,7 @@ def test_an_acknowledgement_that_no_event_told_is_found_in_the_last_words_that_q
     assert steps(bring(qemu.address, wish(enabled="5"))) == ["plug 5: done"]
 
 
-def test_one_plug_that_qemu_refuses_leaves_the_others_done_and_is_reported_in_its_words(peer: StartPeer) -> None:
+def test_one_plug_that_qemu_refuses_leaves_the_others_done_and_is_reported_with_its_text(peer: StartPeer) -> None:
     qemu = peer(Imitation(plugged=(0, 1, 2), plug={4: IS_REFUSED}))
     result = bring(qemu.address, wish(enabled="3-5", disabled="1"))
     assert steps(result) == ["plug 3: done", "plug 4: failed", "plug 5: done", "unplug 1: skipped"]
@@ -145,7 +145,7 @@ def test_one_plug_that_qemu_refuses_leaves_the_others_done_and_is_reported_in_it
     assert "Cannot allocate memory" in result.error.msg
 
 
-def test_a_vcpu_that_somebody_else_plugged_meanwhile_is_done_and_no_change(peer: StartPeer) -> None:
+def test_a_vcpu_that_another_client_plugged_meanwhile_is_done_and_no_change(peer: StartPeer) -> None:
     async def was_faster(line: Line, command: Message, as_usual: AsUsual) -> None:
         qemu_side.paths[5] = "/machine/peripheral/theirs"
         error = {"class": "GenericError", "desc": "CPU[5] with APIC ID 5 exists"}
@@ -157,7 +157,7 @@ def test_a_vcpu_that_somebody_else_plugged_meanwhile_is_done_and_no_change(peer:
     assert (code(result), steps(result), result.changed) == (None, ["plug 5: done"], False)
 
 
-def test_an_id_that_another_vcpu_goes_by_is_not_used_again(peer: StartPeer) -> None:
+def test_a_device_id_of_another_vcpu_is_not_used_again(peer: StartPeer) -> None:
     qemu_side = Imitation(plugged=(0, 1, 2))
     qemu_side.paths[2] = "/machine/peripheral/vcpu5"
     qemu = peer(qemu_side)
@@ -165,7 +165,7 @@ def test_an_id_that_another_vcpu_goes_by_is_not_used_again(peer: StartPeer) -> N
     assert qemu.changes == ["device_add kvm-hotplug-vcpu5"]
 
 
-def test_looking_asks_all_questions_at_once_and_changes_nothing(peer: StartPeer) -> None:
+def test_observing_sends_all_queries_at_once_and_changes_nothing(peer: StartPeer) -> None:
     recording = Replay("unplug-boot-vcpu", past=-1)
     qemu = peer(recording)
     seen = look(qemu.address)

@@ -52,7 +52,7 @@ def opened(monitor: Path | str, xml: Path | None) -> Ports:
     return asyncio.run(source_of(options, Connections()).open(reading=False))
 
 
-def test_a_monitor_that_never_was_shows_nothing(tmp_path: Path) -> None:
+def test_a_monitor_that_never_existed_shows_nothing(tmp_path: Path) -> None:
     assert sign_of_qemu(str(tmp_path / "q")) is None
     assert sign_of_qemu("127.0.0.1:1") is None
 
@@ -89,7 +89,7 @@ def test_any_other_process_that_names_the_monitor_shows_nothing() -> None:
         assert sign_of_qemu("/run/guests/web1/qmp.sock") is None
 
 
-def test_a_guest_whose_socket_was_removed_is_not_taken_to_be_shut_off(tmp_path: Path) -> None:
+def test_a_guest_whose_socket_was_removed_is_not_assumed_to_be_shut_off(tmp_path: Path) -> None:
     path, xml = tmp_path / "q", tmp_path / "guest.xml"
     with listening(path):
         path.unlink()
@@ -100,7 +100,7 @@ def test_a_guest_whose_socket_was_removed_is_not_taken_to_be_shut_off(tmp_path: 
     assert "set only domain_xml" in caught.value.msg
 
 
-def test_a_guest_without_any_sign_is_taken_to_be_shut_off_with_a_warning(tmp_path: Path) -> None:
+def test_a_guest_without_any_sign_is_assumed_to_be_shut_off_with_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "q"
     with listening(path):
         pass

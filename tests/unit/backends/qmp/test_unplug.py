@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Unplugging, as guests were recorded to answer it: done, refused, pending and silent are told apart."""
+"""Unplugs with recorded replies of guests: done, refused, pending and unacknowledged are distinguished."""
 
 from __future__ import annotations
 
@@ -32,9 +32,7 @@ StartPeer = Callable[..., Peer]
 
 
 @pytest.mark.parametrize("version", versions("unplug"))
-def test_an_unplug_is_done_when_the_slot_is_empty_though_qemu_told_only_of_the_lapic(
-    peer: StartPeer, version: str
-) -> None:
+def test_an_unplug_is_done_if_the_slot_is_empty_and_qemu_reported_only_the_lapic(peer: StartPeer, version: str) -> None:
     recording = Replay("unplug", version)
     qemu = peer(recording)
     result = bring(qemu.address, wish(disabled=recording.moved))
@@ -43,7 +41,7 @@ def test_an_unplug_is_done_when_the_slot_is_empty_though_qemu_told_only_of_the_l
     assert qemu.changes == [f"device_del vcpu{recording.moved}"]
 
 
-def test_a_vcpu_that_is_offline_in_the_guest_goes_like_any_other(peer: StartPeer) -> None:
+def test_an_offline_vcpu_is_unplugged_like_any_other(peer: StartPeer) -> None:
     recording = Replay("offline-in-guest")
     result = bring(peer(recording).address, wish(disabled=recording.moved))
     assert (steps(result), enabled(result.after)) == ([f"unplug {recording.moved}: done"], recording.after)
@@ -88,7 +86,7 @@ def test_a_guest_that_was_busy_once_is_asked_again_and_gives_the_vcpu_up(peer: S
     assert qemu.changes == [f"device_del vcpu{recording.moved}"] * 2
 
 
-def test_a_refusal_for_good_is_reported_at_once(peer: StartPeer) -> None:
+def test_a_final_refusal_ends_the_unplug_immediately(peer: StartPeer) -> None:
     recording = Replay("eject-not-supported")
     qemu = peer(recording)
     result = bring(qemu.address, wish(disabled=recording.moved), timeout=1000)
@@ -141,7 +139,7 @@ def test_a_guest_that_is_still_at_it_when_the_time_is_up_leaves_the_unplug_pendi
     assert "is still processing it" in entries(result)[0].detail
 
 
-def test_a_guest_that_says_nothing_is_told_from_one_that_is_at_it(peer: StartPeer) -> None:
+def test_an_unacknowledged_unplug_is_distinguished_from_one_in_progress(peer: StartPeer) -> None:
     qemu = peer(Imitation(unplug={1: SAYS_NOTHING}))
     result = bring(qemu.address, wish(disabled="1"), timeout=0.5)
     assert (code(result), steps(result)) == ("unplug_pending", ["unplug 1: pending"])
@@ -155,7 +153,7 @@ def test_a_pending_unplug_that_completed_is_found_done_by_the_next_run(peer: Sta
     assert (steps(result), result.changed, qemu.changes) == ([], False, [])
 
 
-def test_a_pending_unplug_is_adopted_and_not_asked_for_twice(peer: StartPeer) -> None:
+def test_a_run_waits_for_a_pending_unplug_and_does_not_request_it_twice(peer: StartPeer) -> None:
     recording = Replay("adopted")
     qemu = peer(recording)
     result = bring(qemu.address, wish(enabled=recording.after, exclusive=True))
@@ -164,7 +162,7 @@ def test_a_pending_unplug_is_adopted_and_not_asked_for_twice(peer: StartPeer) ->
     assert qemu.changes == []
 
 
-def test_a_pending_unplug_of_which_nothing_more_is_heard_is_asked_for_again(peer: StartPeer) -> None:
+def test_a_pending_unplug_without_further_reports_is_requested_again(peer: StartPeer) -> None:
     recording = Replay("late", without="device_add", past=1)
     qemu = peer(recording)
     result = bring(qemu.address, wish(disabled=recording.moved), timeout=4)
@@ -172,14 +170,14 @@ def test_a_pending_unplug_of_which_nothing_more_is_heard_is_asked_for_again(peer
     assert qemu.changes == [f"device_del vcpu{recording.moved}"]
 
 
-def test_check_mode_does_not_ask_again_for_a_pending_unplug(peer: StartPeer) -> None:
+def test_check_mode_does_not_repeat_the_request_of_a_pending_unplug(peer: StartPeer) -> None:
     recording = Replay("late", without="device_add", past=1)
     qemu = peer(recording)
     result = bring(qemu.address, wish(disabled=recording.moved), check_mode=True)
     assert (steps(result), qemu.changes) == ([f"unplug {recording.moved}: planned"], [])
 
 
-def test_a_vcpu_wanted_while_the_guest_gives_it_up_is_plugged_again_when_it_is_gone(peer: StartPeer) -> None:
+def test_a_vcpu_whose_unplug_is_in_progress_is_plugged_again_after_it(peer: StartPeer) -> None:
     qemu_side = Imitation(plugged=(0, 1, 5))
     qemu_side._words[5] = (3, 132)
 
@@ -197,7 +195,7 @@ def test_a_vcpu_wanted_while_the_guest_gives_it_up_is_plugged_again_when_it_is_g
     assert qemu.changes == ["device_add vcpu5"]
 
 
-def test_a_vcpu_wanted_while_the_guest_does_not_let_go_of_it_is_pending(peer: StartPeer) -> None:
+def test_enabling_a_vcpu_whose_unplug_does_not_end_is_pending(peer: StartPeer) -> None:
     recording = Replay("late", without="device_add", past=1)
     qemu = peer(recording)
     result = bring(qemu.address, wish(enabled=recording.moved), timeout=1.5)
@@ -205,7 +203,7 @@ def test_a_vcpu_wanted_while_the_guest_does_not_let_go_of_it_is_pending(peer: St
     assert qemu.changes == []
 
 
-def test_an_unplug_that_somebody_else_completed_meanwhile_is_done_and_no_change(peer: StartPeer) -> None:
+def test_an_unplug_that_another_client_completed_is_done_and_no_change(peer: StartPeer) -> None:
     async def is_gone(line: Line, command: Message, as_usual: AsUsual) -> None:
         del qemu_side.paths[1]
         await line.reply(command, {"error": {"class": "DeviceNotFound", "desc": "Device '...' not found"}})
@@ -216,7 +214,7 @@ def test_an_unplug_that_somebody_else_completed_meanwhile_is_done_and_no_change(
     assert (steps(result), result.changed) == (["unplug 1: done"], False)
 
 
-def test_a_whole_core_goes_at_once_on_pseries(peer: StartPeer) -> None:
+def test_a_whole_core_is_unplugged_at_once_on_pseries(peer: StartPeer) -> None:
     qemu = peer(Imitation(plugged=(0, 1), hardware=PSERIES))
     result = bring(qemu.address, wish(disabled="8-15"))
     assert (steps(result), enabled(result.after)) == (["unplug 8-15: done"], "0-7")
@@ -237,7 +235,7 @@ def test_a_pseries_core_is_plugged_without_an_acknowledgement(peer: StartPeer) -
     assert result.is_unverified
 
 
-def test_a_part_of_a_core_is_refused_with_the_names_of_its_siblings(peer: StartPeer) -> None:
+def test_a_part_of_a_core_is_refused_with_the_ids_of_its_siblings(peer: StartPeer) -> None:
     qemu = peer(Imitation(plugged=(0,), hardware=PSERIES))
     result = bring(qemu.address, wish(enabled="9"))
     assert (code(result), qemu.changes) == ("partial_entity", [])
@@ -246,7 +244,7 @@ def test_a_part_of_a_core_is_refused_with_the_names_of_its_siblings(peer: StartP
 
 
 @pytest.mark.parametrize("manner", [WORKS_ON, SAYS_NOTHING, REFUSES, GOES])
-def test_no_guest_takes_more_than_its_time(peer: StartPeer, manner: str) -> None:
+def test_no_guest_takes_longer_than_the_timeout(peer: StartPeer, manner: str) -> None:
     qemu = peer(Imitation(unplug={1: manner}))
     result = bring(qemu.address, wish(disabled="1"), timeout=0.5)
     # Generous: a machine may be slow, but it shall not be waiting.

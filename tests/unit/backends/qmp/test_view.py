@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What QEMU says of itself, read into what the planner needs, whatever a stranger says instead."""
+"""The replies of QEMU parsed for the planner, and invalid replies of hostile peers."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def read_or_refused(read: Callable[[], Any]) -> Any:
         return error.code
 
 
-def test_slots_are_numbered_by_their_place_in_the_topology_whatever_their_order() -> None:
+def test_slots_are_numbered_by_their_position_in_the_topology_in_any_order() -> None:
     places = [(1, 1), (0, 0), (1, 0), (0, 1)]
     slots = read_slots([slot(socket=socket, core=core, thread=0) for socket, core in places])
     found = [(entry.entity.vcpus[0], entry.props["socket-id"], entry.props["core-id"]) for entry in slots]
@@ -186,7 +186,7 @@ def test_a_guest_in_its_firmware_blocks_an_unplug_only_for_the_moment() -> None:
     assert (blocker.code, blocker.passing) == ("guest_not_ready", True)
 
 
-def test_an_s390x_machine_takes_vcpus_and_never_gives_them_back() -> None:
+def test_an_s390x_machine_plugs_vcpus_and_never_unplugs_them() -> None:
     seen = view(slots=listing(Q35, 0, 1), target={"arch": "s390x"})
     assert {blocker.code for blocker in seen.live.cannot_disable.values()} == {"not_hotpluggable"}
     assert seen.live.cannot_enable == {}
@@ -228,7 +228,7 @@ def test_a_destination_gets_the_first_ids_by_number_and_the_others_as_devices(
     assert view(slots=there).destination_args == arguments
 
 
-def test_a_destination_of_a_guest_with_nodes_cannot_be_told_from_here() -> None:
+def test_the_destination_arguments_of_a_guest_with_nodes_are_unknown() -> None:
     assert view().destination_args == ()
 
 
@@ -271,7 +271,7 @@ def test_an_old_pseries_machine_is_judged_by_what_qemu_says_of_it() -> None:
 
 
 @pytest.mark.parametrize("number", [float("inf"), float("nan"), "7", None, [], 10**400])
-def test_a_host_thread_that_is_no_number_is_not_a_qemus(number: object) -> None:
+def test_a_host_thread_that_is_no_number_is_refused(number: object) -> None:
     cpus = [{"qom-path": "/machine/unattached/device[0]", "thread-id": number, "cpu-index": 0, "props": {}}]
     found = read_or_refused(lambda: view(cpus=cpus).live.thread_ids[0])
     assert found == "monitor_unreachable" or isinstance(found, int)
@@ -295,7 +295,7 @@ NO_HOTPLUG = CommandError("GenericError", "machine does not support hot-plugging
         {},
     ],
 )
-def test_cpus_of_no_known_shape_are_not_a_qemus_without_hotplug_either(cpus: object) -> None:
+def test_malformed_cpus_are_refused_without_hotplug_too(cpus: object) -> None:
     with pytest.raises(HotplugError) as caught:
         view(slots=NO_HOTPLUG, cpus=cpus)
     assert caught.value.code == "monitor_unreachable"
@@ -309,7 +309,7 @@ def test_cpus_of_no_known_shape_are_not_a_qemus_without_hotplug_either(cpus: obj
         "The feature 'query-hotpluggable-cpus' is not enabled",
     ],
 )
-def test_a_machine_without_cpu_hotplug_is_known_by_its_words(words: str) -> None:
+def test_a_machine_without_cpu_hotplug_is_recognised_by_its_error(words: str) -> None:
     seen = view(slots=CommandError("GenericError", words))
     assert {blocker.code for blocker in seen.live.cannot_enable.values()} == {"hotplug_unsupported"}
 
@@ -331,7 +331,7 @@ def test_the_remedy_names_a_machine_type_that_the_architecture_has(arch: str | N
 
 
 @given(st.sampled_from(list(QUESTIONS)), json_values)
-def test_any_reply_to_any_question_is_read_or_refused(question: str, reply: object) -> None:
+def test_any_reply_to_any_query_is_parsed_or_refused(question: str, reply: object) -> None:
     def report() -> dict[str, Any]:
         seen = view(**{question: reply})
         return info_report(Observation(GuestState(seen.facts, seen.layout, live=seen.live), seen.destination_args))
@@ -351,21 +351,21 @@ def test_any_reply_to_any_question_is_read_or_refused(question: str, reply: obje
         },
     )
 )
-def test_any_slot_is_read_or_refused(entry: dict[str, Any]) -> None:
+def test_any_slot_is_parsed_or_refused(entry: dict[str, Any]) -> None:
     found = read_or_refused(lambda: read_slots([entry])[0].entity.vcpus[0])
     assert found in ("monitor_unreachable", 0)
 
 
 @pytest.mark.parametrize("text", ["\x1b[31m", "a\nb", "\x00", "\x9b", "\x7f", "\ud800", "\U0001f600"])
-def test_a_strangers_words_are_quoted_without_control_characters(text: str) -> None:
+def test_untrusted_text_is_quoted_without_control_characters(text: str) -> None:
     assert printable(f"a{text}b").isprintable()
 
 
 @pytest.mark.parametrize("text", ["\u202e", "\u2066", "\u2028", "\u200b", "\ufeff"])
-def test_a_strangers_words_cannot_turn_the_line_around_or_hide(text: str) -> None:
+def test_untrusted_text_cannot_reverse_the_line_or_hide(text: str) -> None:
     assert printable(f"a{text}b").isprintable()
 
 
-def test_a_strangers_words_are_quoted_up_to_a_limit() -> None:
+def test_untrusted_text_is_quoted_up_to_a_limit() -> None:
     assert printable("x" * 1000) == "x" * 197 + "..."
     assert printable("  ä  ") == "ä"
