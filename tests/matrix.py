@@ -23,9 +23,9 @@ from lab.software import software
 ROOT = Path(__file__).absolute().parents[1]
 RELEASES = (packages.DISTRIBUTION, packages.BACKPORTS, packages.NEWEST)
 # Tests of plugs, unplugs and everything that may go wrong with them, with QEMU alone and through libvirt.
-BY_QMP = ("test_vcpu_plug.py", "test_vcpu_trouble.py", "test_vcpu_config.py", "test_vcpu_agent.py")
+BY_QMP = ("test_vcpu_plug.py", "test_vcpu_failures.py", "test_vcpu_config.py", "test_vcpu_agent.py")
 BOTH = ("test_ospm_answers.py", "test_ospm_rounds.py")
-BY_LIBVIRT = ("test_libvirt_guests.py", "test_libvirt_trouble.py", "test_libvirt_fixed_machines.py")
+BY_LIBVIRT = ("test_libvirt_guests.py", "test_libvirt_failures.py", "test_libvirt_fixed_machines.py")
 
 
 def main(arguments: list[str]) -> int:

@@ -136,7 +136,7 @@ class LiveState(NamedTuple):
 
     ``unsafe_plugs`` are the entities whose plug may end the guest; those that are enabled would be, once unplugged.
     ``recorded`` is what libvirt's record has enabled, None for a guest it does not run and where the record cannot be
-    compared with QEMU. ``order``, ``pins`` and ``schedulers`` are there where it ``tells_placement``.
+    compared with QEMU. ``order``, ``pins`` and ``schedulers`` are there where it ``has_placement``.
     """
 
     enabled: frozenset[int]
@@ -152,7 +152,7 @@ class LiveState(NamedTuple):
     order: Mapping[int, int] = EMPTY
     pins: Mapping[int, str] = EMPTY
     schedulers: Mapping[int, str] = EMPTY
-    tells_placement: bool = False
+    has_placement: bool = False
 
     @property
     def without_unsafe_plugs(self) -> LiveState:

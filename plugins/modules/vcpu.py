@@ -561,10 +561,10 @@ msg:
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import VcpuModule
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.vcpu import run_vcpu
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import (
+    DESIRED_STATE_CONSTRAINTS,
     DETAILS_OPTION,
     HOST_OPTIONS,
     VCPU_SPEC,
-    WISH_CONSTRAINTS,
 )
 
 
@@ -574,7 +574,7 @@ def main() -> None:
         VcpuModule(
             argument_spec={**VCPU_SPEC, **HOST_OPTIONS, **DETAILS_OPTION},
             supports_check_mode=True,
-            **WISH_CONSTRAINTS,
+            **DESIRED_STATE_CONSTRAINTS,
         )
     )
 

@@ -37,7 +37,7 @@ class Libvirt:
     """A libvirt daemon: its URI on the controller and on its own host, and that host with its connection variables."""
 
     uri: str
-    uri_there: str
+    uri_on_hypervisor: str
     hypervisor: str
     variables: Mapping[str, Any]
 
@@ -105,7 +105,7 @@ def guests_of(seen: Seen, libvirts: Iterable[Libvirt], patterns: Iterable[str]) 
     for libvirt in libvirts:
         for report in seen[URIS].get(libvirt.uri, {}).values():
             name = report["guest"]["name"]
-            source, options = ({"name": name, "uri": uri} for uri in (libvirt.uri, libvirt.uri_there))
+            source, options = ({"name": name, "uri": uri} for uri in (libvirt.uri, libvirt.uri_on_hypervisor))
             found.append(Guest(libvirt.hypervisor, source, options, report))
     at_sockets: dict[str, dict[str, Any]] = {}
     for pattern in patterns:
@@ -116,12 +116,12 @@ def guests_of(seen: Seen, libvirts: Iterable[Libvirt], patterns: Iterable[str]) 
     return found
 
 
-def names_of(guests: Sequence[Guest], choice: str, taken: Collection[str]) -> list[str]:
-    """Return for each guest the shortest of its names that no other guest has and that is not ``taken``."""
+def names_of(guests: Sequence[Guest], choice: str, reserved: Collection[str]) -> list[str]:
+    """Return for each guest the shortest of its names that no other guest has and that is not ``reserved``."""
     ways = [_names(number, guest, choice) for number, guest in enumerate(guests)]
     names = [next(way) for way in ways]
     while True:
-        counts = Counter([*names, *set(taken)])
+        counts = Counter([*names, *set(reserved)])
         ambiguous = [number for number, name in enumerate(names) if counts[name] > 1]
         if not ambiguous:
             return names

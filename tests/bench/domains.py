@@ -53,8 +53,8 @@ def _next(fresh: Iterator[int], count: int) -> list[int]:
 
 
 def _vcpu(guest: LibvirtGuest, ids: list[int]) -> dict[str, Any]:
-    wish = [{"id": ",".join(str(vcpu) for vcpu in ids), "state": "enabled"}]
-    return {"kvm.hotplug.vcpu": {"name": guest.name, "uri": guest.daemon.uri, "vcpus": wish, "scope": "live"}}
+    desired = [{"id": ",".join(str(vcpu) for vcpu in ids), "state": "enabled"}]
+    return {"kvm.hotplug.vcpu": {"name": guest.name, "uri": guest.daemon.uri, "vcpus": desired, "scope": "live"}}
 
 
 def _virsh(daemon: Daemon, *words: str) -> dict[str, Any]:

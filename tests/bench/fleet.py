@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import tasks
-from lab import eyes
+from lab import observer
 from lab.daemon import Daemon
 from lab.domains import LibvirtGuest
 from lab.guest import Guest
@@ -85,13 +85,13 @@ def vcpus_after(enabled: int) -> int:
 
 
 def _batch(name: str, named: Sequence[dict[str, Any]], count: int, **defaults: Any) -> dict[str, Any]:
-    wish = {"count": count, "guest_online": "ignore", **defaults}
-    return {"name": name, "kvm.hotplug.vcpu_batch": {"guests": list(named), "defaults": wish}}
+    desired = {"count": count, "guest_online": "ignore", **defaults}
+    return {"name": name, "kvm.hotplug.vcpu_batch": {"guests": list(named), "defaults": desired}}
 
 
 def _looped(name: str, named: Sequence[dict[str, Any]], count: int) -> dict[str, Any]:
-    wish = {"qmp_socket": "{{ item.qmp_socket }}", "count": count, "guest_online": "ignore"}
-    return {"name": name, "kvm.hotplug.vcpu": wish, "loop": list(named)}
+    desired = {"qmp_socket": "{{ item.qmp_socket }}", "count": count, "guest_online": "ignore"}
+    return {"name": name, "kvm.hotplug.vcpu": desired, "loop": list(named)}
 
 
 def _timed_raw(fleet: Sequence[Guest]) -> float:
@@ -105,6 +105,6 @@ async def _raw(fleet: Sequence[Guest]) -> None:
 
 
 def _one_more(guest: Guest) -> None:
-    with eyes.Monitor(guest.qmp_socket) as monitor:
-        slot = next(slot for slot in eyes.slots(monitor) if "qom-path" not in slot)
+    with observer.Monitor(guest.qmp_socket) as monitor:
+        slot = next(slot for slot in observer.slots(monitor) if "qom-path" not in slot)
         monitor.execute("device_add", driver=slot["type"], id=f"vcpu{slot['ids'][0]}", **slot["props"])

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import DirectSource
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.machine import QmpMachine
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import CountTarget
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Run
-from lab import eyes
+from lab import observer
 from lab.guest import Guest
 
 ROUNDS = 7
@@ -58,7 +58,7 @@ def _converge(guest: Guest, count: int) -> None:
         await machine.connect()
         return machine
 
-    run = Run(DirectSource(open_machine), Request(CountWish(count)))
+    run = Run(DirectSource(open_machine), Request(CountTarget(count)))
 
     async def converge() -> None:
         try:
@@ -73,8 +73,8 @@ def _converge(guest: Guest, count: int) -> None:
 
 
 def _raw(guest: Guest, count: int) -> None:
-    with eyes.Monitor(guest.qmp_socket) as monitor:
-        empty = [slot for slot in eyes.slots(monitor) if "qom-path" not in slot][:count]
+    with observer.Monitor(guest.qmp_socket) as monitor:
+        empty = [slot for slot in observer.slots(monitor) if "qom-path" not in slot][:count]
         for slot in empty:
             monitor.send("device_add", driver=slot["type"], id=f"vcpu{slot['ids'][0]}", **slot["props"])
         waiting = {str(slot["ids"][0]) for slot in empty}

@@ -16,8 +16,8 @@ import typing as t
 
 from . import LabError, binaries, detached, image, packages, software
 from .contact import Shell, ShellError
-from .eyes import Monitor, cpulist, enabled_ids
 from .guest import Guest
+from .observer import Monitor, cpulist, enabled_ids
 
 SMP = "2,sockets=4,cores=2,threads=1,maxcpus=8"
 
@@ -83,8 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     shell.add_argument("dir", type=pathlib.Path, help="the folder it was booted in, or its shell's socket")
     shell.add_argument("words", nargs=argparse.REMAINDER, metavar="command", help="the command")
 
-    seen = commands.add_parser("eyes", help="print the ids of the vCPUs that QEMU itself has now, as JSON")
-    seen.add_argument("dir", type=pathlib.Path, help="the folder the guest was booted in, or its eyes' socket")
+    seen = commands.add_parser("observer", help="print the ids of the vCPUs that QEMU itself has now, as JSON")
+    seen.add_argument("dir", type=pathlib.Path, help="the folder the guest was booted in, or its observer's socket")
 
     stop = commands.add_parser("stop", help="end a guest")
     stop.add_argument("dir", type=pathlib.Path, help="the folder it was booted in")
@@ -179,8 +179,8 @@ def main() -> int:
         except ShellError as error:
             print(error.output, end="")
             return error.status
-    elif options.command == "eyes":
-        with Monitor(_socket(options.dir, "eyes")) as monitor:
+    elif options.command == "observer":
+        with Monitor(_socket(options.dir, "observer")) as monitor:
             print(json.dumps(enabled_ids(monitor)))
     elif options.command == "libvirtd" and options.action == "start":
         print(json.dumps(detached.start_libvirtd(options.dir, options.release), indent=1))

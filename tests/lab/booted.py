@@ -72,8 +72,8 @@ def domain(daemon: Daemon, options: Options) -> LibvirtGuest:
 class _Continued(Guest):
     def start(self, detached: bool = False) -> None:
         super().start(detached)
-        _wait(lambda: self.eyes.execute("query-status")["status"] != "inmigrate")
-        self.eyes.execute("cont")
+        _wait(lambda: self.observer.execute("query-status")["status"] != "inmigrate")
+        self.observer.execute("cont")
 
 
 def _save_guest(state: pathlib.Path, options: Options) -> None:
@@ -81,12 +81,12 @@ def _save_guest(state: pathlib.Path, options: Options) -> None:
         booted.wait_ready()
         booted.hang_up()
         new = state.with_suffix(".new")
-        booted.eyes.execute("stop")
-        booted.eyes.execute("migrate-set-parameters", **{"max-bandwidth": UNLIMITED})
-        booted.eyes.execute("migrate", uri=f"exec:cat > {new}")
-        _wait(lambda: booted.eyes.execute("query-migrate")["status"] in ("completed", "failed"))
-        if booted.eyes.execute("query-migrate")["status"] == "failed":
-            raise LabError(f"QEMU could not save the state of a guest: {booted.eyes.execute('query-migrate')}")
+        booted.observer.execute("stop")
+        booted.observer.execute("migrate-set-parameters", **{"max-bandwidth": UNLIMITED})
+        booted.observer.execute("migrate", uri=f"exec:cat > {new}")
+        _wait(lambda: booted.observer.execute("query-migrate")["status"] in ("completed", "failed"))
+        if booted.observer.execute("query-migrate")["status"] == "failed":
+            raise LabError(f"QEMU could not save the state of a guest: {booted.observer.execute('query-migrate')}")
         new.rename(state)
 
 

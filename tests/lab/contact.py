@@ -12,7 +12,7 @@ import secrets
 import socket
 import time
 
-from . import LabError, eyes
+from . import LabError, observer
 
 
 class Died(LabError):
@@ -31,12 +31,12 @@ class ShellError(LabError):
 class Contact:
     """A guest with a monitor and a shell for the tests."""
 
-    eyes_socket: str
+    observer_socket: str
     shell_socket: str
     console: pathlib.Path
 
     def __init__(self) -> None:
-        self._eyes: eyes.Monitor | None = None
+        self._observer: observer.Monitor | None = None
         self._shell: Shell | None = None
 
     def check_alive(self) -> None:
@@ -44,11 +44,11 @@ class Contact:
         raise NotImplementedError
 
     @property
-    def eyes(self) -> eyes.Monitor:
+    def observer(self) -> observer.Monitor:
         """A monitor that the code under test does not use."""
-        if not self._eyes:
-            self._eyes = eyes.Monitor(self.eyes_socket)
-        return self._eyes
+        if not self._observer:
+            self._observer = observer.Monitor(self.observer_socket)
+        return self._observer
 
     def wait_ready(self, timeout: float = 60) -> float:
         """Wait until the guest's shell answers and return the seconds that took."""
@@ -82,9 +82,9 @@ class Contact:
     def disconnect(self) -> None:
         """Close the shell and the monitor."""
         self.hang_up()
-        if self._eyes:
-            self._eyes.close()
-        self._eyes = None
+        if self._observer:
+            self._observer.close()
+        self._observer = None
 
 
 class Shell:

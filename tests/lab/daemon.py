@@ -16,9 +16,9 @@ import time
 import typing as t
 import uuid
 
-from . import LabError, binaries, nobody, packages, processes, relay
+from . import LabError, binaries, packages, processes, relay, unprivileged_user
 from .guest import KNOWN_HYPERVISOR, MACHINES
-from .keeper import Keeper
+from .keeper import Watchdog
 from .software import Software, software
 
 OWN = ("run", "config", "cache", "data", "home", "guests")
@@ -29,8 +29,8 @@ cgroup_controllers = []
 namespaces = []
 remember_owner = 0
 """
-# libvirt also asks a QEMU that is no guest's what it can do. A Linux guest gets its CPU, and every guest our eyes and
-# the relay, behind libvirt's back: to libvirt, a domain with arguments of ours would be a tainted one.
+# libvirt also asks a QEMU that is no guest's what it can do. A Linux guest gets its CPU, and every guest a monitor and
+# the relay without libvirt knowing: a domain with arguments in its XML would be a tainted one.
 EMULATOR = """\
 #!/bin/sh
 unset LD_LIBRARY_PATH
@@ -54,8 +54,8 @@ fi
 [ -n "$name" ] && [ ! -e "{folder}/$name.ospm" ] && set -- "$@" {linux}
 {environment}
 [ -n "$name" ] || exec {command} "$@"
-exec {command} "$@" -mon chardev=labeyes,mode=control \\
-    -chardev "socket,id=labeyes,path={folder}/$name.eyes,server=on,wait=off"
+exec {command} "$@" -mon chardev=labobserver,mode=control \\
+    -chardev "socket,id=labobserver,path={folder}/$name.observer,server=on,wait=off"
 """
 PATIENCE = 60
 
@@ -71,13 +71,13 @@ class Daemon:
         self.release = release
         self.folder = pathlib.Path()
         self.software = Software(self.folder)
-        self._keeper: Keeper | None = None
+        self._keeper: Watchdog | None = None
         self._pid = 0
 
     def __enter__(self) -> Daemon:
         # Sockets' paths have to be short, and tests' own folders are closed to the user that libvirtd runs as.
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="lv-", dir="/tmp"))
-        self._keeper = Keeper(self.folder)
+        self._keeper = Watchdog(self.folder)
         try:
             self._furnish()
             self.start_daemon()
@@ -171,7 +171,7 @@ class Daemon:
         """Start the daemon, which finds its domains again, and return when it answers."""
         if self.running:
             return
-        command, user = nobody.with_kvm(self.software.command("usr/sbin/libvirtd"), self.folder / "dev")
+        command, user = unprivileged_user.with_kvm(self.software.command("usr/sbin/libvirtd"), self.folder / "dev")
         self._pid = self._kept().start(
             command,
             self.folder / "libvirtd.log",
@@ -222,13 +222,13 @@ class Daemon:
 
     def lend(self, path: pathlib.Path) -> pathlib.Path:
         """Return a file or a tree that the daemon's user can read: itself, or a copy."""
-        return nobody.lend(path, self.folder / "lent")
+        return unprivileged_user.lend(path, self.folder / "lent")
 
     @property
     def _socket(self) -> pathlib.Path:
         return self.folder / "run/libvirt/libvirt-sock"
 
-    def _kept(self) -> Keeper:
+    def _kept(self) -> Watchdog:
         if not self._keeper:
             raise LabError("this libvirtd is not ours to start and to stop")
         return self._keeper
@@ -243,7 +243,7 @@ class Daemon:
         # To migrate to another daemon of the same host, libvirt has to take them for two.
         identity = settings.with_name("libvirtd.conf")
         identity.write_text(f'host_uuid = "{uuid.uuid4()}"\n', encoding="utf-8")
-        nobody.give(*(self.folder / name for name in OWN), settings.parent, settings, identity)
+        unprivileged_user.give(*(self.folder / name for name in OWN), settings.parent, settings, identity)
         self.software = Software(self.lend(software(self.release).root))
         self.emulator()
 

@@ -36,7 +36,7 @@ def boot(guest: Guest, timeout: float = 120) -> dict[str, t.Any]:
                 "qemu": ".".join(str(number) for number in guest.qemu.version),
                 "qmp_socket": guest.qmp_socket,
                 "tcp_monitor": guest.tcp_monitor,
-                "eyes_socket": guest.eyes_socket,
+                "observer_socket": guest.observer_socket,
                 "agent_socket": guest.agent_socket,
                 "shell_socket": guest.shell_socket,
             }
@@ -65,7 +65,7 @@ def stop(workdir: pathlib.Path, timeout: float = 10) -> bool:
         ended = processes.end(state["pid"], state["started"], (signal.SIGTERM, signal.SIGKILL), timeout)
         if ended is False:
             raise LabError(f"QEMU, process {state['pid']}, does not end")
-        sockets = pathlib.Path(state["eyes_socket"]).parent
+        sockets = pathlib.Path(state["observer_socket"]).parent
         if sockets != workdir.absolute():
             shutil.rmtree(sockets, ignore_errors=True)
         return bool(ended)
@@ -104,7 +104,7 @@ def make_domain(workdir: pathlib.Path, name: str, timeout: float = 120, **option
             "uuid": guest.uuid,
             "uri": guest.daemon.uri,
             "pid": guest.pid if guest.starts else None,
-            "eyes_socket": guest.eyes_socket,
+            "observer_socket": guest.observer_socket,
             "shell_socket": guest.shell_socket,
             "console": str(guest.console),
         }

@@ -17,9 +17,9 @@ import uuid as uuids
 from . import LabError, binaries, packages, processes
 from .contact import Contact, Died
 from .daemon import Daemon
-from .eyes import Monitor
 from .guest import Nodes
 from .image import image
+from .observer import Monitor
 
 LEVELS = ("sockets", "dies", "clusters", "cores", "threads")
 
@@ -71,7 +71,9 @@ class LibvirtGuest(Contact):
         self.transient = transient
         self.speaks = boot and start and shell and not paused
         folder = daemon.folder / "guests"
-        self.eyes_socket, self.shell_socket = (os.fspath(folder / f"{name}.{purpose}") for purpose in ("eyes", "shell"))
+        self.observer_socket, self.shell_socket = (
+            os.fspath(folder / f"{name}.{purpose}") for purpose in ("observer", "shell")
+        )
         self.console = folder / f"{name}.console"
         self.file = folder / f"{name}.xml"
         self._relayed = folder / f"{name}.relayed"
@@ -122,10 +124,10 @@ class LibvirtGuest(Contact):
             raise LabError(f"the domain {self.name} is shut off") from None
 
     @property
-    def eyes(self) -> Monitor:
+    def observer(self) -> Monitor:
         """A monitor that neither libvirt nor the code under test use."""
         self._follow()
-        return super().eyes
+        return super().observer
 
     @property
     def state(self) -> str:

@@ -19,7 +19,7 @@ from . import LabError, binaries, packages
 from .contact import Contact, Died
 from .image import image
 
-SOCKETS = ("qmp", "eyes", "agent", "shell", "serial")
+SOCKETS = ("qmp", "observer", "agent", "shell", "serial")
 SOCKET_PATH_MAX = 107
 # Each vCPU's thread takes one of `maxcpus` TCG contexts for good, so that a guest aborts when those it booted with and
 # all that were ever plugged are more; with a single thread for all, QEMU aborts at the first unplug.
@@ -85,7 +85,7 @@ class Guest(Contact):
         folder = self.workdir
         if len(os.fspath(folder / "serial.sock")) > SOCKET_PATH_MAX:
             self._short = folder = pathlib.Path(tempfile.mkdtemp(prefix="lab-"))
-        self.qmp_socket, self.eyes_socket, self.agent_socket, self.shell_socket, self.serial_socket = (
+        self.qmp_socket, self.observer_socket, self.agent_socket, self.shell_socket, self.serial_socket = (
             os.fspath(folder / f"{purpose}.sock") for purpose in SOCKETS
         )
         self.speaks = boot and not paused
@@ -100,8 +100,8 @@ class Guest(Contact):
             *("-accel", accel, "-nodefaults", "-no-user-config", "-display", "none"),
             *("-serial", "chardev:serial" if serial_socket else f"file:{self.console}"),
             *_chardev("qmp", self.qmp_socket),
-            *_chardev("eyes", self.eyes_socket),
-            *("-mon", "chardev=qmp,mode=control", "-mon", "chardev=eyes,mode=control"),
+            *_chardev("observer", self.observer_socket),
+            *("-mon", "chardev=qmp,mode=control", "-mon", "chardev=observer,mode=control"),
             *("-device", f"virtio-serial-{transport}", *_chardev("shell", self.shell_socket)),
             *("-device", "virtserialport,chardev=shell,name=lab.shell"),
         ]
@@ -159,7 +159,7 @@ class Guest(Contact):
         while True:
             self.check_alive()
             try:
-                monitor = self.eyes
+                monitor = self.observer
                 break
             except (FileNotFoundError, ConnectionError):
                 if time.monotonic() > deadline:

@@ -25,7 +25,7 @@ from . import LabError
 PR_SET_CHILD_SUBREAPER = 36
 
 
-class Keeper:
+class Watchdog:
     """A keeper of our own; it and all its processes end, and its folder goes, at `close` or with this process."""
 
     def __init__(self, folder: pathlib.Path) -> None:

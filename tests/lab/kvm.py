@@ -12,7 +12,7 @@ import os
 import tempfile
 import typing as t
 
-from . import LabError, binaries, eyes, nobody
+from . import LabError, binaries, observer, unprivileged_user
 from .guest import Guest
 from .ospm import CPUS, OspmGuest
 
@@ -24,17 +24,17 @@ LINUX_PATIENCE = 10.0
 def kvm_problem(qemu: binaries.Qemu | str | None = None) -> str | None:
     """Return why an OSPM guest does not work under KVM here; None if it boots and runs code on a plugged vCPU."""
     qemu = binaries.resolve(qemu)
-    if not os.path.exists(nobody.KVM):
-        return f"there is no {nobody.KVM}"
-    if not os.access(nobody.KVM, os.R_OK | os.W_OK):
-        return f"{nobody.KVM} cannot be opened for reading and writing"
+    if not os.path.exists(unprivileged_user.KVM):
+        return f"there is no {unprivileged_user.KVM}"
+    if not os.access(unprivileged_user.KVM, os.R_OK | os.W_OK):
+        return f"{unprivileged_user.KVM} cannot be opened for reading and writing"
     try:
         with (
             tempfile.TemporaryDirectory() as folder,
             OspmGuest(folder, accel="kvm", smp="1,maxcpus=2", qemu=qemu) as guest,
         ):
             guest.wait_ready()
-            eyes.plug(guest.eyes, 1)
+            observer.plug(guest.observer, 1)
             guest.ospm.wait("end plug 1")
             guest.ospm.run_code(1)
     except (LabError, OSError) as error:
@@ -54,7 +54,7 @@ def accelerator(qemu: binaries.Qemu | str | None = None) -> str:
 
 def domains_accelerator(qemu: binaries.Qemu | None = None) -> str:
     """Return what OSPM guests run under here that are domains: their libvirtd has no rights of ours."""
-    return accelerator(qemu) if nobody.can_use_kvm() else "tcg"
+    return accelerator(qemu) if unprivileged_user.can_use_kvm() else "tcg"
 
 
 def summary() -> str:

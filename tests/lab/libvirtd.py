@@ -13,7 +13,7 @@ import tempfile
 import types
 import typing as t
 
-from . import nobody, packages
+from . import packages, unprivileged_user
 from .software import Software, software
 
 
@@ -33,8 +33,8 @@ class Libvirt:
             for name in ("root", "home", "run", "domains"):
                 folder = self.folder / name
                 folder.mkdir(mode=0o700)
-                nobody.give(folder)
-            self._software = Software(nobody.lend(software(self._release).root, self.folder))
+                unprivileged_user.give(folder)
+            self._software = Software(unprivileged_user.lend(software(self._release).root, self.folder))
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -95,5 +95,5 @@ class Libvirt:
                 **self._software.tree.environment,
                 "LIBVIRT_DRIVER_DIR": os.fspath(self._software.libraries / "libvirt/connection-driver"),
             },
-            **nobody.user(),
+            **unprivileged_user.user(),
         )

@@ -94,37 +94,37 @@ class Ospm:
                 raise LabError(f"the OSPM guest answers {fact} to {line!r}")
         raise TimeoutError(f"the OSPM guest does not acknowledge {line!r}")
 
-    def answer_plug(self, steps: str, vcpu: int | None = None, times: int = 0) -> None:
+    def acknowledge_plug(self, steps: str, vcpu: int | None = None, times: int = 0) -> None:
         """Carry out these steps when the vCPU is plugged."""
         self.command(f"p {_which(vcpu)} {times} {steps}")
 
-    def answer_unplug(self, steps: str, vcpu: int | None = None, times: int = 0) -> None:
+    def acknowledge_unplug(self, steps: str, vcpu: int | None = None, times: int = 0) -> None:
         """Carry out these steps when the vCPU is to be unplugged."""
         self.command(f"u {_which(vcpu)} {times} {steps}")
 
-    def agree(self, vcpu: int | None = None) -> None:
+    def acknowledge(self, vcpu: int | None = None) -> None:
         """Acknowledge plugs, and eject 20 ms after being asked to, as at boot."""
-        self.answer_plug("o0", vcpu)
-        self.answer_unplug("w20 o132 e o0", vcpu)
+        self.acknowledge_plug("o0", vcpu)
+        self.acknowledge_unplug("w20 o132 e o0", vcpu)
 
     def refuse(self, vcpu: int | None = None, status: int = 130, times: int = 0) -> None:
         """Refuse unplugs with this _OST status."""
         progress = "o132 " if status in AFTER_PROGRESS else ""
-        self.answer_unplug(f"{progress}o{status}", vcpu, times)
+        self.acknowledge_unplug(f"{progress}o{status}", vcpu, times)
 
-    def be_silent(self, vcpu: int | None = None, times: int = 0) -> None:
+    def acknowledge_nothing(self, vcpu: int | None = None, times: int = 0) -> None:
         """Answer nothing to unplugs."""
-        self.answer_unplug("", vcpu, times)
+        self.acknowledge_unplug("", vcpu, times)
 
     def be_slow(self, seconds: float, vcpu: int | None = None, times: int = 0) -> None:
         """Report at once that the ejection is in progress, and eject after this time."""
-        self.answer_unplug(f"o132 w{round(seconds * 1000)} e o0", vcpu, times)
+        self.acknowledge_unplug(f"o132 w{round(seconds * 1000)} e o0", vcpu, times)
 
     def hold(self, vcpu: int | None = None, times: int = 0) -> None:
-        """Report at once that the ejection is in progress, and eject after `go_on`."""
-        self.answer_unplug("o132 h e o0", vcpu, times)
+        """Report at once that the ejection is in progress, and eject after `release`."""
+        self.acknowledge_unplug("o132 h e o0", vcpu, times)
 
-    def go_on(self) -> None:
+    def release(self) -> None:
         """End a hold."""
         self.command("g")
 

@@ -14,7 +14,7 @@ import tempfile
 import time
 import typing as t
 
-from . import behaviours, binaries, eyes
+from . import binaries, linux_behaviours, observer
 from .guest import Guest, Nodes
 
 SMP = "2,sockets=4,cores=2,threads=1,maxcpus=8"
@@ -29,7 +29,7 @@ class Recorder:
         self._began = time.monotonic()
         self._lines: list[str] = []
 
-    def __call__(self, direction: str, message: eyes.Message) -> None:
+    def __call__(self, direction: str, message: observer.Message) -> None:
         entry = {"t": round(time.monotonic() - self._began, 4), "dir": direction, "msg": message}
         self._lines.append(json.dumps(entry))
 
@@ -75,9 +75,9 @@ class Situations:
         return Guest(self._workdir, **{"smp": SMP, "numa": NODES, "qemu": self._qemu, **options})
 
     @contextlib.contextmanager
-    def _talk(self, guest: Guest, name: str) -> t.Iterator[eyes.Monitor]:
+    def _talk(self, guest: Guest, name: str) -> t.Iterator[observer.Monitor]:
         recorder = Recorder()
-        with eyes.Monitor(guest.qmp_socket, trace=recorder) as monitor:
+        with observer.Monitor(guest.qmp_socket, trace=recorder) as monitor:
             yield monitor
         recorder.save(self._folder / f"{name}-{self._suffix}.jsonl")
         print(f"{name}-{self._suffix}", flush=True)
@@ -89,11 +89,11 @@ class Situations:
                 time.sleep(1)
                 with self._talk(guest, f"{name}-unplug") as monitor:
                     _look(monitor)
-                    _unplug(monitor, eyes.slot_of(monitor, 1)["qom-path"])
+                    _unplug(monitor, observer.slot_of(monitor, 1)["qom-path"])
                     monitor.listen(3)
                     _look(monitor)
                 with self._talk(guest, f"{name}-plug") as monitor:
-                    eyes.plug(monitor, 5)
+                    observer.plug(monitor, 5)
                     monitor.listen(3)
                     _look(monitor)
                     _unplug(monitor, "vcpu5")
@@ -115,7 +115,7 @@ class Situations:
     def _running(self, guest: Guest) -> None:
         self._plug(guest, 5)
         with self._talk(guest, "plug-many") as monitor:
-            found = {vcpu: eyes.slot_of(monitor, vcpu) for vcpu in (2, 3, 4)}
+            found = {vcpu: observer.slot_of(monitor, vcpu) for vcpu in (2, 3, 4)}
             for vcpu, slot in found.items():
                 monitor.send("device_add", driver=slot["type"], id=f"vcpu{vcpu}", **slot["props"])
             for vcpu in found:
@@ -123,27 +123,27 @@ class Situations:
             _look(monitor)
         _wait_online(guest, 6)
         self._refused(guest, 5)
-        five = behaviours.guest_cpu(guest, guest.eyes, 5)
-        behaviours.refuse(guest, five, times=1)
+        five = linux_behaviours.guest_cpu(guest, guest.observer, 5)
+        linux_behaviours.refuse(guest, five, times=1)
         with self._talk(guest, "refused-once") as monitor:
             _unplug(monitor, "vcpu5")
             monitor.wait_event("ACPI_DEVICE_OST", ANSWER, source=3, status=130)
             monitor.listen(1)
             _unplug(monitor, "vcpu5")
             self._gone(monitor, 5)
-        behaviours.forbid_ejects(guest)
+        linux_behaviours.forbid_ejects(guest)
         with self._talk(guest, "eject-not-supported") as monitor:
             _unplug(monitor, "vcpu4")
             monitor.wait_event("ACPI_DEVICE_OST", ANSWER, source=3, status=128)
             _look(monitor)
-        behaviours.forbid_ejects(guest, False)
+        linux_behaviours.forbid_ejects(guest, False)
         self._unplug(guest, 4)
         with self._talk(guest, "unplug-boot-vcpu") as monitor:
             _look(monitor)
-            _unplug(monitor, eyes.slot_of(monitor, 1)["qom-path"])
+            _unplug(monitor, observer.slot_of(monitor, 1)["qom-path"])
             self._gone(monitor, 1)
         with self._talk(guest, "unplug-vcpu-0") as monitor:
-            _unplug(monitor, eyes.slot_of(monitor, 0)["qom-path"])
+            _unplug(monitor, observer.slot_of(monitor, 0)["qom-path"])
             monitor.listen(3)
             _look(monitor)
         with self._talk(guest, "stopped") as monitor:
@@ -157,20 +157,20 @@ class Situations:
     def _plug(self, guest: Guest, vcpu: int) -> None:
         with self._talk(guest, "plug") as monitor:
             _look(monitor)
-            eyes.plug(monitor, vcpu)
+            observer.plug(monitor, vcpu)
             monitor.wait_event("ACPI_DEVICE_OST", ANSWER, source=1)
             _look(monitor)
 
     def _refused(self, guest: Guest, vcpu: int) -> None:
-        cpu = behaviours.guest_cpu(guest, guest.eyes, vcpu)
-        behaviours.refuse(guest, cpu)
+        cpu = linux_behaviours.guest_cpu(guest, guest.observer, vcpu)
+        linux_behaviours.refuse(guest, cpu)
         with self._talk(guest, "refused") as monitor:
             for _asking in range(3):
                 since = len(monitor.events)
                 _unplug(monitor, f"vcpu{vcpu}")
                 monitor.wait_event("ACPI_DEVICE_OST", ANSWER, since, source=3, status=130)
                 _look(monitor)
-        behaviours.allow(guest, cpu)
+        linux_behaviours.allow(guest, cpu)
 
     def _unplug(self, guest: Guest, vcpu: int) -> None:
         with self._talk(guest, "unplug") as monitor:
@@ -180,31 +180,31 @@ class Situations:
 
     def _awkward(self, guest: Guest) -> None:
         for vcpu in (4, 5, 6):
-            eyes.plug(guest.eyes, vcpu)
+            observer.plug(guest.observer, vcpu)
         _wait_online(guest, 5)
-        four = behaviours.guest_cpu(guest, guest.eyes, 4)
-        behaviours.dawdle(guest, four)
+        four = linux_behaviours.guest_cpu(guest, guest.observer, 4)
+        linux_behaviours.delay_unplugs(guest, four)
         with self._talk(guest, "late") as monitor:
             _unplug(monitor, "vcpu4")
             monitor.listen(5)
             _look(monitor)
             _ask(monitor, "device_del", id="vcpu4")
-            slot = eyes.slot_of(monitor, 4)
+            slot = observer.slot_of(monitor, 4)
             _ask(monitor, "device_add", driver=slot["type"], id="vcpu4", **slot["props"])
             _ask(monitor, "device_add", driver=slot["type"], id="another", **slot["props"])
             monitor.listen(2)
-            behaviours.hurry(guest, four)
+            linux_behaviours.stop_delaying(guest, four)
             self._gone(monitor, 4)
         with self._talk(guest, "adopted") as monitor:
-            five = behaviours.guest_cpu(guest, guest.eyes, 5)
-            behaviours.dawdle(guest, five)
-            guest.eyes.execute("device_del", id="vcpu5")
-            guest.eyes.wait_event("ACPI_DEVICE_OST", ANSWER, source=3, status=132, slot="5")
+            five = linux_behaviours.guest_cpu(guest, guest.observer, 5)
+            linux_behaviours.delay_unplugs(guest, five)
+            guest.observer.execute("device_del", id="vcpu5")
+            guest.observer.wait_event("ACPI_DEVICE_OST", ANSWER, source=3, status=132, slot="5")
             _look(monitor)
-            behaviours.hurry(guest, five)
+            linux_behaviours.stop_delaying(guest, five)
             self._gone(monitor, 5)
         with self._talk(guest, "offline-in-guest") as monitor:
-            six = behaviours.guest_cpu(guest, guest.eyes, 6)
+            six = linux_behaviours.guest_cpu(guest, guest.observer, 6)
             guest.shell(f"echo 0 > /sys/devices/system/cpu/cpu{six}/online")
             _unplug(monitor, "vcpu6")
             self._gone(monitor, 6)
@@ -214,7 +214,7 @@ class Situations:
             with contextlib.suppress(ConnectionError):
                 monitor.listen(ANSWER)
 
-    def _gone(self, monitor: eyes.Monitor, vcpu: int) -> None:
+    def _gone(self, monitor: observer.Monitor, vcpu: int) -> None:
         try:
             monitor.wait_event("ACPI_DEVICE_OST", ANSWER, source=3, status=0, slot=str(vcpu))
         finally:
@@ -223,21 +223,21 @@ class Situations:
 
 
 def _wait_online(guest: Guest, count: int) -> None:
-    while len(eyes.guest_cpus(guest)) < count:
+    while len(observer.guest_cpus(guest)) < count:
         time.sleep(0.1)
 
 
-def _ask(monitor: eyes.Monitor, command: str, **arguments: t.Any) -> None:
-    with contextlib.suppress(eyes.MonitorError):
+def _ask(monitor: observer.Monitor, command: str, **arguments: t.Any) -> None:
+    with contextlib.suppress(observer.MonitorError):
         monitor.execute(command, **arguments)
 
 
-def _look(monitor: eyes.Monitor) -> None:
+def _look(monitor: observer.Monitor) -> None:
     for question in ("query-status", "query-hotpluggable-cpus", "query-acpi-ospm-status"):
         _ask(monitor, question)
 
 
-def _unplug(monitor: eyes.Monitor, device: str) -> None:
+def _unplug(monitor: observer.Monitor, device: str) -> None:
     _ask(monitor, "device_del", id=device)
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lab import eyes
+from lab import observer
 from lab.contact import Contact
 from lab.daemon import Daemon
 from lab.domains import LibvirtGuest
@@ -114,9 +114,9 @@ def python_path(libraries: Mapping[str, str]) -> dict[str, str]:
 def wait_online(guest: Contact, count: int, timeout: float = 30) -> None:
     """Wait until the guest's own system runs on this many CPUs: its udev takes a moment after the acknowledgement."""
     deadline = time.monotonic() + timeout
-    while len(eyes.guest_cpus(guest)) != count:
+    while len(observer.guest_cpus(guest)) != count:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"the guest runs on {eyes.guest_cpus(guest)} after {timeout} s, not on {count} CPUs")
+            raise TimeoutError(f"the guest runs on {observer.guest_cpus(guest)} after {timeout} s, not on {count} CPUs")
         time.sleep(0.1)
 
 
@@ -149,25 +149,25 @@ class Vcpu:
 
     def converges(self, wanted: list[int], **options: Any) -> Result:
         """Check, apply, check and apply again; QEMU itself is asked after each; return what was applied."""
-        found = eyes.enabled_ids(self.guest.eyes)
+        found = observer.enabled_ids(self.guest.observer)
         predicted = self(check=True, **options)
-        assert eyes.enabled_ids(self.guest.eyes) == found, "check mode changed the guest"
+        assert observer.enabled_ids(self.guest.observer) == found, "check mode changed the guest"
         applied = self(**options)
-        assert eyes.enabled_ids(self.guest.eyes) == wanted == applied.enabled(), applied
+        assert observer.enabled_ids(self.guest.observer) == wanted == applied.enabled(), applied
         assert (predicted["changed"], applied["changed"]) == (True, True)
         assert predicted.enabled() == wanted
         assert predicted.diff == applied.diff != ""
         assert predicted.steps == [step.replace("done", "planned") for step in applied.steps]
         for again in (self(check=True, **options), self(**options)):
             assert (again["changed"], again.steps, again.diff) == (False, [], "")
-        assert eyes.enabled_ids(self.guest.eyes) == wanted
+        assert observer.enabled_ids(self.guest.observer) == wanted
         return applied
 
     def refuses(self, code: str, **options: Any) -> Result:
         """Expect this error code, in check mode too, and a guest that stays as it is."""
-        found = eyes.enabled_ids(self.guest.eyes)
+        found = observer.enabled_ids(self.guest.observer)
         for check in (True, False):
             result = self(check=check, **options)
             assert (result.get("error_code"), result["changed"], result.steps) == (code, False, []), result
-            assert eyes.enabled_ids(self.guest.eyes) == found
+            assert observer.enabled_ids(self.guest.observer) == found
         return result

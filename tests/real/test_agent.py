@@ -19,7 +19,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.c
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.socket_transport import commands_at
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import SetResult
-from lab import eyes
+from lab import observer
 from lab.guest import Guest
 
 from .conftest import TWO_NODES, Boot, needs_ppc64
@@ -51,7 +51,7 @@ def translated(guest: Guest) -> Numbers:
     async def look(agent: QemuAgent) -> Numbers:
         cpus = await agent.cpus()
         slots = await agent.slots([cpu.number for cpu in cpus])
-        return {vcpu: cpu.number for vcpu, cpu in match_cpus(eyes.enabled_ids(guest.eyes), cpus, slots).items()}
+        return {vcpu: cpu.number for vcpu, cpu in match_cpus(observer.enabled_ids(guest.observer), cpus, slots).items()}
 
     return asked(guest, look)
 
@@ -60,10 +60,10 @@ def booted(boot: Boot, plugged: int | None = 5, **options: Any) -> Guest:
     """A guest of vCPUs 0 and 1, with one more plugged that it has online."""
     guest = boot(agent=True, **{**TWO_NODES, **options})
     if plugged is not None:
-        before = len(eyes.guest_cpus(guest))
-        eyes.plug(guest.eyes, plugged)
+        before = len(observer.guest_cpus(guest))
+        observer.plug(guest.observer, plugged)
         deadline = time.monotonic() + 30
-        while len(eyes.guest_cpus(guest)) == before:
+        while len(observer.guest_cpus(guest)) == before:
             assert time.monotonic() < deadline
             time.sleep(0.1)
     return guest
@@ -71,7 +71,7 @@ def booted(boot: Boot, plugged: int | None = 5, **options: Any) -> Guest:
 
 def newest(guest: Guest) -> int:
     """The guest's own number of the CPU plugged last: from Linux 6.9 on that of the slot, before it the next one."""
-    return eyes.guest_cpus(guest)[-1]
+    return observer.guest_cpus(guest)[-1]
 
 
 def agent_pid(guest: Guest) -> str:
@@ -90,16 +90,16 @@ def test_a_sparse_guest_is_onlined_and_offlined_by_vcpu_ids(boot: Boot) -> None:
     guest = booted(boot)
     numbers = translated(guest)
     assert numbers == {0: 0, 1: 1, 5: newest(guest)}
-    assert eyes.guest_topology(guest)[numbers[5]].node == 1
+    assert observer.guest_topology(guest)[numbers[5]].node == 1
     assert asked(guest, lambda agent: agent.set_cpus({numbers[5]: False})) == SetResult((numbers[5],))
-    assert eyes.guest_cpus(guest) == asked(guest, online) == [0, 1]
+    assert observer.guest_cpus(guest) == asked(guest, online) == [0, 1]
     # An offline CPU has no topology any more, and is told all the same.
     assert translated(guest) == numbers
     assert asked(guest, lambda agent: agent.set_cpus({numbers[1]: False, numbers[5]: True})) == SetResult(
         (1, numbers[5])
     )
-    assert eyes.guest_cpus(guest) == asked(guest, online) == [0, numbers[5]]
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 5]
+    assert observer.guest_cpus(guest) == asked(guest, online) == [0, numbers[5]]
+    assert observer.enabled_ids(guest.observer) == [0, 1, 5]
 
 
 def test_a_refusal_is_reported_after_the_processed_vcpus(boot: Boot) -> None:
@@ -108,7 +108,7 @@ def test_a_refusal_is_reported_after_the_processed_vcpus(boot: Boot) -> None:
     result = asked(guest, lambda agent: agent.set_cpus({1: False, 77: True, third: False}))
     assert (result.processed, result.stopped_at, result.code) == ((1,), 77, "agent_error")
     assert "cpu77" in result.reason
-    assert eyes.guest_cpus(guest) == [0, third]
+    assert observer.guest_cpus(guest) == [0, third]
     first = asked(guest, lambda agent: agent.set_cpus({0: False}))
     assert (first.processed, first.stopped_at) == ((), 0)
 
@@ -116,7 +116,7 @@ def test_a_refusal_is_reported_after_the_processed_vcpus(boot: Boot) -> None:
 def test_an_agent_that_reads_no_files_is_sufficient_until_the_guest_is_sparse(boot: Boot) -> None:
     guest = booted(boot, plugged=2, append="lab.ga=-b lab.ga=guest-file-open")
     assert translated(guest) == {0: 0, 1: 1, 2: 2}
-    eyes.plug(guest.eyes, 7)
+    observer.plug(guest.observer, 7)
     with pytest.raises(HotplugError) as caught:
         translated(guest)
     assert caught.value.code == "agent_error"
@@ -127,7 +127,7 @@ def test_an_agent_that_may_not_set_vcpus_is_an_error_and_nothing_changes(boot: B
     guest = booted(boot, plugged=None, append="lab.ga=-b lab.ga=guest-set-vcpus")
     with pytest.raises(HotplugError, match="does not offer guest-set-vcpus"):
         asked(guest, lambda agent: agent.set_cpus({1: False}))
-    assert eyes.guest_cpus(guest) == [0, 1]
+    assert observer.guest_cpus(guest) == [0, 1]
 
 
 def test_a_guest_without_an_agent_is_reported_within_the_timeout(boot: Boot) -> None:
@@ -159,7 +159,7 @@ def test_an_agent_that_is_stopped_during_a_command_is_synchronized_when_it_conti
         return codes
 
     assert asked(guest, stopped, timeout=3) == ["agent_error", "agent_unavailable"]
-    assert eyes.guest_cpus(guest) == [0]
+    assert observer.guest_cpus(guest) == [0]
 
 
 def test_an_agent_that_was_stopped_when_a_client_left_replies_to_the_next_client(boot: Boot) -> None:
@@ -221,5 +221,5 @@ def test_the_cpus_of_a_sparse_pseries_guest_are_mapped_by_their_thread_numbers(b
     assert set(numbers) == {0, 1, 2, 3, 12, 13, 14, 15}
     assert numbers[12] == 4
     assert asked(guest, lambda agent: agent.set_cpus({numbers[13]: False})) == SetResult((numbers[13],))
-    assert numbers[13] not in eyes.guest_cpus(guest)
+    assert numbers[13] not in observer.guest_cpus(guest)
     assert translated(guest) == numbers

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lab import eyes
+from lab import observer
 
 from .conftest import Boot
 from .playbooks import Hypervisors
@@ -26,7 +26,7 @@ def test_an_audit_shows_every_drift_in_a_table_and_a_file_and_changes_nothing(bo
         "h3": [by_count(dead, 2)],
     }
     fleet = Hypervisors(tmp_path, hosts, audit_qmp_sockets=[unnamed.qmp_socket, fine.qmp_socket])
-    eyes.plug(other.eyes, 5)
+    observer.plug(other.observer, 5)
     dead.kill()
     file = tmp_path / "audit.json"
 
@@ -41,7 +41,7 @@ def test_an_audit_shows_every_drift_in_a_table_and_a_file_and_changes_nothing(bo
     assert of_h2["other"]["drift"] == {"config": "5", "libvirt": "", "desired": "plug 2, enable 2,5"}
     assert of_h1["fine"]["drift"] == {"config": "", "libvirt": "", "desired": ""}
     assert (set(of_h1), report["failures"]) == ({"fine", "unnamed"}, [])
-    assert eyes.enabled_ids(other.eyes) == [0, 1, 5]
+    assert observer.enabled_ids(other.observer) == [0, 1, 5]
 
     failed = fleet.play("audit", audit_fail_on_drift=True)
     assert failed.status == 2

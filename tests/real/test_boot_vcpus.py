@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lab import eyes
+from lab import observer
 from lab.domains import LibvirtGuest
 from lab.guest import Guest
 
@@ -28,7 +28,7 @@ def fixed(xml: str) -> list[int]:
 
 def plugged(guest: Any) -> list[str]:
     """The ids of the CPU devices that QEMU was started with or got later, of QEMU's own word."""
-    paths = [slot.get("qom-path", "") for slot in guest.eyes.execute("query-hotpluggable-cpus")]
+    paths = [slot.get("qom-path", "") for slot in guest.observer.execute("query-hotpluggable-cpus")]
     return sorted(path.rpartition("/")[2] for path in paths if path.startswith("/machine/peripheral/"))
 
 
@@ -55,7 +55,7 @@ def test_a_former_boot_vcpu_is_unplugged_by_libvirt_after_the_next_start(ospm_do
     applied = converges(vcpu, boot_vcpus="hotpluggable")
     assert applied.steps == FREED
     assert fixed(guest.xml(inactive=True)) == [0]
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+    assert observer.enabled_ids(guest.observer) == [0, 1, 2]
     assert plugged(guest) == []
     vcpu.refuses("not_hotpluggable", vcpus=[{"id": "1", "state": "disabled"}])
 
@@ -63,7 +63,7 @@ def test_a_former_boot_vcpu_is_unplugged_by_libvirt_after_the_next_start(ospm_do
     smp, *devices = [word for word in vcpu.info()["qemu_args"] if not word.startswith("-")]
     guest.start()
     guest.wait_ready()
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+    assert observer.enabled_ids(guest.observer) == [0, 1, 2]
     assert plugged(guest) == ["vcpu1", "vcpu2"] == [device.split("id=")[1].split(",")[0] for device in devices]
     assert smp.startswith("cpus=1,")
     gone = vcpu.converges([0, 2], vcpus=[{"id": "1", "state": "disabled"}])
@@ -79,7 +79,7 @@ def test_with_a_desired_state_for_the_next_boot_both_are_defined_at_once(ospm_do
     assert fixed(guest.xml(inactive=True)) == [0]
     guest.start()
     guest.wait_ready()
-    assert eyes.enabled_ids(guest.eyes) == [0, 2, 3]
+    assert observer.enabled_ids(guest.observer) == [0, 2, 3]
     assert plugged(guest) == ["vcpu2", "vcpu3"]
 
 
@@ -114,7 +114,7 @@ def test_a_qemu_started_with_the_arguments_of_a_file_has_devices_for_them(boot: 
         encoding="utf-8",
     )
     guest = started_anew(boot, file, FREED)
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+    assert observer.enabled_ids(guest.observer) == [0, 1, 2]
     assert plugged(guest) == ["vcpu1", "vcpu2"]
 
 
@@ -128,7 +128,7 @@ def test_all_cores_of_pseries_but_the_first_become_devices(boot: Boot, tmp_path:
         encoding="utf-8",
     )
     guest = started_anew(boot, file, ["enable 2-3 done", "enable 4-5 done"], arch="ppc64", cpu="power9_v2.2")
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3, 4, 5]
+    assert observer.enabled_ids(guest.observer) == [0, 1, 2, 3, 4, 5]
     assert plugged(guest) == ["vcpu2", "vcpu4"]
 
 

@@ -25,7 +25,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.do
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import read_slots
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
-from lab import LabError, binaries, eyes
+from lab import LabError, binaries, observer
 from lab.guest import PSERIES, Guest
 from lab.libvirtd import Libvirt
 from lab.software import releases
@@ -103,7 +103,7 @@ def pseries_domains(draw: st.DrawFn) -> Domain:
     )
 
 
-def foretold(domain: Domain) -> ConfigLayout:
+def derived(domain: Domain) -> ConfigLayout:
     layout = layout_of_domain(domain)
     assert layout is not None
     return layout
@@ -136,11 +136,11 @@ def slots_of(domain: Domain, arguments: list[str], qemu: binaries.Qemu) -> list[
         tempfile.TemporaryDirectory() as folder,
         Guest(folder, smp="1", qemu=qemu, boot=False, paused=True, extra=arguments, **options) as guest,
     ):
-        return eyes.slots(guest.eyes)
+        return observer.slots(guest.observer)
 
 
 def agrees(domain: Domain, qemu: binaries.Qemu) -> None:
-    layout = foretold(domain)
+    layout = derived(domain)
     real = slots_of(domain, as_libvirt_starts_it(domain), qemu)
     assert [dict(slot.props) for slot in layout.slots] == [slot["props"] for slot in real]
     assert [slot.driver for slot in layout.slots] == [slot["type"] for slot in real]
@@ -148,10 +148,10 @@ def agrees(domain: Domain, qemu: binaries.Qemu) -> None:
 
 
 def starts(domain: Domain, enabled: set[int], qemu: binaries.Qemu) -> None:
-    arguments = qemu_args(domain, foretold(domain), enabled)
+    arguments = qemu_args(domain, derived(domain), enabled)
     real = slots_of(domain, list(arguments), qemu)
     assert [vcpu for slot in real if "qom-path" in slot for vcpu in slot["ids"]] == sorted(enabled)
-    assert [slot["props"] for slot in real] == [dict(slot.props) for slot in foretold(domain).slots]
+    assert [slot["props"] for slot in real] == [dict(slot.props) for slot in derived(domain).slots]
 
 
 @examples(100)
@@ -195,7 +195,7 @@ def test_an_i686_guest_boots_sparse_on_either_binary(arch: str) -> None:
         domain = Domain(
             max_vcpus=4, enabled=frozenset([0, 2]), arch="i686", machine="pc", emulator=os.fspath(qemu.path)
         )
-        arguments = qemu_args(domain, foretold(domain), domain.enabled)
+        arguments = qemu_args(domain, derived(domain), domain.enabled)
         command = [*qemu.command, "-machine", "pc", "-S", "-display", "none", "-nodefaults", "-monitor", "stdio"]
         done = subprocess.run(
             [*command, *arguments],
@@ -220,9 +220,9 @@ def test_the_arguments_start_x86_with_exactly_the_requested_vcpus(domain: Domain
 @examples(25)
 @given(pseries_domains(), st.data())
 def test_the_arguments_start_pseries_with_exactly_the_requested_cores(domain: Domain, data: st.DataObject) -> None:
-    cores = [entity.vcpus for entity in foretold(domain).layout.entities]
-    wished = {0} | data.draw(st.sets(st.integers(0, len(cores) - 1)))
-    starts(domain, {vcpu for core in wished for vcpu in cores[core]}, binaries.default("ppc64"))
+    cores = [entity.vcpus for entity in derived(domain).layout.entities]
+    desired = {0} | data.draw(st.sets(st.integers(0, len(cores) - 1)))
+    starts(domain, {vcpu for core in desired for vcpu in cores[core]}, binaries.default("ppc64"))
 
 
 ALL_OF_NUMA = """\
@@ -264,7 +264,7 @@ def arguments_of_numa(arguments: list[str]) -> list[str]:
 @pytest.mark.parametrize("release", releases())
 def test_nodes_are_written_as_libvirt_writes_them(release: str) -> None:
     domain = read_domain(ALL_OF_NUMA.encode())
-    own = list(qemu_args(domain, foretold(domain), domain.enabled))
+    own = list(qemu_args(domain, derived(domain), domain.enabled))
     with Libvirt(release) as libvirt:
         file = libvirt.folder / "numa.xml"
         emulator = f"<devices><emulator>{binaries.distribution().path}</emulator></devices></domain>"
@@ -282,14 +282,14 @@ def test_nodes_are_written_as_libvirt_writes_them(release: str) -> None:
 @pytest.mark.parametrize("qemu", binaries.qemus(), ids=str)
 def test_qemu_starts_with_distances_a_memory_table_and_memory_slots(qemu: binaries.Qemu) -> None:
     domain = read_domain(ALL_OF_NUMA.encode())
-    arguments = list(qemu_args(domain, foretold(domain), {0, 2}))
+    arguments = list(qemu_args(domain, derived(domain), {0, 2}))
     with (
         tempfile.TemporaryDirectory() as folder,
         Guest(folder, smp="1", qemu=qemu, boot=False, paused=True, memory=512, extra=arguments) as guest,
     ):
-        assert eyes.enabled_ids(guest.eyes) == [0, 2]
-        assert guest.eyes.execute("qom-get", path="/machine", property="hmat") is True
-        memory = guest.eyes.execute("qom-get", path="/machine", property="memory")
+        assert observer.enabled_ids(guest.observer) == [0, 2]
+        assert guest.observer.execute("qom-get", path="/machine", property="hmat") is True
+        memory = guest.observer.execute("qom-get", path="/machine", property="memory")
         assert memory == {"size": 512 << 20, "slots": 4, "max-size": 2048 << 20}
 
 
@@ -305,7 +305,7 @@ def test_memory_slots_put_all_vcpus_on_a_node(qemu: binaries.Qemu) -> None:
         max_memory=1024 * 1024,
     )
     starts(domain, {0, 2}, qemu)
-    assert foretold(domain).layout.nodes.keys() == {0}
+    assert derived(domain).layout.nodes.keys() == {0}
 
 
 def test_a_guest_boots_sparse_and_is_then_plugged_further(boot: Boot) -> None:
@@ -317,24 +317,24 @@ def test_a_guest_boots_sparse_and_is_then_plugged_further(boot: Boot) -> None:
         topology={"sockets": 4, "dies": 1, "clusters": 1, "cores": 2, "threads": 1},
         cells=(Cell(0, frozenset(range(4)), 128 * 1024), Cell(1, frozenset(range(4, 8)), 128 * 1024)),
     )
-    arguments = qemu_args(domain, foretold(domain), domain.enabled)
+    arguments = qemu_args(domain, derived(domain), domain.enabled)
     guest = boot(smp=arguments[1], extra=arguments[2:])
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 3, 6]
+    assert observer.enabled_ids(guest.observer) == [0, 1, 3, 6]
     wait_online(guest, 4)
-    assert {node: len(cpus) for node, cpus in eyes.guest_nodes(guest).items()} == {0: 3, 1: 1}
+    assert {node: len(cpus) for node, cpus in observer.guest_nodes(guest).items()} == {0: 3, 1: 1}
 
     vcpu = Vcpu(guest)
     vcpu.converges([0, 1, 3, 4, 5, 6], nodes=[{"id": 1, "count": 3}])
     wait_online(guest, 6)
-    assert {node: len(cpus) for node, cpus in eyes.guest_nodes(guest).items()} == {0: 3, 1: 3}
+    assert {node: len(cpus) for node, cpus in observer.guest_nodes(guest).items()} == {0: 3, 1: 3}
     # A vCPU that QEMU was started with by -device goes like any that was plugged.
     vcpu.converges([0, 1, 4, 5, 6], vcpus=[{"id": "3", "state": "disabled"}])
 
 
 def test_a_boot_vcpu_disabled_in_config_stays_disabled_after_the_boot(boot: Boot) -> None:
     domain = Domain(max_vcpus=4, enabled=frozenset([0, 2, 3]), arch="x86_64", machine="q35")
-    arguments = qemu_args(domain, foretold(domain), domain.enabled)
+    arguments = qemu_args(domain, derived(domain), domain.enabled)
     guest = boot(smp=arguments[1], extra=arguments[2:])
-    assert eyes.enabled_ids(guest.eyes) == [0, 2, 3]
+    assert observer.enabled_ids(guest.observer) == [0, 2, 3]
     wait_online(guest, 3)
-    assert qemu_args(domain, foretold(domain), [0, 1]) == (*("-smp", "cpus=2,maxcpus=4,sockets=4,cores=1,threads=1"),)
+    assert qemu_args(domain, derived(domain), [0, 1]) == (*("-smp", "cpus=2,maxcpus=4,sockets=4,cores=1,threads=1"),)

@@ -17,7 +17,7 @@ from typing import Any
 
 import qemu.qmp
 
-from lab import behaviours, eyes
+from lab import linux_behaviours, observer
 from lab.guest import Guest
 
 from .conftest import SHUT_OFF, TWO_CELLS, TWO_NODES, Boot, Domains
@@ -27,7 +27,7 @@ from .tasks import run_task
 PAUSED = {**TWO_NODES, "boot": False, "paused": True, "memory": 64}
 THREE = {**TWO_NODES, "smp": "3,sockets=4,cores=2,threads=1,maxcpus=8"}
 NODE_1 = {"nodes": [{"id": "1", "count": 2}]}
-# What each kind of wish leads to, from vCPUs 0 and 1.
+# What each kind of desired state leads to, from vCPUs 0 and 1.
 REACHED = {"count": [0, 1, 2], "nodes": [0, 1, 4, 5]}
 
 
@@ -35,8 +35,8 @@ def batch(*guests: dict[str, Any], check: bool = False, **options: Any) -> Resul
     return run_task("kvm.hotplug.vcpu_batch", check, guests=list(guests), **options)
 
 
-def named(guest: Guest, **wish: Any) -> dict[str, Any]:
-    return {"qmp_socket": guest.qmp_socket, **wish}
+def named(guest: Guest, **desired: Any) -> dict[str, Any]:
+    return {"qmp_socket": guest.qmp_socket, **desired}
 
 
 def told(result: Result) -> list[str]:
@@ -60,22 +60,22 @@ def hanging(guest: Guest) -> Iterator[None]:
 def test_a_dead_a_hanging_and_a_refusing_guest_do_not_affect_the_others(boot: Boot) -> None:
     paused = [boot(**PAUSED) for _number in range(60)]
     willing, refusing = boot(**TWO_NODES), boot(**THREE)
-    behaviours.forbid_ejects(refusing)
+    linux_behaviours.forbid_ejects(refusing)
     kinds: list[dict[str, Any]] = [{"count": 3}, NODE_1]
-    wishes = [named(guest, **kinds[number % 2]) for number, guest in enumerate(paused)]
+    desired_states = [named(guest, **kinds[number % 2]) for number, guest in enumerate(paused)]
     swap = [{"id": "1", "state": "disabled"}, {"id": "4", "state": "enabled"}]
-    wishes += [named(willing, vcpus=swap), named(refusing, count=2)]
+    desired_states += [named(willing, vcpus=swap), named(refusing, count=2)]
 
-    predicted = batch(*wishes, check=True)
+    predicted = batch(*desired_states, check=True)
     assert predicted["summary"] == {"guests": 62, "changed": 62, "unchanged": 0, "failed": 0, "skipped": 0}
-    assert all(eyes.enabled_ids(guest.eyes) == [0, 1] for guest in paused)
+    assert all(observer.enabled_ids(guest.observer) == [0, 1] for guest in paused)
     assert len(re.findall(r"^\+vCPU", predicted.diff, re.MULTILINE)) == 30 * 1 + 30 * 2 + 2 + 1
 
     dead, stuck = paused[17], paused[40]
     dead.kill()
     with hanging(stuck):
-        applied = batch(*wishes, defaults={"timeout": 8}, details="full")
-        again = batch(*wishes, defaults={"timeout": 8})
+        applied = batch(*desired_states, defaults={"timeout": 20}, details="full")
+        again = batch(*desired_states, defaults={"timeout": 20})
     assert applied["summary"] == {"guests": 62, "changed": 59, "unchanged": 0, "failed": 3, "skipped": 0}
     assert again["summary"] == {"guests": 62, "changed": 0, "unchanged": 59, "failed": 3, "skipped": 0}
     for result in (applied, again):
@@ -91,11 +91,11 @@ def test_a_dead_a_hanging_and_a_refusing_guest_do_not_affect_the_others(boot: Bo
     for number, guest in enumerate(paused):
         if guest not in (dead, stuck):
             wanted = REACHED["nodes" if number % 2 else "count"]
-            assert eyes.enabled_ids(guest.eyes) == wanted
+            assert observer.enabled_ids(guest.observer) == wanted
             assert Result(applied["guests"][number]).enabled() == wanted
-    assert eyes.enabled_ids(stuck.eyes) == [0, 1]
-    assert eyes.enabled_ids(refusing.eyes) == [0, 1, 2]
-    assert eyes.enabled_ids(willing.eyes) == [0, 4]
+    assert observer.enabled_ids(stuck.observer) == [0, 1]
+    assert observer.enabled_ids(refusing.observer) == [0, 1, 2]
+    assert observer.enabled_ids(willing.observer) == [0, 4]
     wait_online(willing, 2)
 
     # What the same fleet looks like from its folder of sockets, a dead one among them.
@@ -111,45 +111,45 @@ def test_a_dead_a_hanging_and_a_refusing_guest_do_not_affect_the_others(boot: Bo
 def test_fail_fast_does_not_change_guests_that_were_not_started(boot: Boot) -> None:
     guests = [boot(**PAUSED) for _number in range(4)]
     guests[1].kill()
-    wishes = [named(guest, count=3) for guest in guests]
-    result = batch(*wishes, fail_fast=True, max_concurrency=1)
+    desired_states = [named(guest, count=3) for guest in guests]
+    result = batch(*desired_states, fail_fast=True, max_concurrency=1)
     assert told(result) == ["True", "monitor_unreachable", "skipped", "skipped"]
     assert result["summary"] == {"guests": 4, "changed": 1, "unchanged": 0, "failed": 1, "skipped": 2}
-    assert [eyes.enabled_ids(guests[number].eyes) for number in (0, 2, 3)] == [[0, 1, 2], [0, 1], [0, 1]]
+    assert [observer.enabled_ids(guests[number].observer) for number in (0, 2, 3)] == [[0, 1, 2], [0, 1], [0, 1]]
 
 
 def test_a_guard_stops_only_its_guest(boot: Boot) -> None:
     booted, other, third = boot(**THREE), boot(**PAUSED), boot(**PAUSED)
-    eyes.plug(other.eyes, 7)
-    wishes = [
+    observer.plug(other.observer, 7)
+    desired_states = [
         named(booted, count=1, max_disable=1),
         named(other, count=4, expected={"live": "0-1"}),
         named(third, count=4, expected={"live": "0-1"}),
     ]
     for check in (True, False):
-        result = batch(*wishes, check=check)
+        result = batch(*desired_states, check=check)
         assert told(result) == ["conflicting_request", "conflicting_request", "True"]
         assert "2 vCPUs would be disabled (1-2), and max_disable is 1" in result["guests"][0]["msg"]
         assert "the live vCPUs are 0-1,7" in result["guests"][1]["msg"]
-    assert eyes.enabled_ids(booted.eyes) == [0, 1, 2]
-    assert eyes.enabled_ids(other.eyes) == [0, 1, 7]
-    assert eyes.enabled_ids(third.eyes) == [0, 1, 2, 3]
-    again = batch(wishes[2])
+    assert observer.enabled_ids(booted.observer) == [0, 1, 2]
+    assert observer.enabled_ids(other.observer) == [0, 1, 7]
+    assert observer.enabled_ids(third.observer) == [0, 1, 2, 3]
+    again = batch(desired_states[2])
     assert told(again) == ["False"]
 
 
 def test_a_host_does_not_exceed_max_overcommit(boot: Boot) -> None:
     guests = [boot(**PAUSED) for _number in range(3)]
-    wishes = [named(guests[0], count=8), named(guests[1], count=8), named(guests[2], count=2)]
+    desired_states = [named(guests[0], count=8), named(guests[1], count=8), named(guests[2], count=2)]
     # The three have 6 vCPUs, and 18 are wished for.
     most = 10 / (os.cpu_count() or 1)
-    refused = batch(*wishes, max_overcommit=most, overcommit="fail")
+    refused = batch(*desired_states, max_overcommit=most, overcommit="fail")
     assert told(refused) == ["conflicting_request", "conflicting_request", "False"]
-    assert all(eyes.enabled_ids(guest.eyes) == [0, 1] for guest in guests)
-    warned = batch(*wishes, max_overcommit=most)
+    assert all(observer.enabled_ids(guest.observer) == [0, 1] for guest in guests)
+    warned = batch(*desired_states, max_overcommit=most)
     assert told(warned) == ["True", "True", "False"]
     assert "would have 18 vCPUs enabled" in warned.warnings
-    assert eyes.enabled_ids(guests[0].eyes) == list(range(8))
+    assert observer.enabled_ids(guests[0].observer) == list(range(8))
 
 
 def test_libvirt_guests_and_other_qemu_guests_in_one_batch(boot: Boot, newest_domain: Domains, tmp_path: Path) -> None:
@@ -180,8 +180,8 @@ def test_libvirt_guests_and_other_qemu_guests_in_one_batch(boot: Boot, newest_do
             *(changed, changed, changed, "monitor_unreachable", changed, "conflicting_request"),
         ], result
         reached = changed == "False" or not check
-        assert eyes.enabled_ids(booted.eyes) == ([0, 1, 4, 5] if reached else [0, 1])
-        assert eyes.enabled_ids(paused.eyes) == ([0, 1, 6] if reached else [0, 1])
+        assert observer.enabled_ids(booted.observer) == ([0, 1, 4, 5] if reached else [0, 1])
+        assert observer.enabled_ids(paused.observer) == ([0, 1, 6] if reached else [0, 1])
         assert shut_off.virsh("vcpucount", "--config", "--current").strip() == ("5" if reached else "2")
         assert ("current='3'" in file.read_text()) is reached
     assert "name each guest once" in result["guests"][5]["msg"]
@@ -203,7 +203,7 @@ def test_one_guest_with_invalid_options_keeps_no_other_from_its_wish(boot: Boot)
     twice = batch(good, good)
     assert (twice["error_code"], twice["changed"]) == ("conflicting_request", False)
     assert "name each guest once" in twice["msg"]
-    assert eyes.enabled_ids(guests[0].eyes) == [0, 1]
+    assert observer.enabled_ids(guests[0].observer) == [0, 1]
     for changed, bad, code, why in (
         ("True", named(guests[1], cuont=3), "conflicting_request", "cuont"),
         ("False", named(guests[1], count=["3"]), "conflicting_request", "count is ['3']"),
@@ -213,5 +213,5 @@ def test_one_guest_with_invalid_options_keeps_no_other_from_its_wish(boot: Boot)
         result = batch(good, bad)
         assert (result["error_code"], told(result)) == (code, [changed, code])
         assert why in result["msg"]
-        assert eyes.enabled_ids(guests[0].eyes) == [0, 1, 2]
-        assert eyes.enabled_ids(guests[1].eyes) == [0, 1]
+        assert observer.enabled_ids(guests[0].observer) == [0, 1, 2]
+        assert observer.enabled_ids(guests[1].observer) == [0, 1]

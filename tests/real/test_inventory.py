@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from lab import eyes
+from lab import observer
 from lab.daemon import Daemon
 from lab.software import bindings, releases
 
@@ -185,13 +185,13 @@ def test_all_guests_of_a_host(daemon_here: Daemon, newest_domain: Domains, boot:
     assert told["web2"]["kvm_hotplug_options"] == {"qmp_socket": web2.qmp_socket}
     assert int(told["web2"]["maximum"]) == 8
 
-    # A wish for each guest, delegated: foretold and then done, as QEMU and libvirt themselves say.
+    # A desired state for each guest, delegated: foretold and then done, as QEMU and libvirt themselves say.
     guests = [db, web1, web2]
     assert "changed=1" in controller.play(BY_ITSELF, "--check")
-    assert [eyes.enabled_ids(guest.eyes) for guest in guests] == [[0, 1]] * 3
+    assert [observer.enabled_ids(guest.observer) for guest in guests] == [[0, 1]] * 3
     played = controller.play(BY_ITSELF)
     assert played.count("changed=1") == 4
-    assert [eyes.enabled_ids(guest.eyes) for guest in guests] == [[0, 1, 6]] * 3
+    assert [observer.enabled_ids(guest.observer) for guest in guests] == [[0, 1, 6]] * 3
     assert "<vcpu id='6' enabled='yes'" in off.xml(inactive=True)
 
     # The cache still has what was seen first, until somebody wants it anew. Nothing is left to do then.
@@ -206,7 +206,7 @@ def test_a_batch_for_each_hypervisor(daemon_here: Daemon, newest_domain: Domains
     uris = [{"uri": daemon_here.uri, "hypervisor": "kvm0"}]
     controller.describe(uris=uris, qmp_sockets=[f"{tmp_path}/*/qmp.sock"])
     assert controller.play(AS_A_BATCH).count("changed=1") == 2
-    assert [eyes.enabled_ids(guest.eyes) for guest in guests] == [[0, 1, 2, 3, 4]] * 2
+    assert [observer.enabled_ids(guest.observer) for guest in guests] == [[0, 1, 2, 3, 4]] * 2
 
 
 def test_guests_named_like_groups_and_folders_replace_neither(boot: Boot, tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_a_remote_hypervisor_by_ssh(daemon_here: Daemon, newest_domain: Domains,
     controller.log.unlink()
     assert "changed=1" in controller.play(BY_ITSELF, "--extra-vars", f"ansible_python_interpreter={daemon_here.python}")
     assert "ControlMaster" in controller.log.read_text()
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 6]
+    assert observer.enabled_ids(guest.observer) == [0, 1, 6]
 
 
 def test_a_libvirt_that_is_down_does_not_hide_other_guests(daemon_here: Daemon, boot: Boot, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from lab import LabError, eyes, kvm, nobody
+from lab import LabError, kvm, observer, unprivileged_user
 from lab.ospm import OspmGuest
 from lab.ospm_domain import OspmDomain
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(not kvm.kvm_works(), reason="there is no KVM her
 Two = Callable[..., "OspmGuest | OspmDomain"]
 
 SMP = "sockets=4,cores=2,threads=1,maxcpus=8"
-WAYS = ["qmp", *(["libvirt"] if nobody.can_use_kvm() else [])]
+WAYS = ["qmp", *(["libvirt"] if unprivileged_user.can_use_kvm() else [])]
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +38,13 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> bool:
     folder: Path = tmp_path_factory.mktemp("raw")
     with OspmGuest(folder, smp=f"2,{SMP}", accel="kvm") as guest:
         guest.wait_ready()
-        eyes.plug(guest.eyes, 5)
+        observer.plug(guest.observer, 5)
         guest.ospm.wait("end plug 5")
         guest.ospm.run_code(5)
-        guest.eyes.execute("device_del", id="vcpu5")
-        eyes.wait_enabled(guest.eyes, [0, 1])
+        guest.observer.execute("device_del", id="vcpu5")
+        observer.wait_enabled(guest.observer, [0, 1])
         with contextlib.suppress(ConnectionError):
-            eyes.plug(guest.eyes, 5)
+            observer.plug(guest.observer, 5)
         return has_ended(guest)
 
 
@@ -63,7 +63,7 @@ def has_ended(guest: OspmGuest | OspmDomain, seconds: float = 2) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
-            guest.eyes.execute("query-status")
+            guest.observer.execute("query-status")
         except (ConnectionError, OSError, LabError):
             return True
         time.sleep(0.1)
@@ -97,7 +97,7 @@ def test_a_vcpu_that_ran_comes_back_only_where_qemu_survives_it(two: Two, ends: 
     assert (info[5]["can_enable"]["code"], info[6]["can_enable"]) == ("not_hotpluggable", None)
     # The guest runs on, and takes any other.
     assert Vcpu(guest)(count=3, scope="live").steps == ["plug 2 done"]
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+    assert observer.enabled_ids(guest.observer) == [0, 1, 2]
 
 
 def test_force_plugs_it_and_qemu_may_end(two: Two, ends: bool) -> None:
@@ -133,4 +133,4 @@ def test_a_rollback_does_not_plug_what_may_end_the_guest(two: Two, ends: bool) -
     assert result["error_code"] == "unplug_refused", result
     assert result.steps == [f"unplug 6 {'done' if ends else 'undone'}", "unplug 5 refused"], result
     assert not has_ended(guest)
-    assert eyes.enabled_ids(guest.eyes) == ([0, 1, 5] if ends else [0, 1, 5, 6])
+    assert observer.enabled_ids(guest.observer) == ([0, 1, 5] if ends else [0, 1, 5, 6])

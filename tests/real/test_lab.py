@@ -18,7 +18,7 @@ from typing import Any, Callable
 
 import pytest
 
-from lab import LabError, behaviours, binaries, eyes, image
+from lab import LabError, binaries, image, linux_behaviours, observer
 from lab.contact import ShellError
 from lab.guest import Guest
 
@@ -35,28 +35,28 @@ RUN: dict[str, Any] = {"cwd": TESTS, "capture_output": True, "text": True}
 
 def wait_guest_cpus(guest: Guest, count: int) -> None:
     deadline = time.monotonic() + ACKNOWLEDGED
-    while len(eyes.guest_cpus(guest)) != count:
-        assert time.monotonic() < deadline, f"the guest runs on {eyes.guest_cpus(guest)}"
+    while len(observer.guest_cpus(guest)) != count:
+        assert time.monotonic() < deadline, f"the guest runs on {observer.guest_cpus(guest)}"
         time.sleep(0.05)
 
 
 def plug(guest: Guest, vcpu: int) -> None:
-    online = len(eyes.guest_cpus(guest))
-    eyes.plug(guest.eyes, vcpu)
-    guest.eyes.wait_event("ACPI_DEVICE_OST", ACKNOWLEDGED, source=1, slot=str(vcpu))
+    online = len(observer.guest_cpus(guest))
+    observer.plug(guest.observer, vcpu)
+    guest.observer.wait_event("ACPI_DEVICE_OST", ACKNOWLEDGED, source=1, slot=str(vcpu))
     wait_guest_cpus(guest, online + 1)
 
 
 def unplug(guest: Guest, vcpu: int) -> int:
     """Ask for one vCPU and return the status the guest ends with."""
-    since = len(guest.eyes.events)
-    guest.eyes.execute("device_del", id=f"vcpu{vcpu}")
+    since = len(guest.observer.events)
+    guest.observer.execute("device_del", id=f"vcpu{vcpu}")
     while True:
-        event = guest.eyes.wait_event("ACPI_DEVICE_OST", ACKNOWLEDGED, since, source=3, slot=str(vcpu))
+        event = guest.observer.wait_event("ACPI_DEVICE_OST", ACKNOWLEDGED, since, source=3, slot=str(vcpu))
         status = int(event["data"]["info"]["status"])
         if status != 132:
             return status
-        since = guest.eyes.events.index(event, since) + 1
+        since = guest.observer.events.index(event, since) + 1
 
 
 def is_running(pid: int) -> bool:
@@ -65,7 +65,7 @@ def is_running(pid: int) -> bool:
     return False
 
 
-def wait_gone(pid: int) -> None:
+def wait_until_ended(pid: int) -> None:
     deadline = time.monotonic() + 10
     while is_running(pid):
         assert time.monotonic() < deadline, f"QEMU {pid} is still there"
@@ -76,25 +76,25 @@ def wait_gone(pid: int) -> None:
 def test_a_guest_is_ready_soon_and_shell_and_monitor_agree(boot: Boot, qemu: binaries.Qemu) -> None:
     guest = boot(**TWO_NODES, qemu=qemu)
     assert guest.shell("echo $((6 * 7))") == "42\n"
-    assert eyes.enabled_ids(guest.eyes) == eyes.guest_cpus(guest) == [0, 1]
-    assert eyes.possible_ids(guest.eyes) == list(range(8))
-    assert eyes.ids_by_node(guest.eyes) == {0: [0, 1, 2, 3], 1: [4, 5, 6, 7]}
+    assert observer.enabled_ids(guest.observer) == observer.guest_cpus(guest) == [0, 1]
+    assert observer.possible_ids(guest.observer) == list(range(8))
+    assert observer.ids_by_node(guest.observer) == {0: [0, 1, 2, 3], 1: [4, 5, 6, 7]}
     plug(guest, 2)
-    assert eyes.enabled_ids(guest.eyes) == eyes.guest_cpus(guest) == [0, 1, 2]
+    assert observer.enabled_ids(guest.observer) == observer.guest_cpus(guest) == [0, 1, 2]
     assert unplug(guest, 2) == 0
-    assert eyes.enabled_ids(guest.eyes) == eyes.guest_cpus(guest) == [0, 1]
+    assert observer.enabled_ids(guest.observer) == observer.guest_cpus(guest) == [0, 1]
 
 
 def test_the_guest_detects_a_vcpu_on_the_node_of_its_slot(boot: Boot) -> None:
     guest = boot(**TWO_NODES)
     plug(guest, 5)
-    cpu = behaviours.guest_cpu(guest, guest.eyes, 5)
+    cpu = linux_behaviours.guest_cpu(guest, guest.observer, 5)
     assert cpu in (2, 5), "the guest counts for itself: as they come, or since Linux 6.9 by place"
-    assert eyes.guest_nodes(guest) == {0: [0, 1], 1: [cpu]}
-    place = eyes.guest_topology(guest)[cpu]
+    assert observer.guest_nodes(guest) == {0: [0, 1], 1: [cpu]}
+    place = observer.guest_topology(guest)[cpu]
     assert (place.package, place.core, place.node) == (2, 1, 1)
     assert unplug(guest, 5) == 0
-    assert eyes.enabled_ids(guest.eyes) == eyes.guest_cpus(guest) == [0, 1]
+    assert observer.enabled_ids(guest.observer) == observer.guest_cpus(guest) == [0, 1]
 
 
 def test_the_shell_survives_what_commands_print(boot: Boot) -> None:
@@ -112,56 +112,56 @@ def test_the_shell_survives_what_commands_print(boot: Boot) -> None:
 
 def test_without_the_onliner_a_plugged_vcpu_stays_offline(boot: Boot) -> None:
     guest = boot(**TWO_NODES, append="lab.onliner=0")
-    eyes.plug(guest.eyes, 2)
-    guest.eyes.wait_event("ACPI_DEVICE_OST", ACKNOWLEDGED, source=1)
+    observer.plug(guest.observer, 2)
+    guest.observer.wait_event("ACPI_DEVICE_OST", ACKNOWLEDGED, source=1)
     time.sleep(0.5)
-    assert (eyes.guest_cpus(guest, "present"), eyes.guest_cpus(guest)) == ([0, 1, 2], [0, 1])
+    assert (observer.guest_cpus(guest, "present"), observer.guest_cpus(guest)) == ([0, 1, 2], [0, 1])
 
 
 def test_a_guest_refuses_as_commanded(boot: Boot) -> None:
     guest = boot(**TWO_NODES)
     for vcpu in (2, 3):
         plug(guest, vcpu)
-    behaviours.refuse(guest, 2)
+    linux_behaviours.refuse(guest, 2)
     assert [unplug(guest, 2) for _asking in range(3)] == [130, 130, 130]
     assert unplug(guest, 3) == 0, "only the one is refused"
-    behaviours.allow(guest, 2)
-    behaviours.refuse(guest, 2, times=1)
+    linux_behaviours.allow(guest, 2)
+    linux_behaviours.refuse(guest, 2, times=1)
     assert unplug(guest, 2) == 130
     time.sleep(0.5)
-    behaviours.forbid_ejects(guest)
+    linux_behaviours.forbid_ejects(guest)
     assert unplug(guest, 2) == 128
-    behaviours.forbid_ejects(guest, False)
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+    linux_behaviours.forbid_ejects(guest, False)
+    assert observer.enabled_ids(guest.observer) == [0, 1, 2]
     assert unplug(guest, 2) == 0
-    assert eyes.enabled_ids(guest.eyes) == eyes.guest_cpus(guest) == [0, 1]
+    assert observer.enabled_ids(guest.observer) == observer.guest_cpus(guest) == [0, 1]
 
 
 def test_a_guest_delays_an_unplug_until_commanded(boot: Boot) -> None:
     guest = boot(**TWO_NODES)
     plug(guest, 2)
-    behaviours.dawdle(guest, 2)
-    guest.eyes.execute("device_del", id="vcpu2")
-    guest.eyes.wait_event("ACPI_DEVICE_OST", ACKNOWLEDGED, source=3, status=132)
-    assert guest.eyes.listen(3) == []
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
-    behaviours.hurry(guest, 2)
-    eyes.wait_enabled(guest.eyes, [0, 1])
+    linux_behaviours.delay_unplugs(guest, 2)
+    guest.observer.execute("device_del", id="vcpu2")
+    guest.observer.wait_event("ACPI_DEVICE_OST", ACKNOWLEDGED, source=3, status=132)
+    assert guest.observer.listen(3) == []
+    assert observer.enabled_ids(guest.observer) == [0, 1, 2]
+    linux_behaviours.stop_delaying(guest, 2)
+    observer.wait_enabled(guest.observer, [0, 1])
 
 
 def test_a_guest_in_its_firmware_and_one_not_started_acknowledge_no_eject(boot: Boot) -> None:
     for options in ({"boot": False}, {"paused": True}):
         guest = boot(**TWO_NODES, **options)
-        assert guest.eyes.execute("query-acpi-ospm-status") == []
-        with pytest.raises(eyes.MonitorError, match="not supported device type"):
-            guest.eyes.execute("device_del", id=eyes.slot_of(guest.eyes, 1)["qom-path"])
+        assert guest.observer.execute("query-acpi-ospm-status") == []
+        with pytest.raises(observer.MonitorError, match="not supported device type"):
+            guest.observer.execute("device_del", id=observer.slot_of(guest.observer, 1)["qom-path"])
         guest.stop()
 
 
 def test_a_paused_guest_continues_to_boot(boot: Boot) -> None:
     guest = boot(smp="2", paused=True)
-    assert guest.eyes.execute("query-status")["status"] == "prelaunch"
-    guest.eyes.execute("cont")
+    assert guest.observer.execute("query-status")["status"] == "prelaunch"
+    guest.observer.execute("cont")
     guest.wait_ready()
 
 
@@ -175,7 +175,7 @@ def test_a_guest_has_an_agent_and_a_monitor_on_tcp(boot: Boot) -> None:
 def test_sockets_are_short_whatever_the_folder(boot: Boot, tmp_path: pathlib.Path) -> None:
     with Guest(tmp_path / ("long" * 30), smp="1", boot=False) as guest:
         folder = pathlib.Path(guest.qmp_socket).parent
-        assert guest.eyes.execute("query-status")["running"]
+        assert guest.observer.execute("query-status")["running"]
     assert not folder.exists()
 
 
@@ -196,7 +196,7 @@ def test_a_killed_parent_leaves_no_qemu(tmp_path: pathlib.Path) -> None:
         pid = int(parent.stdout.readline())
         assert is_running(pid)
         parent.send_signal(signal.SIGKILL)
-    wait_gone(pid)
+    wait_until_ended(pid)
 
 
 def test_the_commands_boot_use_and_stop_a_guest(tmp_path: pathlib.Path) -> None:
@@ -210,8 +210,8 @@ def test_the_commands_boot_use_and_stop_a_guest(tmp_path: pathlib.Path) -> None:
     try:
         assert lab("shell", folder, "cat /sys/devices/system/cpu/online").stdout == "0-1\n"
         assert lab("shell", folder, "exit 3").returncode == 3
-        with eyes.Monitor(state["qmp_socket"]) as monitor:
-            assert eyes.ids_by_node(monitor) == {0: [0, 1, 2, 3], 1: [4, 5, 6, 7]}
+        with observer.Monitor(state["qmp_socket"]) as monitor:
+            assert observer.ids_by_node(monitor) == {0: [0, 1, 2, 3], 1: [4, 5, 6, 7]}
         assert "is running in" in lab("boot", folder).stderr
     finally:
         assert lab("stop", folder).returncode == 0

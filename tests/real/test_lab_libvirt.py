@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 import pytest
 
-from lab import LabError, behaviours, binaries, eyes, processes
+from lab import LabError, binaries, linux_behaviours, observer, processes
 from lab.daemon import Daemon
 from lab.domains import LibvirtGuest
 from lab.software import bindings
@@ -41,14 +41,14 @@ BEFORE = on_the_host()
 
 
 def wait_enabled(guest: LibvirtGuest, vcpus: list[int]) -> None:
-    eyes.wait_enabled(guest.eyes, vcpus)
+    observer.wait_enabled(guest.observer, vcpus)
     deadline = time.monotonic() + PATIENCE
-    while len(eyes.guest_cpus(guest)) != len(vcpus):
-        assert time.monotonic() < deadline, f"the guest runs on {eyes.guest_cpus(guest)}"
+    while len(observer.guest_cpus(guest)) != len(vcpus):
+        assert time.monotonic() < deadline, f"the guest runs on {observer.guest_cpus(guest)}"
         time.sleep(0.05)
 
 
-def wait_gone(*pids: int) -> None:
+def wait_until_ended(*pids: int) -> None:
     deadline = time.monotonic() + PATIENCE
     while any(processes.started(pid) for pid in pids):
         assert time.monotonic() < deadline, f"{pids} are still there"
@@ -58,21 +58,21 @@ def wait_gone(*pids: int) -> None:
 def test_a_domain_is_ready_soon_and_shell_and_monitor_agree(domain: Domains) -> None:
     guest = domain(**TWO_CELLS)
     assert (guest.state, guest.shell("echo $((6 * 7))")) == ("running", "42\n")
-    assert eyes.enabled_ids(guest.eyes) == eyes.guest_cpus(guest) == [0, 1]
-    assert eyes.ids_by_node(guest.eyes) == {0: [0, 1, 2, 3], 1: [4, 5, 6, 7]}
-    told = guest.eyes.execute("query-uuid")["UUID"]
+    assert observer.enabled_ids(guest.observer) == observer.guest_cpus(guest) == [0, 1]
+    assert observer.ids_by_node(guest.observer) == {0: [0, 1, 2, 3], 1: [4, 5, 6, 7]}
+    told = guest.observer.execute("query-uuid")["UUID"]
     assert told == guest.uuid
 
 
 @pytest.mark.parametrize("qemu", binaries.qemus(), ids=str)
 def test_the_monitor_shows_what_virsh_plugs(domain: Domains, qemu: binaries.Qemu) -> None:
     guest = domain(**TWO_CELLS, qemu=qemu)
-    assert guest.eyes.greeting["QMP"]["version"]["qemu"]["major"] == qemu.version[0]
+    assert guest.observer.greeting["QMP"]["version"]["qemu"]["major"] == qemu.version[0]
     # With older ones, guests do not get over vCPUs that leave gaps.
     plugged, node = (4, 1) if qemu.version >= binaries.UNPLUGS_WELL else (2, 0)
     guest.virsh("setvcpu", str(plugged), "--enable", "--live")
     wait_enabled(guest, [0, 1, plugged])
-    assert behaviours.guest_cpu(guest, guest.eyes, plugged) in eyes.guest_nodes(guest)[node]
+    assert linux_behaviours.guest_cpu(guest, guest.observer, plugged) in observer.guest_nodes(guest)[node]
     said = f"<vcpu id='{plugged}' enabled='yes'"
     assert (said in guest.xml(), said in guest.xml(inactive=True)) == (True, False)
 
@@ -111,7 +111,7 @@ def test_libvirt_finds_its_domains_again(daemon: Daemon, domain: Domains) -> Non
         assert (daemon.pid != before, guest.pid, guest.state) == (True, found, "running")
     daemon.stop_daemon()
     assert guest.shell("echo still here") == "still here\n"
-    assert eyes.enabled_ids(guest.eyes) == [0, 1]
+    assert observer.enabled_ids(guest.observer) == [0, 1]
     with pytest.raises(LabError, match=r"libvirt-sock|is not running"):
         guest.virsh("domstate")
     daemon.start_daemon()
@@ -134,21 +134,21 @@ def test_a_domain_is_saved_and_restored(domain: Domains) -> None:
 
 def test_a_domain_is_suspended_resumed_destroyed_and_started(domain: Domains) -> None:
     guest = domain(paused=True)
-    assert (guest.state, guest.eyes.execute("query-status")["status"]) == ("paused", "prelaunch")
+    assert (guest.state, guest.observer.execute("query-status")["status"]) == ("paused", "prelaunch")
     guest.resume()
     guest.wait_ready()
     guest.suspend()
-    assert (guest.state, guest.eyes.execute("query-status")["running"]) == ("paused", False)
+    assert (guest.state, guest.observer.execute("query-status")["running"]) == ("paused", False)
     guest.destroy()
     assert guest.state == "shut off"
     guest.start()
-    assert eyes.enabled_ids(guest.eyes) == [0, 1]
+    assert observer.enabled_ids(guest.observer) == [0, 1]
 
 
 def test_a_domain_can_be_transient_shut_off_or_without_a_system(daemon: Daemon, domain: Domains) -> None:
     transient = domain(transient=True, boot=False, vcpus="<vcpu>2</vcpu>")
     assert (transient.state, daemon.virsh("list", "--persistent", "--name").split()) == ("running", [])
-    assert eyes.enabled_ids(transient.eyes) == [0, 1]
+    assert observer.enabled_ids(transient.observer) == [0, 1]
     off = domain(start=False, rest="<cputune><vcpupin vcpu='5' cpuset='0'/></cputune>")
     assert (off.state, "vcpupin" in off.xml()) == ("shut off", True)
     transient.destroy()
@@ -157,7 +157,8 @@ def test_a_domain_can_be_transient_shut_off_or_without_a_system(daemon: Daemon, 
 
 def test_the_files_of_the_tests_are_removed(daemon: Daemon) -> None:
     assert daemon.virsh("list", "--all", readonly=True).strip() == ""
-    assert list((daemon.folder / "guests").iterdir()) == []
+    left = [path for path in (daemon.folder / "guests").iterdir() if not path.name.startswith("saved-")]
+    assert left == []
 
 
 def test_this_process_can_be_a_client(daemon: Daemon, domain: Domains) -> None:
@@ -197,7 +198,7 @@ def test_a_killed_test_leaves_no_libvirtd_and_no_qemu() -> None:
         assert processes.started(int(libvirtd))
         assert processes.started(int(qemu))
         parent.kill()
-    wait_gone(int(libvirtd), int(qemu))
+    wait_until_ended(int(libvirtd), int(qemu))
     deadline = time.monotonic() + PATIENCE
     while pathlib.Path(folder).exists():
         assert time.monotonic() < deadline, f"{folder} is still there"
@@ -220,8 +221,8 @@ def test_the_commands_start_use_and_stop_a_libvirtd(tmp_path: pathlib.Path) -> N
         assert made.returncode == 0, made.stderr
         guest = json.loads(made.stdout)
         assert lab("shell", guest["shell_socket"], "cat /sys/devices/system/cpu/online").stdout == "0\n"
-        with eyes.Monitor(guest["eyes_socket"]) as monitor:
-            assert eyes.enabled_ids(monitor) == [0]
+        with observer.Monitor(guest["observer_socket"]) as monitor:
+            assert observer.enabled_ids(monitor) == [0]
     finally:
         stopped = lab("libvirtd", "stop", folder)
     assert stopped.returncode == 0, stopped.stderr

@@ -21,7 +21,7 @@ UNPACKED = [qemu for qemu in binaries.qemus() if qemu.root]
 LINKED = re.compile(r"^\s*(\S+) => (not found|\S+)", re.MULTILINE)
 
 
-def strangers(tree: Root, program: Path) -> set[str]:
+def foreign_libraries(tree: Root, program: Path) -> set[str]:
     """Return what a program links to that is neither unpacked with it nor the host's C library."""
     if tree.loader is None:
         listed = packages.run(["ldd", program], env={**os.environ, **tree.environment})
@@ -36,7 +36,7 @@ def strangers(tree: Root, program: Path) -> set[str]:
 @pytest.mark.parametrize("qemu", UNPACKED, ids=str)
 def test_an_unpacked_qemu_links_only_to_unpacked_or_essential_libraries(qemu: binaries.Qemu) -> None:
     assert qemu.root is not None
-    assert strangers(Root(qemu.root), qemu.path) == set()
+    assert foreign_libraries(Root(qemu.root), qemu.path) == set()
 
 
 @pytest.mark.parametrize("release", releases())
@@ -44,7 +44,7 @@ def test_an_unpacked_libvirt_links_only_to_unpacked_or_essential_libraries(relea
     found = software(release)
     driver = found.libraries / "libvirt/connection-driver/libvirt_driver_qemu.so"
     programs = [found.root / "usr/bin/virsh", found.root / "usr/sbin/libvirtd", driver, *found.bindings.glob("*.so")]
-    assert {str(program): strangers(found.tree, program) for program in programs} == {
+    assert {str(program): foreign_libraries(found.tree, program) for program in programs} == {
         str(program): set() for program in programs
     }
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lab import LabError, eyes
+from lab import LabError, observer
 from lab.daemon import Daemon
 from lab.domains import LibvirtGuest
 
@@ -41,7 +41,7 @@ def disable(ids: str) -> dict[str, Any]:
 
 
 def nothing_to_do(vcpu: Vcpu, **options: Any) -> None:
-    """Expect that a task finds its wish fulfilled, in check mode too."""
+    """Expect that a task finds its desired state fulfilled, in check mode too."""
     for check in (True, False):
         result = vcpu(check=check, **options)
         assert (result["changed"], result.steps) == (False, []), result
@@ -52,15 +52,15 @@ def orders(guest: LibvirtGuest) -> dict[int, int]:
     return {int(vcpu): int(order) for vcpu, order in re.findall(r"<vcpu id='(\d+)'[^>]* order='(\d+)'", guest.xml())}
 
 
-def order_told(result: Result) -> dict[int, int]:
+def order_returned(result: Result) -> dict[int, int]:
     """The order attributes in a result, by vCPU id."""
     return {told["id"]: told["order"] for told in result["vcpus"] if told["order"]}
 
 
 def thread_of(guest: LibvirtGuest, vcpu: int) -> int:
     """The host thread of a vCPU, of QEMU's own word."""
-    path = eyes.slot_of(guest.eyes, vcpu)["qom-path"]
-    cpus = guest.eyes.execute("query-cpus-fast")
+    path = observer.slot_of(guest.observer, vcpu)["qom-path"]
+    cpus = guest.observer.execute("query-cpus-fast")
     return int(next(cpu["thread-id"] for cpu in cpus if cpu["qom-path"] == path))
 
 
@@ -73,27 +73,27 @@ def counts(guest: LibvirtGuest) -> dict[str, int]:
 def test_vcpus_survive_resets_a_pause_and_a_restart_of_the_daemon(newest_domain: Domains) -> None:
     guest = newest_domain(as_kvm=True)
     vcpu = Vcpu(guest)
-    wish = enable("3,6")
-    vcpu.converges([0, 1, 3, 6], **wish, scope="live")
+    desired = enable("3,6")
+    vcpu.converges([0, 1, 3, 6], **desired, scope="live")
     for from_within in (False, True):
-        seen = len(guest.eyes.events)
+        seen = len(guest.observer.events)
         if from_within:
             guest.shell("(sleep 0.2; reboot -f) > /dev/null 2>&1 &")
         else:
             guest.virsh("reset")
-        guest.eyes.wait_event("RESET", timeout=30, since=seen)
+        guest.observer.wait_event("RESET", timeout=30, since=seen)
         guest.hang_up()
         guest.wait_ready()
         wait_online(guest, 4)
-        assert libvirts(guest) == eyes.enabled_ids(guest.eyes) == [0, 1, 3, 6]
-        nothing_to_do(vcpu, **wish, scope="live")
+        assert libvirts(guest) == observer.enabled_ids(guest.observer) == [0, 1, 3, 6]
+        nothing_to_do(vcpu, **desired, scope="live")
     guest.suspend()
-    nothing_to_do(vcpu, **wish, scope="live")
+    nothing_to_do(vcpu, **desired, scope="live")
     guest.resume()
     guest.daemon.restart()
     assert libvirts(guest) == [0, 1, 3, 6]
     assert vcpu.info()["drift"] == {"config": "3,6", "libvirt": ""}
-    nothing_to_do(vcpu, **wish, scope="live")
+    nothing_to_do(vcpu, **desired, scope="live")
     vcpu.converges([0, 1, 6], **disable("3"), scope="live")
     wait_online(guest, 3)
 
@@ -109,12 +109,12 @@ def test_a_restored_guest_has_its_vcpus_and_a_started_one_its_config(
     guest.virsh("save", image)
     assert vcpu(**enable("3"), scope="live")["error_code"] == "guest_not_running"
     newest_daemon.virsh("restore", image)
-    assert libvirts(guest) == eyes.enabled_ids(guest.eyes) == [0, 1, 3, 5]
+    assert libvirts(guest) == observer.enabled_ids(guest.observer) == [0, 1, 3, 5]
     nothing_to_do(vcpu, **enable("3,5"), scope="live")
     vcpu.converges([0, 1, 5], **disable("3"), scope="live")
     guest.managedsave()
     guest.start()
-    assert libvirts(guest) == eyes.enabled_ids(guest.eyes) == [0, 1, 5]
+    assert libvirts(guest) == observer.enabled_ids(guest.observer) == [0, 1, 5]
     nothing_to_do(vcpu, **enable("5"), scope="live")
     vcpu.converges([0, 1, 4, 5], **enable("4"), scope="live")
     wait_online(guest, 4)
@@ -122,7 +122,7 @@ def test_a_restored_guest_has_its_vcpus_and_a_started_one_its_config(
     assert vcpu.info()["drift"]["config"] == "4,6"
     guest.destroy()
     guest.start()
-    assert libvirts(guest) == eyes.enabled_ids(guest.eyes) == [0, 1, 6]
+    assert libvirts(guest) == observer.enabled_ids(guest.observer) == [0, 1, 6]
     assert vcpu.info()["drift"] == {"config": "", "libvirt": ""}
 
 
@@ -144,7 +144,12 @@ def test_a_migrated_guest_has_the_same_vcpus_and_can_be_changed(newest_domain: D
             )
             assert guest.state == "shut off"
             vcpu = Vcpu(there)
-            assert libvirts(there) == libvirts(there, inactive=True) == eyes.enabled_ids(there.eyes) == [0, 1, 3, 6]
+            assert (
+                libvirts(there)
+                == libvirts(there, inactive=True)
+                == observer.enabled_ids(there.observer)
+                == [0, 1, 3, 6]
+            )
             nothing_to_do(vcpu, **enable("3,6"))
             wait_online(there, 4)
             vcpu.converges([0, 1, 3, 4, 6], **enable("4"))
@@ -159,14 +164,14 @@ def test_a_guest_that_was_suspended_to_memory_has_its_vcpus(newest_domain: Domai
     guest = newest_domain(rest="<pm><suspend-to-mem enabled='yes'/></pm>")
     vcpu = Vcpu(guest)
     guest.shell("(sleep 0.2; echo mem > /sys/power/state) > /dev/null 2>&1 &")
-    guest.eyes.wait_event("SUSPEND", timeout=30)
+    guest.observer.wait_event("SUSPEND", timeout=30)
     nothing_to_do(vcpu, count=2)
     info = vcpu.info()
     assert (info["guest"]["state"], info.enabled()) == ("pmsuspended", [0, 1])
     guest.virsh("dompmwakeup")
     guest.hang_up()
     guest.wait_ready()
-    assert eyes.guest_cpus(guest) == [0, 1]
+    assert observer.guest_cpus(guest) == [0, 1]
     nothing_to_do(vcpu, count=2)
 
 
@@ -201,16 +206,16 @@ def test_a_pin_of_the_running_guest_only_is_returned(newest_domain: Domains) -> 
 def test_the_order_of_plugging_is_libvirts(newest_domain: Domains, transient: bool) -> None:
     guest = newest_domain(vcpus=vcpus(8, {0: 1, 1: 3, 3: 2, 5: 4}), as_kvm=True, transient=transient)
     vcpu = Vcpu(guest)
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 3, 5]
-    assert orders(guest) == order_told(vcpu.info()) == {0: 1, 3: 2, 1: 3, 5: 4}
-    for wanted, wish, expected in (
+    assert observer.enabled_ids(guest.observer) == [0, 1, 3, 5]
+    assert orders(guest) == order_returned(vcpu.info()) == {0: 1, 3: 2, 1: 3, 5: 4}
+    for wanted, desired, expected in (
         ([0, 1, 3, 4, 5], enable("4"), {0: 1, 3: 2, 1: 3, 5: 4, 4: 5}),
         ([0, 1, 2, 3, 4, 5], enable("2"), {0: 1, 3: 2, 1: 3, 5: 4, 4: 5, 2: 6}),
         ([0, 2, 3, 4, 5], disable("1"), {0: 1, 3: 2, 5: 3, 4: 4, 2: 5}),
     ):
-        vcpu.converges(wanted, **wish, scope="live")
+        vcpu.converges(wanted, **desired, scope="live")
         assert orders(guest) == expected
-        assert order_told(vcpu.info()) == expected
+        assert order_returned(vcpu.info()) == expected
     guest.daemon.restart()
     assert orders(guest) == expected
 
@@ -237,7 +242,7 @@ def test_up_to_the_maximum_and_not_beyond(newest_domain: Domains) -> None:
     config = vcpu(**disable("3-4"), scope="config")
     assert (config.steps, libvirts(guest, inactive=True)) == (["disable 4 done", "disable 3 done"], [0, 1, 2, 5, 6, 7])
     assert counts(guest)["current config"] == 6
-    assert libvirts(guest) == eyes.enabled_ids(guest.eyes) == list(range(8))
+    assert libvirts(guest) == observer.enabled_ids(guest.observer) == list(range(8))
 
 
 def test_vcpus_are_plugged_and_unplugged_in_several_rounds(newest_domain: Domains) -> None:
@@ -246,7 +251,7 @@ def test_vcpus_are_plugged_and_unplugged_in_several_rounds(newest_domain: Domain
     for _round in range(3):
         for count in (4, 1):
             applied = vcpu(count=count)
-            assert (applied["changed"], eyes.enabled_ids(guest.eyes)) == (True, list(range(count)))
+            assert (applied["changed"], observer.enabled_ids(guest.observer)) == (True, list(range(count)))
             assert libvirts(guest) == libvirts(guest, inactive=True) == list(range(count))
             wait_online(guest, count)
 
@@ -255,10 +260,10 @@ def test_vcpus_are_plugged_on_their_nodes_if_nodes_alternate(newest_domain: Doma
     cells = [{"cpus": [0, 2, 4, 6, 8]}, {"cpus": [1, 3, 5, 7, 9]}]
     guest = newest_domain(vcpus="<vcpu current='5'>10</vcpu>", numa=cells)
     applied = Vcpu(guest).converges(list(range(10)), count=10)
-    assert eyes.ids_by_node(guest.eyes) == {0: [0, 2, 4, 6, 8], 1: [1, 3, 5, 7, 9]}
+    assert observer.ids_by_node(guest.observer) == {0: [0, 2, 4, 6, 8], 1: [1, 3, 5, 7, 9]}
     assert [told["node"] for told in applied["vcpus"]] == [0, 1] * 5
     wait_online(guest, 10)
-    assert {node: len(cpus) for node, cpus in eyes.guest_nodes(guest).items()} == {0: 5, 1: 5}
+    assert {node: len(cpus) for node, cpus in observer.guest_nodes(guest).items()} == {0: 5, 1: 5}
 
 
 def test_vcpus_that_the_agent_offlined_are_still_enabled(newest_domain: Domains) -> None:
@@ -268,10 +273,10 @@ def test_vcpus_that_the_agent_offlined_are_still_enabled(newest_domain: Domains)
     wait_online(guest, 1)
     assert counts(guest)["current live"] == 2
     told = vcpu(check=True, count=2, guest_online="ignore")
-    assert told.enabled() == eyes.enabled_ids(guest.eyes) == [0, 1]
+    assert told.enabled() == observer.enabled_ids(guest.observer) == [0, 1]
     assert not [step for step in told.steps if step.startswith("plug")]
     vcpu(**enable("4"), guest_online="ignore", scope="live")
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 4]
+    assert observer.enabled_ids(guest.observer) == [0, 1, 4]
     with pytest.raises(LabError, match="greater than"):
         guest.virsh("setvcpus", "4", "--guest")
 
@@ -288,11 +293,11 @@ def test_a_guest_without_acpi_acknowledges_no_plug_and_no_unplug(newest_domain: 
         True,
         ["plug 2 pending", "enable 2 skipped"],
     )
-    assert eyes.enabled_ids(guest.eyes) == silent.enabled() == [0, 1, 2]
+    assert observer.enabled_ids(guest.observer) == silent.enabled() == [0, 1, 2]
     assert vcpu(**enable("2-3"), guest_online="ignore").steps[0] == "plug 3 done"
     stays = vcpu(**disable("3"), scope="live", timeout=2)
     assert (stays["error_code"], stays["changed"]) == ("guest_not_ready", False)
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
+    assert observer.enabled_ids(guest.observer) == [0, 1, 2, 3]
 
 
 def test_a_domain_with_an_order_twice_is_not_changed(newest_domain: Domains) -> None:

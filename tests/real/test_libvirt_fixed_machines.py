@@ -32,18 +32,18 @@ def microvm(domain: Domains, vcpus: str = TWO_OF_FOUR, start: bool = False) -> L
 
 def booted(guest: LibvirtGuest) -> int:
     """How many vCPUs QEMU has; the machine has no slots to ask for."""
-    return len(guest.eyes.execute("query-cpus-fast"))
+    return len(guest.observer.execute("query-cpus-fast"))
 
 
-def converges(vcpu: Vcpu, steps: list[str], **wish: Any) -> Result:
+def converges(vcpu: Vcpu, steps: list[str], **desired: Any) -> Result:
     """Check, apply, check and apply again; return what was applied."""
     before = vcpu.guest.xml(inactive=True)
-    predicted = vcpu(check=True, **wish)
+    predicted = vcpu(check=True, **desired)
     assert vcpu.guest.xml(inactive=True) == before, "check mode changed the definition"
-    applied = vcpu(**wish)
+    applied = vcpu(**desired)
     assert (predicted["changed"], applied["changed"]) == (True, True), applied
     assert applied.steps == steps == [step.replace("planned", "done") for step in predicted.steps]
-    for again in (vcpu(check=True, **wish), vcpu(**wish)):
+    for again in (vcpu(check=True, **desired), vcpu(**desired)):
         assert (again["changed"], again.steps) == (False, [])
     return applied
 
@@ -64,12 +64,12 @@ def test_a_count_is_written_and_libvirt_starts_the_guest(domain: Domains) -> Non
 def test_a_state_that_could_not_start_is_refused_before_anything_is_written(domain: Domains) -> None:
     guest = microvm(domain)
     before = guest.xml(inactive=True)
-    for wish in (
+    for desired in (
         {"vcpus": [{"id": "3", "state": "enabled"}]},
         {"vcpus": [{"id": "0,2", "state": "enabled"}], "exclusive": True},
     ):
         for check in (True, False):
-            refused = Vcpu(guest)(check=check, **wish)
+            refused = Vcpu(guest)(check=check, **desired)
             assert (refused["error_code"], refused["changed"], refused.steps) == ("config_invalid", False, [])
             assert "has no CPU hotplug" in refused["msg"]
     assert guest.xml(inactive=True) == before

@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from lab import eyes
+from lab import observer
 from lab.domains import LibvirtGuest
 
 from .conftest import TWO_CELLS, Domains
@@ -50,7 +50,7 @@ def test_ids_by_plug_live_and_in_config(domain: Domains) -> None:
     assert applied.steps == ["plug 5 done", "plug 6 done", "enable 5 done", "enable 6 done"]
     assert libvirts(guest) == libvirts(guest, inactive=True) == applied.enabled("config") == [0, 1, 5, 6]
     wait_online(guest, 4)
-    assert {node: len(cpus) for node, cpus in eyes.guest_nodes(guest).items()} == {0: 2, 1: 2}
+    assert {node: len(cpus) for node, cpus in observer.guest_nodes(guest).items()} == {0: 2, 1: 2}
     assert not tainted(guest)
     info = Vcpu(guest).info()
     assert info["drift"] == {"config": "", "libvirt": ""}
@@ -67,14 +67,14 @@ def test_a_vcpu_enabled_in_config_can_be_unplugged_after_the_next_boot(domain: D
     assert vcpu(vcpus=[{"id": "3", "state": "enabled"}])["changed"] is False
     guest.start()
     guest.wait_ready()
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 3]
+    assert observer.enabled_ids(guest.observer) == [0, 1, 3]
     blocked = vcpu.refuses("not_hotpluggable", vcpus=[{"id": "1", "state": "disabled"}])
     assert "boot_vcpus: hotpluggable" in blocked["msg"]
     vcpu.converges([0, 1], vcpus=[{"id": "3", "state": "disabled"}])
 
 
 @pytest.mark.parametrize(
-    ("wish", "wanted"),
+    ("desired", "wanted"),
     [
         ({"nodes": [{"id": "1", "count": 3}]}, [0, 1, 2, 4, 5, 6]),
         ({"nodes": [{"id": "0", "state": "enabled"}]}, [0, 1, 2, 3, 5]),
@@ -84,9 +84,9 @@ def test_a_vcpu_enabled_in_config_can_be_unplugged_after_the_next_boot(domain: D
     ],
     ids=str,
 )
-def test_every_kind_of_desired_state(newest_domain: Domains, wish: dict[str, object], wanted: list[int]) -> None:
+def test_every_kind_of_desired_state(newest_domain: Domains, desired: dict[str, object], wanted: list[int]) -> None:
     guest = newest_domain(**{**TWO_CELLS, "vcpus": HOTPLUGGABLE})
-    applied = VcpuTask(guest).converges(wanted, **wish)
+    applied = VcpuTask(guest).converges(wanted, **desired)
     assert applied.enabled("config") == libvirts(guest, inactive=True) == wanted
     wait_online(guest, len(wanted))
     assert not tainted(guest)
@@ -107,7 +107,7 @@ def test_each_scope_changes_only_its_states(domain: Domains) -> None:
     config = vcpu(vcpus=[{"id": "3", "state": "enabled"}], scope="config")
     assert (config["changed"], config.steps) == (True, ["enable 3 done"])
     assert libvirts(guest, inactive=True) == [0, 1, 3]
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+    assert observer.enabled_ids(guest.observer) == [0, 1, 2]
     assert vcpu.info()["drift"]["config"] == "2-3"
     vcpu.converges([0, 1, 2, 3], count=4, scope="current")
     assert libvirts(guest, inactive=True) == [0, 1, 3]
@@ -128,16 +128,20 @@ def test_a_guest_that_is_shut_off_has_no_live_state(domain: Domains) -> None:
         refused = vcpu(check=check, count=2, scope="live")
         assert (refused["error_code"], refused["changed"]) == ("guest_not_running", False)
     # libvirt lets none of the boot vCPUs go that another of them follows: those are made hotpluggable first.
-    wish = {"vcpus": [{"id": "1", "state": "disabled"}, {"id": "6", "state": "enabled"}]}
-    predicted = vcpu(check=True, **wish)
+    desired = {"vcpus": [{"id": "1", "state": "disabled"}, {"id": "6", "state": "enabled"}]}
+    predicted = vcpu(check=True, **desired)
     assert libvirts(guest, inactive=True) == [0, 1, 2, 3]
-    applied = vcpu(**wish)
+    applied = vcpu(**desired)
     assert predicted.enabled("config") == applied.enabled("config") == libvirts(guest, inactive=True) == [0, 2, 3, 6]
-    assert (applied["changed"], vcpu(**wish)["changed"], vcpu(check=True, **wish)["changed"]) == (True, False, False)
+    assert (applied["changed"], vcpu(**desired)["changed"], vcpu(check=True, **desired)["changed"]) == (
+        True,
+        False,
+        False,
+    )
     assert {told["live"] for told in applied["vcpus"]} == {None}
     guest.start()
     guest.wait_ready()
-    assert eyes.enabled_ids(guest.eyes) == [0, 2, 3, 6]
+    assert observer.enabled_ids(guest.observer) == [0, 2, 3, 6]
 
 
 def test_a_guest_is_found_by_uuid_and_id_too(domain: Domains) -> None:
@@ -152,7 +156,7 @@ def test_check_mode_and_info_need_only_a_read_only_connection(domain: Domains) -
     guest = domain()
     vcpu = Vcpu(guest)
     assert vcpu(check=True, count=4)["changed"] is True
-    assert libvirts(guest) == libvirts(guest, inactive=True) == eyes.enabled_ids(guest.eyes) == [0, 1]
+    assert libvirts(guest) == libvirts(guest, inactive=True) == observer.enabled_ids(guest.observer) == [0, 1]
 
 
 def test_ask_qemu_taints_the_guest(domain: Domains) -> None:

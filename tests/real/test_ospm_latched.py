@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from lab import binaries, eyes
+from lab import binaries, observer
 from lab.ospm import OspmGuest
 
 from .conftest import BootOspm
@@ -48,7 +48,7 @@ def info_warnings(guest: OspmGuest) -> str:
 
 
 def notes(guest: OspmGuest) -> list[str]:
-    labels = (device["label"] for device in guest.eyes.execute("query-chardev"))
+    labels = (device["label"] for device in guest.observer.execute("query-chardev"))
     return [label for label in labels if label.startswith("kvm-hotplug.unplug.")]
 
 
@@ -60,13 +60,13 @@ def test_a_guest_that_does_not_listen_is_not_asked(boot_ospm: BootOspm, qemu: bi
     result = disable(guest, "3", timeout=2)
     assert (result["error_code"], result.steps, result["changed"]) == ("guest_not_ready", ["unplug 3 failed"], False)
     assert notes(guest) == []
-    guest.ospm.go_on()
+    guest.ospm.release()
     guest.ospm.wait_ready()
     plugged = enable(guest, "5")
     assert (plugged.get("error_code"), plugged.steps) == (None, ["plug 5 done"]), plugged
     assert not unsettled(plugged.warnings)
     time.sleep(0.5)
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3, 5]
+    assert observer.enabled_ids(guest.observer) == [0, 1, 2, 3, 5]
 
 
 @pytest.mark.parametrize("qemu", binaries.qemus(), ids=str)
@@ -74,16 +74,16 @@ def test_a_vcpu_is_not_lost_when_it_was_to_be_unplugged_right_after_a_reset(
     boot_ospm: BootOspm, qemu: binaries.Qemu
 ) -> None:
     guest = boot_ospm(**FOUR, boot_steps="w1500 a w1500 l", qemu=qemu)
-    guest.eyes.execute("system_reset")
+    guest.observer.execute("system_reset")
     result = disable(guest, "3", timeout=1)
     assert (result["error_code"], result["changed"]) == ("guest_not_ready", False), result
     guest.ospm.wait_ready()
     assert enable(guest, "5").steps == ["plug 5 done"]
     time.sleep(0.5)
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3, 5]
-    guest.eyes.execute("system_reset")
+    assert observer.enabled_ids(guest.observer) == [0, 1, 2, 3, 5]
+    guest.observer.execute("system_reset")
     assert disable(guest, "3", timeout=20).steps == ["unplug 3 done"]
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 5]
+    assert observer.enabled_ids(guest.observer) == [0, 1, 2, 5]
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def latched(boot_ospm: BootOspm) -> OspmGuest:
     """A guest that was reset before it noticed that vCPU 3 was to be unplugged, and listens again since."""
     guest = boot_ospm(**FOUR, boot_steps=HELD)
     guest.ospm.wait("hold 0")
-    guest.ospm.go_on()
+    guest.ospm.release()
     guest.ospm.wait_ready()
     # While it carries out a command, it takes no notice of events.
     since = len(guest.ospm.facts)
@@ -107,9 +107,9 @@ def latched(boot_ospm: BootOspm) -> OspmGuest:
         False,
     ), result
     assert len(notes(guest)) == 1
-    guest.ospm.go_on()
+    guest.ospm.release()
     guest.ospm.wait_ready()
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
+    assert observer.enabled_ids(guest.observer) == [0, 1, 2, 3]
     return guest
 
 
@@ -122,7 +122,7 @@ def test_every_later_run_reports_a_pending_unplug_until_it_is_carried_out(latche
     assert (plugged.get("error_code"), plugged.steps) == (None, ["plug 5 done"]), plugged
     assert unsettled(plugged.warnings)
     # The event of the plug has the guest carry the other request out, too.
-    eyes.wait_enabled(latched.eyes, [0, 1, 2, 5])
+    observer.wait_enabled(latched.observer, [0, 1, 2, 5])
     assert not unsettled(info_warnings(latched))
     assert not unsettled(enable(latched, "6").warnings)
 
@@ -132,7 +132,7 @@ def test_a_pending_unplug_is_settled_by_disabling_the_vcpu(latched: OspmGuest) -
     assert (result.get("error_code"), result.steps, result["changed"]) == (None, ["unplug 3 done"], True), result
     assert notes(latched) == []
     assert not unsettled(result.warnings)
-    assert eyes.enabled_ids(latched.eyes) == [0, 1, 2]
+    assert observer.enabled_ids(latched.observer) == [0, 1, 2]
 
 
 def test_a_count_disables_first_what_may_be_unplugged_anyway(latched: OspmGuest) -> None:
@@ -155,13 +155,13 @@ def test_of_two_runs_that_unplug_the_same_vcpu_one_has_changed_something(boot_os
         run.start()
     guest.ospm.wait("hold 3")
     time.sleep(3)
-    guest.ospm.go_on()
+    guest.ospm.release()
     for run in runs:
         run.join()
     assert [result.get("error_code") for result in results] == [None, None], results
     assert sorted(result["changed"] for result in results) == [False, True], results
     assert notes(guest) == []
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+    assert observer.enabled_ids(guest.observer) == [0, 1, 2]
 
 
 def test_a_vcpu_is_plugged_though_its_usual_id_is_that_of_another_device(boot_ospm: BootOspm) -> None:

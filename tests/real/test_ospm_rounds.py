@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lab import eyes, kvm
+from lab import kvm, observer
 from lab.ospm import OspmGuest
 from lab.ospm_domain import OspmDomain
 
@@ -44,15 +44,15 @@ def one(request: pytest.FixtureRequest) -> One:
     return lambda **options: make(**{**TWO_CELLS, "vcpus": ONE_BOOTS, **options})
 
 
-def reaches(guest: OspmGuest | OspmDomain, wanted: list[int], **wish: Any) -> Result:
-    """Carry out a wish; QEMU, the results and libvirt's own record have to agree on what was reached.
+def reaches(guest: OspmGuest | OspmDomain, wanted: list[int], **desired: Any) -> Result:
+    """Carry out a desired state; QEMU, the results and libvirt's own record have to agree on what was reached.
 
     Forced, because the vCPUs come back: these guests run no code on them, which QEMU cannot tell.
     """
-    result = Vcpu(guest)(**wish, force=True)
+    result = Vcpu(guest)(**desired, force=True)
     assert (result.get("error_code"), result["changed"]) == (None, True), result
     assert {step["status"] for step in result["steps"]} == {"done"}
-    assert eyes.enabled_ids(guest.eyes) == result.enabled() == wanted, result
+    assert observer.enabled_ids(guest.observer) == result.enabled() == wanted, result
     if isinstance(guest, OspmDomain):
         assert libvirts(guest) == libvirts(guest, inactive=True) == result.enabled("config") == wanted
         assert "libvirt's record" not in result.warnings
@@ -95,7 +95,7 @@ def test_a_reset_keeps_the_vcpus_and_the_next_rounds_work(one: One) -> None:
     guest = one()
     reaches(guest, [0, 2, 5], **exactly("0,2,5"))
     since = len(guest.ospm.facts)
-    guest.eyes.execute("system_reset")
+    guest.observer.execute("system_reset")
     guest.ospm.wait("ready", since=since)
     assert Vcpu(guest)(**exactly("0,2,5"))["changed"] is False
     reaches(guest, [0, 2, 6], **exactly("0,2,6"))
@@ -130,7 +130,7 @@ def test_a_batch_changes_a_hundred_running_guests(fleet: list[OspmGuest]) -> Non
     applied = batch(fleet, count=4)
     assert applied["summary"] == predicted["summary"], applied
     for guest in fleet:
-        assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
+        assert observer.enabled_ids(guest.observer) == [0, 1, 2, 3]
         assert {"ost 2 1 0", "ost 3 1 0"} <= set(guest.ospm.facts)
     again = batch(fleet, count=4)
     assert again["summary"] == {"guests": FLEET, "changed": 0, "unchanged": FLEET, "failed": 0, "skipped": 0}
@@ -139,9 +139,9 @@ def test_a_batch_changes_a_hundred_running_guests(fleet: list[OspmGuest]) -> Non
     for guest in refusing:
         guest.ospm.refuse(3, status=128)
     for guest in silent:
-        guest.ospm.be_silent(3)
+        guest.ospm.acknowledge_nothing(3)
     for guest in ending:
-        guest.ospm.answer_unplug("o132 z")
+        guest.ospm.acknowledge_unplug("o132 z")
     for guest in slow:
         guest.ospm.be_slow(2, 3)
     drained = batch(fleet, count=2, timeout=15)
@@ -150,5 +150,5 @@ def test_a_batch_changes_a_hundred_running_guests(fleet: list[OspmGuest]) -> Non
     for guest, result in zip(fleet, drained["guests"]):
         assert result.get("error_code") == expected.get(id(guest)), result
         if guest not in ending:
-            assert eyes.enabled_ids(guest.eyes) == ([0, 1, 2, 3] if id(guest) in expected else [0, 1])
+            assert observer.enabled_ids(guest.observer) == ([0, 1, 2, 3] if id(guest) in expected else [0, 1])
     assert drained["summary"]["failed"] == len(expected)

@@ -22,20 +22,20 @@ MIGRATION_SECONDS = 30
 
 def wait_status(guest: OspmGuest, status: str) -> None:
     deadline = time.monotonic() + MIGRATION_SECONDS
-    while guest.eyes.execute("query-status")["status"] != status:
-        assert time.monotonic() < deadline, guest.eyes.execute("query-migrate")
+    while guest.observer.execute("query-status")["status"] != status:
+        assert time.monotonic() < deadline, guest.observer.execute("query-migrate")
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("wish", [{"enabled": "0-3,5"}, {"enabled": "0-2"}, {"count": 6}], ids=str)
-def test_a_source_that_has_migrated_is_not_changed(boot_ospm: BootOspm, wish: dict[str, str]) -> None:
+@pytest.mark.parametrize("desired", [{"enabled": "0-3,5"}, {"enabled": "0-2"}, {"count": 6}], ids=str)
+def test_a_source_that_has_migrated_is_not_changed(boot_ospm: BootOspm, desired: dict[str, str]) -> None:
     guest = boot_ospm(**FOUR)
-    guest.eyes.execute("migrate", uri="exec:cat > /dev/null")
+    guest.observer.execute("migrate", uri="exec:cat > /dev/null")
     wait_status(guest, "postmigrate")
-    result = Vcpu(guest).refuses("migration_in_progress", **wish)
+    result = Vcpu(guest).refuses("migration_in_progress", **desired)
     assert "migrated" in result["msg"]
     assert Vcpu(guest).info()["guest"]["state"] == "paused"
-    guest.eyes.execute("cont")
+    guest.observer.execute("cont")
     assert Vcpu(guest)(enabled="0-3,5").steps == ["plug 5 done"]
 
 
@@ -48,14 +48,14 @@ def test_a_destination_that_waits_for_its_guest_is_not_changed(boot_ospm: BootOs
 
 def test_a_guest_that_is_being_migrated_is_not_changed(boot_ospm: BootOspm) -> None:
     guest = boot_ospm(**FOUR)
-    guest.eyes.execute("migrate-set-parameters", **{"max-bandwidth": 4096})
-    guest.eyes.execute("migrate", uri="exec:cat > /dev/null")
-    assert guest.eyes.execute("query-migrate")["status"] in ("setup", "active")
+    guest.observer.execute("migrate-set-parameters", **{"max-bandwidth": 4096})
+    guest.observer.execute("migrate", uri="exec:cat > /dev/null")
+    assert guest.observer.execute("query-migrate")["status"] in ("setup", "active")
     Vcpu(guest).refuses("migration_in_progress", enabled="0-3,5")
-    guest.eyes.execute("migrate_cancel")
+    guest.observer.execute("migrate_cancel")
     wait_status(guest, "running")
     deadline = time.monotonic() + MIGRATION_SECONDS
-    while guest.eyes.execute("query-migrate")["status"] != "cancelled":
+    while guest.observer.execute("query-migrate")["status"] != "cancelled":
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert Vcpu(guest)(enabled="0-3,5").steps == ["plug 5 done"]

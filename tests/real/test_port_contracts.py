@@ -24,15 +24,15 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import D
 from contracts.agent import AgentContract, Served
 from contracts.config import ConfigContract, Stored
 from contracts.domain_xml import enabled_vcpus
-from lab import behaviours, eyes
+from lab import linux_behaviours, observer
 from lab.contact import Contact
 from lab.domains import LibvirtGuest
 from lab.software import bindings
 
 from .conftest import TWO_CELLS, TWO_NODES, Boot, Domains
 from .modules import wait_online
+from .test_libvirt_failures import THREE_GO
 from .test_libvirt_guests import HOTPLUGGABLE
-from .test_libvirt_trouble import THREE_GO
 
 PATIENCE = 60.0
 
@@ -89,7 +89,7 @@ def test_a_machine_returns_its_state(running: tuple[Contact, Source]) -> None:
 
     async def look(ports: Ports) -> None:
         view = await machine_of(ports).observe()
-        assert sorted(view.live.enabled) == eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
+        assert sorted(view.live.enabled) == observer.enabled_ids(guest.observer) == [0, 1, 2, 3]
         assert [vcpu for entity in view.layout.entities for vcpu in entity.vcpus] == list(range(8))
         assert {node: len(entities) for node, entities in view.layout.nodes.items()} == {0: 4, 1: 4}
         assert (view.facts.state, view.facts.arch, view.live.running) == ("running", "x86_64", True)
@@ -112,7 +112,7 @@ def test_a_machine_plugs_and_receives_the_acknowledgement(running: tuple[Contact
         }
         heard = await machine.await_insertion(entities, PATIENCE)
         assert {answer.status for answer in heard.values()} == {DONE}
-        assert sorted(machine.latest().live.enabled) == eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3, 4, 5]
+        assert sorted(machine.latest().live.enabled) == observer.enabled_ids(guest.observer) == [0, 1, 2, 3, 4, 5]
         again = await machine.plug(entities)
         assert {(answer.status, answer.took_effect) for answer in again.values()} == {(DONE, False)}
 
@@ -127,7 +127,7 @@ def test_a_machine_unplugs_once(running: tuple[Contact, Source]) -> None:
         entity = (await machine.observe()).layout.entities[3]
         answer = await machine.unplug(entity, PATIENCE)
         assert (answer.status, answer.took_effect, answer.code) == (DONE, True, None)
-        assert sorted(machine.latest().live.enabled) == eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+        assert sorted(machine.latest().live.enabled) == observer.enabled_ids(guest.observer) == [0, 1, 2]
         assert sorted((await machine.observe()).live.enabled) == [0, 1, 2]
 
     using(source, unplug)
@@ -135,13 +135,13 @@ def test_a_machine_unplugs_once(running: tuple[Contact, Source]) -> None:
 
 def test_a_machine_reports_a_refusal(running: tuple[Contact, Source]) -> None:
     guest, source = running
-    behaviours.forbid_ejects(guest)
+    linux_behaviours.forbid_ejects(guest)
 
     async def unplug(ports: Ports) -> None:
         machine = machine_of(ports)
         answer = await machine.unplug((await machine.observe()).layout.entities[3], PATIENCE)
         assert (answer.status, answer.took_effect, answer.code) == (REFUSED, False, "unplug_refused")
-        assert sorted(machine.latest().live.enabled) == eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
+        assert sorted(machine.latest().live.enabled) == observer.enabled_ids(guest.observer) == [0, 1, 2, 3]
 
     using(source, unplug)
 
@@ -172,14 +172,14 @@ def served(guest: Contact, open_agent: Callable[[], Awaitable[tuple[Agent, Calla
 
         asyncio.run(asyncio.wait_for(all_of_it(), 4 * PATIENCE))
 
-    return Served(use, lambda: len(eyes.guest_cpus(guest)), lambda vcpu: eyes.plug(guest.eyes, vcpu))
+    return Served(use, lambda: len(observer.guest_cpus(guest)), lambda vcpu: observer.plug(guest.observer, vcpu))
 
 
 class TestAgentAtASocket(AgentContract):
     @pytest.fixture
     def served(self, boot: Boot) -> Served:
         guest = boot(**{**TWO_NODES, "smp": "3,sockets=4,cores=2,threads=1,maxcpus=8"}, agent=True)
-        eyes.plug(guest.eyes, 5)
+        observer.plug(guest.observer, 5)
         wait_online(guest, 4)
 
         async def nothing() -> None:

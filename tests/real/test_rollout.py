@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lab import behaviours, eyes
+from lab import linux_behaviours, observer
 from lab.daemon import Daemon
 from lab.domains import LibvirtGuest
 from lab.guest import Guest
@@ -63,13 +63,13 @@ def test_a_rollout_shows_its_plan_converges_in_waves_and_changes_nothing_twice(b
     assert dry.row("db", 0) == ["h3", "shutoff", "0-1", "0-1,5", "enable 5", ""]
     assert dry.row("web0")[-1] == dry.row("db")[-1] == "would change"
     assert dry.row("web1")[-1] == "as desired"
-    assert [eyes.enabled_ids(guest.eyes) for guest in guests] == [[0, 1]] * 4
+    assert [observer.enabled_ids(guest.observer) for guest in guests] == [[0, 1]] * 4
     assert config(db) == [0, 1]
     assert not fleet.state.exists()
 
     done = fleet.play("rollout", rollout_id="first")
     assert done.status == 0, done
-    assert [eyes.enabled_ids(guest.eyes) for guest in guests] == [[0, 1, 2, 3], [0, 1], [0, 1, 2], [0, 1, 2]]
+    assert [observer.enabled_ids(guest.observer) for guest in guests] == [[0, 1, 2, 3], [0, 1], [0, 1, 2], [0, 1, 2]]
     assert config(db) == [0, 1, 5]
     assert [done.recap(host)["changed"] for host in hosts] == [1, 1, 1]
     record = fleet.record("first", "h3")
@@ -92,7 +92,7 @@ def test_a_failing_wave_is_reverted_with_all_before_it_and_nothing_else(boot: Bo
     web1, web2 = boot(**TWO_NODES, name="web1"), boot(**THREE, name="web2")
     web3 = boot(**PAUSED, name="web3")
     db1, db2 = shut_off(tmp_path / "db1.xml"), shut_off(tmp_path / "db2.xml")
-    behaviours.forbid_ejects(web2)
+    linux_behaviours.forbid_ejects(web2)
     hosts = {
         "h1": [by_count(web1, 4), {"domain_xml": str(db1), "count": 3}],
         "h2": [by_count(web2, 2), {"domain_xml": str(db2), "count": 4}],
@@ -107,19 +107,19 @@ def test_a_failing_wave_is_reverted_with_all_before_it_and_nothing_else(boot: Bo
     assert failed.row("db2") == ["h2", "0-3", "0-1", "disable 2-3", "reverted"]
     assert failed.row("web3", 1) == ["h3", "0-1", "", "", "not started"]
     assert "web2 on h2: could not unplug vCPU 2" in failed.text
-    assert [eyes.enabled_ids(guest.eyes) for guest in (web1, web2, web3)] == [[0, 1], [0, 1, 2], [0, 1]]
+    assert [observer.enabled_ids(guest.observer) for guest in (web1, web2, web3)] == [[0, 1], [0, 1, 2], [0, 1]]
     assert (config(db1), config(db2)) == ([0, 1], [0, 1])
     assert "not started: h3" in failed
     assert not (fleet.state / "one" / "h3.json").exists()
 
     kept = fleet.play("rollout", rollout_id="one", rollout_serial=1, rollout_on_failure="keep")
     assert kept.status == 2
-    assert (eyes.enabled_ids(web1.eyes), config(db1), config(db2)) == ([0, 1, 2, 3], [0, 1, 2], [0, 1, 2, 3])
-    eyes.plug(web1.eyes, 7)
+    assert (observer.enabled_ids(web1.observer), config(db1), config(db2)) == ([0, 1, 2, 3], [0, 1, 2], [0, 1, 2, 3])
+    observer.plug(web1.observer, 7)
 
     reverted = fleet.play("revert", rollout_id="one")
     assert reverted.status == 0, reverted
-    assert eyes.enabled_ids(web1.eyes) == [0, 1, 2, 3, 7]
+    assert observer.enabled_ids(web1.observer) == [0, 1, 2, 3, 7]
     assert reverted.row("web1") == [
         "h1",
         "0-3,7",
@@ -131,7 +131,7 @@ def test_a_failing_wave_is_reverted_with_all_before_it_and_nothing_else(boot: Bo
 
     again = fleet.play("revert", rollout_id="one")
     assert (again.status, [again.recap(host)["changed"] for host in hosts]) == (0, [0, 0, 0])
-    assert eyes.enabled_ids(web1.eyes) == [0, 1, 2, 3, 7]
+    assert observer.enabled_ids(web1.observer) == [0, 1, 2, 3, 7]
 
     unknown = fleet.play("revert", rollout_id="none")
     assert unknown.status == 2
@@ -188,7 +188,7 @@ def test_an_interrupted_rollout_continues_and_can_still_be_reverted_to_its_begin
         "h3": [{"domain_xml": str(db3), "count": 4}],
     }
     fleet = Hypervisors(tmp_path, hosts)
-    behaviours.dawdle(web2, 2)
+    linux_behaviours.delay_unplugs(web2, 2)
     with fleet.begin("rollout", rollout_serial=1) as process:
         deadline = time.monotonic() + 120
         while not list(fleet.state.glob("*/h2.json")):
@@ -199,16 +199,16 @@ def test_an_interrupted_rollout_continues_and_can_still_be_reverted_to_its_begin
     assert (config(db1), config(db3)) == ([0, 1, 2], [0, 1])
     rollout = next(fleet.state.iterdir()).name
     assert next(iter(fleet.record(rollout, "h2")["guests"].values()))["attempts"][0]["open"]
-    behaviours.hurry(web2, 2)
-    eyes.wait_enabled(web2.eyes, [0, 1])
+    linux_behaviours.stop_delaying(web2, 2)
+    observer.wait_enabled(web2.observer, [0, 1])
 
     continued = fleet.play("rollout", rollout_serial=1)
     assert continued.status == 0, continued
     assert [continued.recap(host)["changed"] for host in hosts] == [0, 0, 1]
-    assert (config(db1), eyes.enabled_ids(web2.eyes), config(db3)) == ([0, 1, 2], [0, 1], [0, 1, 2, 3])
+    assert (config(db1), observer.enabled_ids(web2.observer), config(db3)) == ([0, 1, 2], [0, 1], [0, 1, 2, 3])
 
     assert fleet.play("revert").status == 0
-    assert (config(db1), eyes.enabled_ids(web2.eyes), config(db3)) == ([0, 1], [0, 1, 2], [0, 1])
+    assert (config(db1), observer.enabled_ids(web2.observer), config(db3)) == ([0, 1], [0, 1, 2], [0, 1])
 
 
 def test_libvirt_guests_are_verified_and_reverted(
@@ -223,14 +223,14 @@ def test_libvirt_guests_are_verified_and_reverted(
     assert done.status == 0, done
     assert done.row("plugged") == ["h1", "0-1", "0-3", "plug 2-3, online 2-3, enable 2-3", "changed"]
     assert done.row("onlined", 0)[-2:] == ["offline 2", ""]
-    assert (len(eyes.guest_cpus(plugged)), len(eyes.guest_cpus(onlined))) == (4, 2)
+    assert (len(observer.guest_cpus(plugged)), len(observer.guest_cpus(onlined))) == (4, 2)
 
     audit = fleet.play("audit")
     assert audit.row("plugged") == ["h1", "running", "0-3", "0-3", ""]
 
     reverted = fleet.play("revert")
     assert reverted.status == 0, reverted
-    assert (eyes.enabled_ids(plugged.eyes), eyes.enabled_ids(onlined.eyes)) == ([0, 1], [0, 1, 2])
-    assert (len(eyes.guest_cpus(plugged)), len(eyes.guest_cpus(onlined))) == (2, 3), reverted
+    assert (observer.enabled_ids(plugged.observer), observer.enabled_ids(onlined.observer)) == ([0, 1], [0, 1, 2])
+    assert (len(observer.guest_cpus(plugged)), len(observer.guest_cpus(onlined))) == (2, 3), reverted
     again = fleet.play("revert")
     assert (again.status, "nothing is left to revert" in again) == (0, True)

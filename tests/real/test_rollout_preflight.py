@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lab import behaviours, eyes
+from lab import linux_behaviours, observer
 
 from .conftest import Boot
 from .playbooks import Hypervisors
@@ -49,14 +49,14 @@ def test_one_blocker_prevents_all_changes(boot: Boot, tmp_path: Path) -> None:
     assert stopped.row("bad")[-1] in ("conflicting_request", "guest_not_ready")
     assert "because 1 of 2 guests cannot be changed. bad on h2: " in stopped.text
     assert "no desired state: h3" in stopped
-    assert eyes.enabled_ids(good.eyes) == [0, 1]
+    assert observer.enabled_ids(good.observer) == [0, 1]
 
     assert fleet.play("rollout", "--extra-vars", "rollout_skip_blocked=false").status == 2
     without = fleet.play("rollout", "--extra-vars", "rollout_skip_blocked=true rollout_serial=50%")
     assert without.status == 0, without
     assert without.row("bad")[-1].startswith("left out: ")
-    assert eyes.enabled_ids(good.eyes) == [0, 1, 2]
-    assert eyes.enabled_ids(bad.eyes) == [0, 1]
+    assert observer.enabled_ids(good.observer) == [0, 1, 2]
+    assert observer.enabled_ids(bad.observer) == [0, 1]
 
 
 def test_a_misspelled_option_skips_only_its_guest_and_the_play_fails(boot: Boot, tmp_path: Path) -> None:
@@ -68,13 +68,13 @@ def test_a_misspelled_option_skips_only_its_guest_and_the_play_fails(boot: Boot,
     assert stopped.row(web2.qmp_socket)[-1] == "conflicting_request"
     assert f"because 1 of 3 guests cannot be changed. {web2.qmp_socket} on h1: " in stopped.text
     assert "cuont. Supported parameters include" in stopped.text
-    assert [eyes.enabled_ids(guest.eyes) for guest in (web1, web2, web3)] == [[0, 1]] * 3
+    assert [observer.enabled_ids(guest.observer) for guest in (web1, web2, web3)] == [[0, 1]] * 3
 
     without = fleet.play("rollout", rollout_skip_blocked=True)
     assert (without.status, without.recap("h1")["failed"], without.recap("h2")["failed"]) == (2, 1, 0)
     assert without.row(web2.qmp_socket)[-1] == "failed: invalid options"
     assert without.row("web1")[-1] == without.row("web3")[-1] == "changed"
-    assert [eyes.enabled_ids(guest.eyes) for guest in (web1, web2, web3)] == [[0, 1, 2], [0, 1], [0, 1, 2]]
+    assert [observer.enabled_ids(guest.observer) for guest in (web1, web2, web3)] == [[0, 1, 2], [0, 1], [0, 1, 2]]
     assert "completed" not in fleet.record("typo", "h2")
 
 
@@ -92,9 +92,9 @@ def test_an_unreachable_hypervisor_stops_the_rollout_even_if_blocked_guests_are_
         assert stopped.row("db") == ["gone", "unknown", "?", "", "", "unreachable"]
         assert "because 2 of 3 guests cannot be changed. gone (2 guests): " in stopped.text
         assert "leave out these hypervisors with --limit" in stopped.text
-        assert eyes.enabled_ids(web.eyes) == [0, 1]
+        assert observer.enabled_ids(web.observer) == [0, 1]
     assert fleet.play("rollout", "--limit", "h1").status == 0
-    assert eyes.enabled_ids(web.eyes) == [0, 1, 2]
+    assert observer.enabled_ids(web.observer) == [0, 1, 2]
 
     audit = fleet.play("audit")
     assert audit.row("db") == ["gone", "unknown", "-", "-", "unreachable"]
@@ -112,7 +112,7 @@ def test_an_interpreter_that_does_not_start_is_reported_with_the_shells_error(bo
         assert "/nowhere/python3" in failed.text
         assert "internal" not in failed
         assert failed.status == (2 if name == "rollout" else 0)
-    assert eyes.enabled_ids(web.eyes) == [0, 1]
+    assert observer.enabled_ids(web.observer) == [0, 1]
 
 
 def test_a_hypervisor_whose_desired_state_is_no_valid_template_stops_the_rollout(boot: Boot, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_hypervisor_whose_desired_state_is_no_valid_template_stops_the_rollout
     assert stopped.status == 2
     assert "undefined_variable" in stopped
     assert "because planning failed on h2" in stopped.text
-    assert eyes.enabled_ids(web.eyes) == [0, 1]
+    assert observer.enabled_ids(web.observer) == [0, 1]
 
 
 def test_a_misspelled_variable_is_an_error(boot: Boot, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_within_the_budget_the_waves_continue_and_unreachable_hypervisors_have_f
 ) -> None:
     web, stubborn = boot(**PAUSED, name="web"), boot(**THREE, name="stubborn")
     db = boot(**PAUSED, name="db")
-    behaviours.forbid_ejects(stubborn)
+    linux_behaviours.forbid_ejects(stubborn)
     hosts = {"h1": [by_count(stubborn, 2)], "h2": [], "h3": [by_count(web, 3)], "gone": [by_count(db, 3)]}
     # The hypervisor is gone once the first wave has been recorded.
     down = tmp_path / "state" / "half" / "h1.json"
@@ -162,8 +162,8 @@ def test_within_the_budget_the_waves_continue_and_unreachable_hypervisors_have_f
     assert gone_on.row("stubborn")[-1] == "failed: unplug_refused"
     assert gone_on.row("web") == ["h3", "0-1", "0-2", "plug 2", "changed"]
     assert gone_on.row("db")[-1] == "failed: unreachable", gone_on
-    assert eyes.enabled_ids(web.eyes) == [0, 1, 2]
-    assert eyes.enabled_ids(db.eyes) == [0, 1]
+    assert observer.enabled_ids(web.observer) == [0, 1, 2]
+    assert observer.enabled_ids(db.observer) == [0, 1]
 
 
 def test_a_guest_that_is_a_host_has_its_own_desired_state(boot: Boot, tmp_path: Path) -> None:
@@ -179,6 +179,6 @@ def test_a_guest_that_is_a_host_has_its_own_desired_state(boot: Boot, tmp_path: 
     done = fleet.play("rollout", **state)
     assert done.status == 0, done
     assert done.row("web") == ["localhost", "0-1", "0-3", "plug 2-3", "changed"]
-    assert (eyes.enabled_ids(web.eyes), eyes.enabled_ids(db.eyes)) == ([0, 1, 2, 3], [0, 1])
+    assert (observer.enabled_ids(web.observer), observer.enabled_ids(db.observer)) == ([0, 1, 2, 3], [0, 1])
     audit = fleet.play("audit", audit_qmp_sockets=sockets, **state)
     assert (audit.status, "0 of 2 guests have drifted" in audit) == (0, True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lab import behaviours, eyes
+from lab import linux_behaviours, observer
 from lab.contact import Contact
 from lab.domains import LibvirtGuest
 
@@ -56,12 +56,12 @@ def online(result: Result) -> dict[int, bool | None]:
 
 def runs_on(guest: Contact) -> int:
     """On how many CPUs the guest's own system runs."""
-    return len(eyes.guest_cpus(guest))
+    return len(observer.guest_cpus(guest))
 
 
 def converges(vcpu: Vcpu, wanted: int, **options: Any) -> Result:
     """Check, apply, check and apply again by method agent; the guest's sysfs is asked after each."""
-    plugged = eyes.enabled_ids(vcpu.guest.eyes)
+    plugged = observer.enabled_ids(vcpu.guest.observer)
     before = runs_on(vcpu.guest)
     predicted = vcpu(check=True, method="agent", **options)
     assert runs_on(vcpu.guest) == before, "check mode changed the guest"
@@ -72,7 +72,7 @@ def converges(vcpu: Vcpu, wanted: int, **options: Any) -> Result:
     assert predicted.diff == applied.diff != ""
     for again in (vcpu(check=True, method="agent", **options), vcpu(method="agent", **options)):
         assert (again["changed"], again.steps, again.diff) == (False, [], "")
-    assert eyes.enabled_ids(vcpu.guest.eyes) == plugged, "method agent plugs nothing"
+    assert observer.enabled_ids(vcpu.guest.observer) == plugged, "method agent plugs nothing"
     return applied
 
 
@@ -100,7 +100,7 @@ def test_ids_are_those_of_the_machine(with_agent: Guests) -> None:
     assert online(vcpu(count=4)) == {0: True, 1: True, 2: True, 5: True}
     off = converges(vcpu, 3, vcpus=[{"id": "5", "state": "disabled"}])
     assert off.steps == ["offline 5 done"]
-    assert {node: len(cpus) for node, cpus in eyes.guest_nodes(vcpu.guest).items() if cpus} == {0: 3}
+    assert {node: len(cpus) for node, cpus in observer.guest_nodes(vcpu.guest).items() if cpus} == {0: 3}
     on = converges(vcpu, 4, vcpus=[{"id": "5", "state": "enabled"}])
     assert on.steps == ["online 5 done"]
 
@@ -117,7 +117,7 @@ def test_counts_and_exclusive_by_the_agent(with_agent: Guests) -> None:
 
 def test_unsupported_requests_to_the_agent_are_refused_with_the_reason(with_agent: Guests) -> None:
     vcpu = with_agent()
-    for code, wish in (
+    for code, desired in (
         ("conflicting_request", {"nodes": [{"id": "0", "count": 1}]}),
         ("conflicting_request", {"count": 1, "scope": "config"}),
         ("not_hotpluggable", {"vcpus": [{"id": "7", "state": "enabled"}]}),
@@ -125,7 +125,7 @@ def test_unsupported_requests_to_the_agent_are_refused_with_the_reason(with_agen
         ("count_unreachable", {"count": 4}),
         ("unknown_vcpu", {"vcpus": [{"id": "8", "state": "enabled"}]}),
     ):
-        vcpu.refuses(code, method="agent", **wish)
+        vcpu.refuses(code, method="agent", **desired)
     assert runs_on(vcpu.guest) == 3
 
 
@@ -136,23 +136,23 @@ def test_a_guest_is_drained_before_an_unplug(with_agent: Guests) -> None:
     undrained = vcpu(vcpus=[{"id": "2", "state": "disabled"}], drain=False)
     if with_agent.kind == "libvirt":
         assert undrained.steps[0] == "unplug 2 done"
-        assert eyes.enabled_ids(vcpu.guest.eyes) == [0, 1]
+        assert observer.enabled_ids(vcpu.guest.observer) == [0, 1]
 
 
 def test_a_refused_offline_is_reported_before_anything_is_unplugged(with_agent: Guests) -> None:
     vcpu = with_agent(sparse=True)
-    behaviours.refuse(vcpu.guest, 2)
+    linux_behaviours.refuse(vcpu.guest, 2)
     result = vcpu(vcpus=[{"id": "2", "state": "disabled"}], timeout=600)
     assert (result["error_code"], result["changed"]) == ("unplug_refused", False)
     assert result.steps[:2] == ["offline 2 refused", "unplug 2 skipped"]
     assert "nothing was unplugged" in result["msg"]
-    assert eyes.enabled_ids(vcpu.guest.eyes) == [0, 1, 2, 5]
+    assert observer.enabled_ids(vcpu.guest.observer) == [0, 1, 2, 5]
     assert runs_on(vcpu.guest) == 4
 
 
 def test_a_drained_vcpu_is_onlined_again_if_the_unplug_fails(with_agent: Guests) -> None:
     vcpu = with_agent(sparse=True)
-    behaviours.forbid_ejects(vcpu.guest)
+    linux_behaviours.forbid_ejects(vcpu.guest)
     result = vcpu(vcpus=[{"id": "5", "state": "disabled"}])
     assert (result["error_code"], result["changed"]) == ("unplug_refused", False)
     assert result.steps[:2] == ["offline 5 undone", "unplug 5 refused"]
@@ -209,7 +209,7 @@ def test_an_agent_that_stops_during_the_run(with_agent: Guests) -> None:
         ("plug_unacknowledged", True),
     ], result
     assert result.steps[0] == "plug 3 done"
-    assert eyes.enabled_ids(vcpu.guest.eyes) == [0, 1, 2, 3]
+    assert observer.enabled_ids(vcpu.guest.observer) == [0, 1, 2, 3]
 
 
 def test_an_agent_alone(boot: Any) -> None:

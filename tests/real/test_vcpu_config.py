@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import behaviours, binaries, eyes
+from lab import binaries, linux_behaviours, observer
 
 from .conftest import TWO_NODES, Boot
 from .modules import Result, Vcpu, run_module, wait_online
@@ -59,16 +59,16 @@ def shut_off(domain_xml: Path, check: bool = False, **options: object) -> Result
 
 
 def test_a_guest_that_is_shut_off_is_changed_for_its_next_boot(domain_xml: Path) -> None:
-    wish = {"nodes": [{"id": "1", "count": 2}]}
-    predicted = shut_off(domain_xml, check=True, **wish)
+    desired = {"nodes": [{"id": "1", "count": 2}]}
+    predicted = shut_off(domain_xml, check=True, **desired)
     assert domain_xml.read_text(encoding="utf-8") == DOMAIN, "check mode wrote"
-    applied = shut_off(domain_xml, **wish)
+    applied = shut_off(domain_xml, **desired)
     assert (predicted["changed"], applied["changed"]) == (True, True)
     assert applied.steps == ["enable 4 done", "enable 5 done"]
     assert predicted.enabled("config") == applied.enabled("config") == in_file(domain_xml) == [0, 1, 4, 5]
     assert predicted.diff == applied.diff
     for check in (True, False):
-        again = shut_off(domain_xml, check=check, **wish)
+        again = shut_off(domain_xml, check=check, **desired)
         assert (again["changed"], again.steps) == (False, [])
 
 
@@ -84,19 +84,21 @@ def test_the_rfcs_dialect_is_preserved_with_the_requested_detail(domain_xml: Pat
         "  <os>", "  <cputune><vcpupin vcpu='5' cpuset='1-2'/></cputune>\n  <os>"
     )
     domain_xml.write_text(rfc, encoding="utf-8")
-    wish = {"vcpus": [{"id": "5", "state": "enabled"}], "xml_detail": "full"}
-    assert shut_off(domain_xml, check=True, **wish)["changed"]
+    desired = {"vcpus": [{"id": "5", "state": "enabled"}], "xml_detail": "full"}
+    assert shut_off(domain_xml, check=True, **desired)["changed"]
     assert domain_xml.read_text(encoding="utf-8") == rfc
-    assert shut_off(domain_xml, **wish)["changed"]
+    assert shut_off(domain_xml, **desired)["changed"]
     assert "<vcpu id='5' state='enabled' cell='1' pin='1-2'/>" in domain_xml.read_text(encoding="utf-8")
-    assert [shut_off(domain_xml, check=check, **wish)["changed"] for check in (True, False)] == [False, False]
+    assert [shut_off(domain_xml, check=check, **desired)["changed"] for check in (True, False)] == [False, False]
 
 
 def test_vcpus_on_a_node_without_memory_need_force(domain_xml: Path) -> None:
     domain_xml.write_text(DOMAIN.replace("cpus='4-7' memory='128'", "cpus='4-7' memory='0'"), encoding="utf-8")
-    wish = {"nodes": [{"id": "1", "count": 1}]}
-    assert shut_off(domain_xml, **wish)["error_code"] == "config_invalid"
-    forced = [shut_off(domain_xml, check=check, force=True, **wish)["changed"] for check in (True, False, True, False)]
+    desired = {"nodes": [{"id": "1", "count": 1}]}
+    assert shut_off(domain_xml, **desired)["error_code"] == "config_invalid"
+    forced = [
+        shut_off(domain_xml, check=check, force=True, **desired)["changed"] for check in (True, False, True, False)
+    ]
     assert forced == [True, True, False, False]
     assert in_file(domain_xml) == [0, 1, 4]
 
@@ -127,15 +129,15 @@ def test_an_emulator_named_by_a_file_that_others_may_write_is_not_started(domain
         "</cpu>", f"</cpu>\n  <devices><emulator>{emulator}</emulator></devices>"
     )
     domain_xml.write_text(xml, encoding="utf-8")
-    wish = {"count": 3} if module == "kvm.hotplug.vcpu" else {}
+    desired = {"count": 3} if module == "kvm.hotplug.vcpu" else {}
     domain_xml.chmod(0o666)
     for check in (True, False):
-        refused = run_module(module, check, domain_xml=str(domain_xml), **wish)
+        refused = run_module(module, check, domain_xml=str(domain_xml), **desired)
         assert refused["error_code"] == "config_invalid"
         assert f"{domain_xml} may be written by its group" in refused["msg"]
         assert not started.exists()
     domain_xml.chmod(0o644)
-    assert run_module(module, True, domain_xml=str(domain_xml), **wish)["error_code"] == "backend_missing"
+    assert run_module(module, True, domain_xml=str(domain_xml), **desired)["error_code"] == "backend_missing"
     assert started.exists()
 
 
@@ -181,17 +183,17 @@ def test_scope_config_does_not_change_the_running_guest(boot: Boot, domain_xml: 
     guest = boot(**TWO_NODES, paused=True)
     result = Vcpu(guest, domain_xml)(count=5, scope="config")
     assert result.steps == ["enable 2 done", "enable 3 done", "enable 4 done"]
-    assert (eyes.enabled_ids(guest.eyes), in_file(domain_xml)) == ([0, 1], [0, 1, 2, 3, 4])
+    assert (observer.enabled_ids(guest.observer), in_file(domain_xml)) == ([0, 1], [0, 1, 2, 3, 4])
 
 
 def test_config_keeps_a_vcpu_whose_unplug_is_refused(boot: Boot, domain_xml: Path) -> None:
     shut_off(domain_xml, count=4)
     guest = boot(**{**TWO_NODES, "smp": "4,sockets=4,cores=2,threads=1,maxcpus=8"})
-    behaviours.refuse(guest, 2)
+    linux_behaviours.refuse(guest, 2)
     result = Vcpu(guest, domain_xml)(count=2, timeout=3)
     assert result["error_code"] == "unplug_refused"
     assert result.steps == ["unplug 3 done", "unplug 2 refused", "disable 3 done", "disable 2 skipped"]
-    assert eyes.enabled_ids(guest.eyes) == in_file(domain_xml) == result.enabled("config") == [0, 1, 2]
+    assert observer.enabled_ids(guest.observer) == in_file(domain_xml) == result.enabled("config") == [0, 1, 2]
 
 
 def test_a_guest_whose_monitor_has_no_listener_is_shut_off(boot: Boot, domain_xml: Path) -> None:
@@ -209,7 +211,7 @@ def test_the_arguments_boot_the_config_state_and_more_can_be_plugged(boot: Boot,
     assert info["migration"]["feature"] == "sparse-vcpus"
     smp, *rest = info["qemu_args"][1:]
     guest = boot(smp=smp, extra=rest)
-    assert eyes.enabled_ids(guest.eyes) == [0, 3, 6]
+    assert observer.enabled_ids(guest.observer) == [0, 3, 6]
     wait_online(guest, 3)
     Vcpu(guest, domain_xml).converges([0, 3, 4, 6], nodes=[{"id": "1", "count": 2}])
     wait_online(guest, 4)
@@ -234,4 +236,4 @@ def test_an_invalid_file_is_not_changed(domain_xml: Path, spoiled: str, said: st
 def test_the_file_of_another_machine_is_refused(boot: Boot, domain_xml: Path) -> None:
     guest = boot(smp="2,maxcpus=4", paused=True)
     assert Vcpu(guest, domain_xml)(count=3)["error_code"] == "config_invalid"
-    assert (eyes.enabled_ids(guest.eyes), in_file(domain_xml)) == ([0, 1], [0, 1])
+    assert (observer.enabled_ids(guest.observer), in_file(domain_xml)) == ([0, 1], [0, 1])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lab import binaries, eyes
+from lab import binaries, observer
 from lab.guest import Guest
 
 from .conftest import TWO_NODES, Boot, needs_ppc64
@@ -26,7 +26,7 @@ def test_vcpus_are_plugged_by_node_id_and_count_and_unplugged(boot: Boot) -> Non
 
     vcpu.converges([0, 1, 4, 5], nodes=[{"id": 1, "count": 2}])
     wait_online(guest, 4)
-    assert {node: len(cpus) for node, cpus in eyes.guest_nodes(guest).items()} == {0: 2, 1: 2}
+    assert {node: len(cpus) for node, cpus in observer.guest_nodes(guest).items()} == {0: 2, 1: 2}
 
     result = vcpu.converges([0, 1, 4, 5, 7], vcpus=[{"id": "7", "state": "enabled"}])
     assert (result["sparse"]["live"], result["migration"]["feature"]) == (True, "sparse-vcpus")
@@ -43,14 +43,14 @@ def test_every_available_qemu_plugs_and_unplugs_a_vcpu(boot: Boot, qemu: binarie
     for attempts_left in (2, 1, 0) if qemu.version < (8,) else (0,):
         guest = boot(**TWO_NODES, qemu=qemu)
         try:
-            takes_vcpus_in_and_gives_them_back(guest)
+            plugs_and_unplugs(guest)
             return
         except (AssertionError, OSError):
             if not attempts_left or not hangs(guest):
                 raise
 
 
-def takes_vcpus_in_and_gives_them_back(guest: Guest) -> None:
+def plugs_and_unplugs(guest: Guest) -> None:
     vcpu = Vcpu(guest)
     vcpu.converges([0, 1, 2], nodes=[{"id": "0", "count": 3}])
     wait_online(guest, 3)
@@ -83,7 +83,7 @@ def test_a_count_can_be_spread_over_the_nodes(boot: Boot) -> None:
     guest = boot(**TWO_NODES)
     Vcpu(guest).converges([0, 1, 4, 5], count=4, placement="spread")
     wait_online(guest, 4)
-    assert {node: len(cpus) for node, cpus in eyes.guest_nodes(guest).items()} == {0: 2, 1: 2}
+    assert {node: len(cpus) for node, cpus in observer.guest_nodes(guest).items()} == {0: 2, 1: 2}
 
 
 def test_a_node_can_be_filled_and_emptied(boot: Boot) -> None:
@@ -109,13 +109,13 @@ def test_the_result_of_each_vcpu_equals_qemus_reply(boot: Boot) -> None:
         "uuid": "4c1f4a7e-3f0e-4c8e-9a93-0a6d1e7d3b11",
         "state": "running",
         "arch": "x86_64",
-        "machine": guest.eyes.execute("qom-get", path="/machine", property="type")[: -len("-machine")],
+        "machine": guest.observer.execute("qom-get", path="/machine", property="type")[: -len("-machine")],
         "max_vcpus": 8,
         "entity_size": 1,
     }
-    threads = {cpu["qom-path"]: cpu["thread-id"] for cpu in guest.eyes.execute("query-cpus-fast")}
+    threads = {cpu["qom-path"]: cpu["thread-id"] for cpu in guest.observer.execute("query-cpus-fast")}
     for told in info["vcpus"]:
-        slot = eyes.slot_of(guest.eyes, told["id"])
+        slot = observer.slot_of(guest.observer, told["id"])
         props = {key[: -len("-id")]: value for key, value in slot["props"].items()}
         assert {key: told[key] for key in props} == props
         assert told["thread_id"] == threads.get(slot.get("qom-path"))
@@ -136,14 +136,14 @@ def test_the_destination_arguments_start_a_qemu_with_the_same_vcpus(boot: Boot) 
     sparse = vcpu.converges([0, 1, 3, 6], vcpus=[{"id": "0,1,3,6", "state": "enabled"}], exclusive=True)
     arguments = sparse["migration"]["destination_args"]
     destination = boot(smp=arguments[1], extra=arguments[2:], paused=True)
-    assert eyes.enabled_ids(destination.eyes) == eyes.enabled_ids(source.eyes) == [0, 1, 3, 6]
+    assert observer.enabled_ids(destination.observer) == observer.enabled_ids(source.observer) == [0, 1, 3, 6]
 
 
 def test_a_monitor_on_tcp_works_too(boot: Boot) -> None:
     guest = boot(**TWO_NODES, tcp_monitor=True, paused=True)
     result = run_module("kvm.hotplug.vcpu", qmp_socket=guest.tcp_monitor, count=3)
     assert result["changed"]
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+    assert observer.enabled_ids(guest.observer) == [0, 1, 2]
 
 
 @needs_ppc64
@@ -153,22 +153,22 @@ def test_a_pseries_core_is_plugged_and_unplugged_as_a_whole(boot: Boot) -> None:
     refused = vcpu.refuses("partial_entity", vcpus=[{"id": "9", "state": "enabled"}])
     assert "8,10-15" in refused["msg"]
     vcpu.converges(list(range(16)), vcpus=[{"id": "9", "state": "enabled"}], granularity="core")
-    assert len(eyes.guest_cpus(guest, "present")) == 16
+    assert len(observer.guest_cpus(guest, "present")) == 16
     try:
         vcpu.converges(list(range(8)), vcpus=[{"id": "8-15", "state": "disabled"}])
     except (AssertionError, OSError):
         if "corruption" in guest.log.read_text(encoding="utf-8"):
             pytest.skip(f"{guest.qemu} corrupts its own memory when a core is unplugged under TCG")
         raise
-    assert len(eyes.guest_cpus(guest, "present")) == 8
+    assert len(observer.guest_cpus(guest, "present")) == 8
 
 
 def test_a_paused_guest_acknowledges_a_plug_when_it_resumes(boot: Boot) -> None:
     guest = boot(**TWO_NODES)
-    guest.eyes.execute("stop")
+    guest.observer.execute("stop")
     Vcpu(guest).converges([0, 1, 2], count=3)
-    guest.eyes.execute("cont")
-    eyes.wait_enabled(guest.eyes, [0, 1, 2])
+    guest.observer.execute("cont")
+    observer.wait_enabled(guest.observer, [0, 1, 2])
     wait_online(guest, 3)
 
 
@@ -176,7 +176,7 @@ def test_a_guest_that_was_never_started_boots_with_a_plugged_vcpu(boot: Boot) ->
     guest = boot(**TWO_NODES, paused=True)
     result = Vcpu(guest).converges([0, 1, 6], vcpus=[{"id": "6", "state": "enabled"}])
     assert result["guest"]["state"] == "paused"
-    guest.eyes.execute("cont")
+    guest.observer.execute("cont")
     guest.wait_ready()
     wait_online(guest, 3)
 
@@ -193,4 +193,4 @@ def test_a_destination_of_pseries_is_started_with_the_same_cores(boot: Boot, has
         return
     smp, *devices = found["destination_args"][1:]
     destination = boot(smp=smp, extra=[*devices, "-incoming", "defer"], **options)
-    assert eyes.enabled_ids(destination.eyes) == eyes.enabled_ids(source.eyes) == [0, 1, 6, 7]
+    assert observer.enabled_ids(destination.observer) == observer.enabled_ids(source.observer) == [0, 1, 6, 7]

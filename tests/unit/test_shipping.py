@@ -22,7 +22,7 @@ CONVERGENCE = (
     "module_utils/report/results.py",
     "module_utils/request/guards.py",
     "module_utils/request/parse.py",
-    "module_utils/request/wish.py",
+    "module_utils/request/desired_state.py",
     "module_utils/run/agent_steps.py",
     "module_utils/run/apply.py",
     "module_utils/run/batch.py",

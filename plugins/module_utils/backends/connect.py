@@ -169,7 +169,7 @@ def _opener(address: str, timeout: float) -> OpenMachine:
 
 async def _refuse_hidden_qemu(address: str, error: NoListener) -> None:
     """Fail if the guest still runs although its monitor has no listener, because it would be handled as shut off."""
-    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.signs import sign_of_qemu
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.liveness import sign_of_qemu
 
     sign = await asyncio.to_thread(sign_of_qemu, address)
     if sign is not None:

@@ -40,10 +40,10 @@ def host_inspector(options: Sequence[Mapping[str, Any]], kept: Connections) -> I
     async def inspect_host(name: str) -> Host:
         if name not in uris:
             return Host(name, os.cpu_count() or 1)
-        from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import look_at
+        from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import observe
 
         timeout = parse_timeout(options[0])
-        return await look_at(await kept.pool.connection(uris[name], True, timeout))
+        return await observe(await kept.pool.connection(uris[name], True, timeout))
 
     return inspect_host
 

@@ -18,7 +18,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     InternalError,
     MissingLibrary,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.values import misread_option
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.values import unconvertible_option
 
 
 class GuestModule(AnsibleModule):  # type: ignore[misc]  # ansible-core has no types
@@ -28,24 +28,24 @@ class GuestModule(AnsibleModule):  # type: ignore[misc]  # ansible-core has no t
     failure: Mapping[str, Any] = {}
 
     def __init__(self, **kwargs: Any) -> None:
-        self._misread = ""
+        self._unconvertible = ""
         super().__init__(**kwargs)
-        if self._misread:
-            self.fail_json(self._misread)
+        if self._unconvertible:
+            self.fail_json(self._unconvertible)
 
     def _load_params(self) -> None:
         """Remove options that the argument spec would convert wrongly or fail for with a traceback, and report them."""
         super()._load_params()
-        found = misread_option(self.params, self.argument_spec)
+        found = unconvertible_option(self.params, self.argument_spec)
         while found is not None:
             option, problem = found
             del self.params[option]
-            self._misread = self._misread or problem
-            found = misread_option(self.params, self.argument_spec)
+            self._unconvertible = self._unconvertible or problem
+            found = unconvertible_option(self.params, self.argument_spec)
 
     def fail_json(self, msg: str, **kwargs: Any) -> None:
         details = {"changed": False, "error_code": CONFLICTING_REQUEST, **self.failure, **kwargs}
-        super().fail_json(self._misread or msg, **details)
+        super().fail_json(self._unconvertible or msg, **details)
 
     def fail_with(self, error: HotplugError, report: Mapping[str, Any]) -> None:
         """Fail with an error, and with the results that are known by then (``report``)."""

@@ -37,8 +37,8 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.planner.boot_vcpus imp
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.target import resolve, unconcerned
 
 if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import DesiredState
     from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
-    from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import Wish
 
 
 class Plan(NamedTuple):
@@ -101,13 +101,13 @@ def make_plan(request: Request, state: GuestState) -> Plan:
     Raises ``HotplugError`` if the request cannot be satisfied, ``StillEjecting`` if it cannot be satisfied yet.
     """
     if request.by_agent:
-        return _plan_of_guest(request.wish, state, request.whole_cores)
+        return _plan_of_guest(request.desired, state, request.whole_cores)
     if state.live is not None and not request.force:
         state = state._replace(live=state.live.without_unsafe_plugs)
     reached = _reached(request, state)
     steps: list[Step] = []
     if LIVE in reached and state.live is not None:
-        concerned = reached[LIVE] - unconcerned(request.wish, state, request.whole_cores)
+        concerned = reached[LIVE] - unconcerned(request.desired, state, request.whole_cores)
         _refuse_leaving(state.layout.entities, state.live.ejecting & concerned)
         live_steps = _steps(state.layout.entities, state.live, reached[LIVE], PLUG, UNPLUG)
         steps += _with_agent(live_steps, state.online, request)
@@ -123,19 +123,19 @@ def _reached(request: Request, state: GuestState) -> dict[str, frozenset[int]]:
     scopes = scopes_of(request.scope, state)
     if request.hotpluggable_boot_vcpus:
         check_boot_vcpus(state, scopes)
-    if request.wish is not None:
-        return resolve(request.wish, state, scopes, request.whole_cores)
+    if request.desired is not None:
+        return resolve(request.desired, state, scopes, request.whole_cores)
     return {} if state.config is None else {CONFIG: state.config.enabled}
 
 
-def _plan_of_guest(wish: Wish | None, state: GuestState, whole_cores: bool) -> Plan:
+def _plan_of_guest(desired: DesiredState | None, state: GuestState, whole_cores: bool) -> Plan:
     """The guest OS handles each vCPU separately, even if the machine plugs several at once."""
-    if wish is None:
+    if desired is None:
         raise RuntimeError("parsing refuses method agent without a desired state")
     if state.online is None:
         raise HotplugError(GUEST_NOT_RUNNING, "the guest does not run, so its agent is unavailable: start or resume it")
     alone = state._replace(layout=state.layout.by_thread)
-    reached = resolve(wish, alone, (GUEST,), whole_cores)
+    reached = resolve(desired, alone, (GUEST,), whole_cores)
     steps = _steps(alone.layout.entities, state.online, reached[GUEST], ONLINE, OFFLINE)
     return Plan(tuple(steps), reached)
 

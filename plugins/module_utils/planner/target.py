@@ -26,36 +26,47 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     LiveState,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.choice import Unit, choose, choose_spread
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish, NodeWish, VcpuWish, Wish
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import (
+    CountTarget,
+    DesiredState,
+    NodeTarget,
+    VcpuTarget,
+)
 
 
-def resolve(wish: Wish, state: GuestState, scopes: Sequence[str], whole_cores: bool) -> dict[str, frozenset[int]]:
+def resolve(
+    desired: DesiredState, state: GuestState, scopes: Sequence[str], whole_cores: bool
+) -> dict[str, frozenset[int]]:
     """Return the ids to have enabled in each scope.
 
     With ``whole_cores`` a named vCPU stands for its core. Raises ``HotplugError`` if the desired state names vCPUs or
     nodes that the guest does not have, splits an entity, or is a number that cannot be reached.
     """
     groups = _groups(state.layout, whole_cores)
-    if isinstance(wish, VcpuWish):
-        enable, disable = _named(wish, state, groups, whole_cores)
-        return {scope: enable if wish.exclusive else (_enabled(state, scope) | enable) - disable for scope in scopes}
+    if isinstance(desired, VcpuTarget):
+        enable, disable = _named(desired, state, groups, whole_cores)
+        return {scope: enable if desired.exclusive else (_enabled(state, scope) | enable) - disable for scope in scopes}
     units = [_unit(group, state, scopes) for group in groups]
-    if isinstance(wish, CountWish):
+    if isinstance(desired, CountTarget):
         # One choice for all scopes, so that live and config become equal.
         more = _to_have_more(state)
-        chosen = choose_spread(units, wish.count, more) if wish.spread else choose(units, wish.count, "the guest", more)
+        chosen = (
+            choose_spread(units, desired.count, more)
+            if desired.spread
+            else choose(units, desired.count, "the guest", more)
+        )
         return dict.fromkeys(scopes, chosen)
-    return _by_node(wish, state, scopes, units)
+    return _by_node(desired, state, scopes, units)
 
 
-def unconcerned(wish: Wish | None, state: GuestState, whole_cores: bool) -> frozenset[int]:
+def unconcerned(desired: DesiredState | None, state: GuestState, whole_cores: bool) -> frozenset[int]:
     """Return the ids that the desired state does not change."""
     layout = state.layout
-    if isinstance(wish, VcpuWish) and not wish.exclusive:
-        enable, disable = _named(wish, state, _groups(layout, whole_cores), whole_cores)
+    if isinstance(desired, VcpuTarget) and not desired.exclusive:
+        enable, disable = _named(desired, state, _groups(layout, whole_cores), whole_cores)
         return frozenset(layout.by_vcpu) - enable - disable
-    if isinstance(wish, NodeWish):
-        return frozenset(vcpu for vcpu, entity in layout.by_vcpu.items() if entity.node not in wish.nodes)
+    if isinstance(desired, NodeTarget):
+        return frozenset(vcpu for vcpu, entity in layout.by_vcpu.items() if entity.node not in desired.nodes)
     return frozenset()
 
 
@@ -74,11 +85,11 @@ def _vcpus(entities: Iterable[Entity]) -> tuple[int, ...]:
 
 
 def _named(
-    wish: VcpuWish, state: GuestState, groups: Sequence[tuple[Entity, ...]], whole_cores: bool
+    desired: VcpuTarget, state: GuestState, groups: Sequence[tuple[Entity, ...]], whole_cores: bool
 ) -> tuple[frozenset[int], frozenset[int]]:
     """The ids to enable and to disable, as whole groups."""
     layout = state.layout
-    unknown = [vcpu for vcpu in wish.enable | wish.disable if vcpu >= layout.max_vcpus]
+    unknown = [vcpu for vcpu in desired.enable | desired.disable if vcpu >= layout.max_vcpus]
     if unknown:
         raise HotplugError(
             UNKNOWN_VCPU,
@@ -86,11 +97,13 @@ def _named(
             f"name other vCPUs, or {_to_have_more(state)}",
         )
     if not whole_cores:
-        _refuse_parts(wish.enable, groups, "enable")
-        _refuse_parts(wish.disable, groups, "disable")
-        return wish.enable, wish.disable
-    enable = frozenset(vcpu for group in groups for vcpu in _vcpus(group) if wish.enable.intersection(_vcpus(group)))
-    disable = frozenset(vcpu for group in groups for vcpu in _vcpus(group) if wish.disable.intersection(_vcpus(group)))
+        _refuse_parts(desired.enable, groups, "enable")
+        _refuse_parts(desired.disable, groups, "disable")
+        return desired.enable, desired.disable
+    enable = frozenset(vcpu for group in groups for vcpu in _vcpus(group) if desired.enable.intersection(_vcpus(group)))
+    disable = frozenset(
+        vcpu for group in groups for vcpu in _vcpus(group) if desired.disable.intersection(_vcpus(group))
+    )
     if enable & disable:
         raise HotplugError(
             CONFLICTING_REQUEST,
@@ -112,16 +125,16 @@ def _refuse_parts(ids: frozenset[int], groups: Sequence[tuple[Entity, ...]], ver
 
 
 def _by_node(
-    wish: NodeWish, state: GuestState, scopes: Sequence[str], units: Sequence[Unit]
+    desired: NodeTarget, state: GuestState, scopes: Sequence[str], units: Sequence[Unit]
 ) -> dict[str, frozenset[int]]:
     nodes = state.layout.nodes
-    unknown = [node for node in wish.nodes if node not in nodes]
+    unknown = [node for node in desired.nodes if node not in nodes]
     if unknown:
         has = f"nodes with vCPUs are {format_cpulist(nodes)}" if nodes else "the guest has no NUMA nodes"
         raise HotplugError(UNKNOWN_NODE, f"there is no vCPU on node {format_cpulist(unknown)}: {has}")
     named: set[int] = set()
     chosen: set[int] = set()
-    for node, wanted in wish.nodes.items():
+    for node, wanted in desired.nodes.items():
         members = [unit for unit in units if unit.node == node]
         ids = frozenset(vcpu for unit in members for vcpu in unit.vcpus)
         named |= ids

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 LONGEST_REPLY_SECONDS = 15.0
 
 
-class VcpuInGuest(NamedTuple):
+class GuestVcpu(NamedTuple):
     """Whether the guest OS runs on a vCPU, and whether it could offline it."""
 
     online: bool
@@ -30,7 +30,7 @@ class AgentView(NamedTuple):
     since then. Their mapping is unknown, so each counts as online once all of them are.
     """
 
-    vcpus: Mapping[int, VcpuInGuest]
+    vcpus: Mapping[int, GuestVcpu]
     mismatch: HotplugError | None = None
 
 

@@ -17,7 +17,7 @@ REFUSED = "refused"
 FAILED = "failed"
 
 
-class Answer(NamedTuple):
+class StepOutcome(NamedTuple):
     """How a request for one entity ended.
 
     ``status`` is done, pending, refused or failed. ``took_effect`` is whether this request has changed the
@@ -57,13 +57,13 @@ class Machine(Protocol):
     def latest(self) -> MachineView:
         """Return the state that the last method observed; sends no query."""
 
-    async def plug(self, entities: Sequence[Entity]) -> dict[int, Answer]:
+    async def plug(self, entities: Sequence[Entity]) -> dict[int, StepOutcome]:
         """Plug ``entities`` and return the outcome of each, by its index, without waiting for the guest."""
 
-    async def await_insertion(self, entities: Sequence[Entity], timeout: float) -> dict[int, Answer]:
+    async def await_insertion(self, entities: Sequence[Entity], timeout: float) -> dict[int, StepOutcome]:
         """Wait until the guest has acknowledged each plugged entity; every acknowledgement renews ``timeout``."""
 
-    async def unplug(self, entity: Entity, timeout: float) -> Answer:
+    async def unplug(self, entity: Entity, timeout: float) -> StepOutcome:
         """Unplug ``entity``; repeats the request to a busy guest until ``timeout``."""
 
     async def settle(self, entities: Sequence[Entity], timeout: float) -> None:

@@ -117,7 +117,7 @@ def _state_of(vcpu: int, enabled: frozenset[int] | None) -> str | None:
 
 def _vcpu(state: GuestState, entity: Entity, vcpu: int) -> dict[str, Any]:
     live = state.live
-    placed = live if live is not None and live.tells_placement else state.config
+    placed = live if live is not None and live.has_placement else state.config
     return {
         "id": vcpu,
         "live": _state_of(vcpu, _live(state)),

@@ -20,11 +20,11 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref impo
     names_one,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import (
+    DESIRED_STATE_CONSTRAINTS,
+    DESIRED_STATE_OPTIONS,
     VCPU_SPEC,
-    WISH_CONSTRAINTS,
-    WISHES,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.values import misread_option
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.values import unconvertible_option
 
 MOST_AT_ONCE = 256
 
@@ -101,11 +101,11 @@ def sockets_of(patterns: Sequence[str]) -> list[str]:
 def complete_options(guest: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Return the complete options of ``vcpu`` for one guest; raises ``HotplugError`` (conflicting_request)."""
     merged = {**_defaults_for(guest, defaults), **guest}
-    misread = misread_option(merged, VCPU_SPEC)
+    misread = unconvertible_option(merged, VCPU_SPEC)
     problems = [misread[1]] if misread is not None else []
     complete: dict[str, Any] = {}
     if not problems:
-        result = ArgumentSpecValidator(VCPU_SPEC, **WISH_CONSTRAINTS).validate(merged)
+        result = ArgumentSpecValidator(VCPU_SPEC, **DESIRED_STATE_CONSTRAINTS).validate(merged)
         problems, complete = _messages(result), result.validated_parameters
     if problems:
         raise HotplugError(CONFLICTING_REQUEST, "; ".join(problems))
@@ -126,8 +126,11 @@ def _options_of(number: int, guest: Mapping[str, Any], defaults: Mapping[str, An
 def _defaults_for(guest: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Merge the options: a guest with a desired state inherits none from the defaults, in whatever form."""
     left_out: set[str] = set()
-    if any(guest.get(wish) is not None for wish in WISHES):
-        left_out = {*WISHES, *(option for option, wish in _GOES_WITH.items() if guest.get(wish) is None)}
+    if any(guest.get(desired) is not None for desired in DESIRED_STATE_OPTIONS):
+        left_out = {
+            *DESIRED_STATE_OPTIONS,
+            *(option for option, desired in _GOES_WITH.items() if guest.get(desired) is None),
+        }
     return {option: value for option, value in defaults.items() if option not in left_out}
 
 

@@ -43,7 +43,7 @@ TIMEOUT_OPTION: dict[str, Any] = {
     "timeout": {"type": "float", "default": 60.0},
 }
 
-WISH_OPTIONS: dict[str, Any] = {
+DESIRED_STATE_SPEC: dict[str, Any] = {
     "vcpus": {
         "type": "list",
         "elements": "dict",
@@ -70,7 +70,7 @@ WISH_OPTIONS: dict[str, Any] = {
     "boot_vcpus": {"type": "str", "choices": ["keep", HOTPLUGGABLE], "default": "keep"},
 }
 
-HOW_OPTIONS: dict[str, Any] = {
+EXECUTION_OPTIONS: dict[str, Any] = {
     "scope": {"type": "str", "choices": ["current", "live", "config", "all"], "default": "all"},
     "method": {"type": "str", "choices": ["hotplug", "agent"], "default": "hotplug"},
     "granularity": {"type": "str", "choices": ["thread", "core"], "default": "thread"},
@@ -110,11 +110,11 @@ FLEET_OPTIONS: dict[str, Any] = {
 }
 
 # The options with the desired state. A task has one of them, or none if ``boot_vcpus`` requests a change.
-WISHES = ("vcpus", "nodes", "count", "enabled")
+DESIRED_STATE_OPTIONS = ("vcpus", "nodes", "count", "enabled")
 
-WISH_CONSTRAINTS: dict[str, Any] = {
+DESIRED_STATE_CONSTRAINTS: dict[str, Any] = {
     "required_one_of": GUEST_CONSTRAINTS["required_one_of"],
-    "mutually_exclusive": [WISHES, *GUEST_CONSTRAINTS["mutually_exclusive"]],
+    "mutually_exclusive": [DESIRED_STATE_OPTIONS, *GUEST_CONSTRAINTS["mutually_exclusive"]],
 }
 
 
@@ -130,8 +130,8 @@ def parse_timeout(params: Mapping[str, Any]) -> float:
 
 VCPU_SPEC: dict[str, Any] = {
     **GUEST_OPTIONS,
-    **WISH_OPTIONS,
-    **HOW_OPTIONS,
+    **DESIRED_STATE_SPEC,
+    **EXECUTION_OPTIONS,
     **GUARD_OPTIONS,
     **CONFIG_OPTIONS,
     **TIMEOUT_OPTION,

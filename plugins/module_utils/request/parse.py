@@ -10,20 +10,20 @@ from typing import Any, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG, LIVE
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import DesiredState, parse_desired_state
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guards import NO_GUARDS, Guards, parse_guards
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import HOTPLUGGABLE, parse_timeout
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import Wish, parse_wish
 
 
 class Request(NamedTuple):
     """The parsed options of a task. ``guest_online`` is ensure, verify or ignore; ``timeout`` is in seconds.
 
-    ``wish`` is the desired state, None if only boot vCPUs are changed. With ``by_agent`` (method agent) nothing is
+    ``desired`` is the desired state, None if only boot vCPUs are changed. With ``by_agent`` (method agent) nothing is
     plugged: the guest OS onlines and offlines vCPUs. With ``drain`` it offlines a vCPU before it is unplugged. With
     ``hotpluggable_boot_vcpus`` vCPUs that stay enabled in config become hotpluggable there.
     """
 
-    wish: Wish | None
+    desired: DesiredState | None
     scope: str = "all"
     whole_cores: bool = False
     guest_online: str = "ensure"
@@ -53,14 +53,14 @@ def parse_request(params: Mapping[str, Any], check_mode: bool) -> Request:
     by_agent = params["method"] == "agent"
     boot_vcpus = params["boot_vcpus"] == HOTPLUGGABLE
     if by_agent:
-        _refuse_what_the_agent_cannot(params)
+        _refuse_unsupported_by_agent(params)
     if boot_vcpus and params["scope"] == LIVE:
         raise HotplugError(
             CONFLICTING_REQUEST,
             "boot_vcpus excludes scope live, because it changes the config state: use scope all or config",
         )
     return Request(
-        wish=parse_wish(params),
+        desired=parse_desired_state(params),
         scope=params["scope"],
         whole_cores=params["granularity"] == "core",
         guest_online=params["guest_online"],
@@ -76,7 +76,7 @@ def parse_request(params: Mapping[str, Any], check_mode: bool) -> Request:
     )
 
 
-def _refuse_what_the_agent_cannot(params: Mapping[str, Any]) -> None:
+def _refuse_unsupported_by_agent(params: Mapping[str, Any]) -> None:
     """In the RFC, GUEST excludes NUMA_NODE and CONFIG."""
     if params["nodes"] is not None:
         raise HotplugError(

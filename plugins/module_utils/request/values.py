@@ -23,7 +23,7 @@ LARGEST = 10**9
 _DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
-def misread_option(params: Mapping[str, Any], spec: Mapping[str, Mapping[str, Any]]) -> tuple[str, str] | None:
+def unconvertible_option(params: Mapping[str, Any], spec: Mapping[str, Mapping[str, Any]]) -> tuple[str, str] | None:
     """Return the first of ``params`` with such a value, and the message for the user; None without one.
 
     Values that the argument spec itself refuses with a message are not checked.
@@ -39,7 +39,7 @@ def misread_option(params: Mapping[str, Any], spec: Mapping[str, Mapping[str, An
 def _problem(name: str, value: Any, option: Mapping[str, Any]) -> str:
     kind = option.get("type", "str")
     if kind == "int":
-        return "" if _is_whole(value) else _wrong(name, value, "write a whole number, without a sign")
+        return "" if _is_integer(value) else _wrong(name, value, "write a whole number, without a sign")
     if kind == "float":
         return "" if _is_number(value) else _wrong(name, value, "write a number")
     if kind in ("str", "path"):
@@ -60,7 +60,7 @@ def _problem_of_dict(name: str, value: Any, option: Mapping[str, Any]) -> str:
         members = None
     if not isinstance(members, dict):
         return _wrong(name, value, f"write a dictionary of {' and '.join(option['options'])}")
-    found = misread_option(members, option["options"])
+    found = unconvertible_option(members, option["options"])
     return "" if found is None else f"{name}.{found[1]}"
 
 
@@ -74,7 +74,7 @@ def _problem_of_list(name: str, value: Any, option: Mapping[str, Any]) -> str:
     return next((problem for problem in problems if problem), "")
 
 
-def _is_whole(value: Any) -> bool:
+def _is_integer(value: Any) -> bool:
     if isinstance(value, str):
         return _DIGITS.fullmatch(value.strip()) is not None
     if isinstance(value, float):

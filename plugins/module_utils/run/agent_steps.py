@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import AGENT_ERROR, UNPLUG_REFUSED, HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, REFUSED, Answer
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, REFUSED, StepOutcome
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.online_wait import TICK_SECONDS
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ async def set_online(entries: Sequence[Entry], agent: Agent) -> None:
     for entry in entries:
         members = set(entry.step.entity.vcpus)
         if members.issubset(result.processed):
-            entry.end(Answer(DONE, took_effect=True))
+            entry.end(StepOutcome(DONE, took_effect=True))
         elif result.stopped_at in members or not result.refused:
             entry.end(_stopped(result, result.reason, result.code or AGENT_ERROR))
 
@@ -44,7 +44,7 @@ async def drain(entry: Entry, agent: Agent, online: Collection[int]) -> None:
     entry.start()
     result = await agent.set_online({vcpu: False for vcpu in entry.step.entity.vcpus if vcpu in online})
     if result.stopped_at is None:
-        entry.end(Answer(DONE, took_effect=True))
+        entry.end(StepOutcome(DONE, took_effect=True))
         return
     if result.refused:
         answer = _stopped(result, f"{result.reason}; nothing was unplugged; {_FREE_IT}", UNPLUG_REFUSED)
@@ -80,8 +80,8 @@ async def undo(
         await asyncio.sleep(TICK_SECONDS)
 
 
-def _stopped(result: SetResult, detail: str, code: str) -> Answer:
+def _stopped(result: SetResult, detail: str, code: str) -> StepOutcome:
     """The outcome of a step that a request did not complete."""
     if result.refused:
-        return Answer(REFUSED, detail=detail, code=code)
-    return Answer(FAILED, took_effect=None, detail=detail, code=code)
+        return StepOutcome(REFUSED, detail=detail, code=code)
+    return StepOutcome(FAILED, took_effect=None, detail=detail, code=code)

@@ -126,7 +126,7 @@ async def _converge_all(
         await each(jobs, prepare_and_finish, limits.concurrency)
         return []
     await each(jobs, prepare, limits.concurrency)
-    warnings = await _judge_hosts(jobs, limits.max_overcommit, limits.refuse_overcommit, inspect_host)
+    warnings = await _check_hosts(jobs, limits.max_overcommit, limits.refuse_overcommit, inspect_host)
     await each(jobs, finish_prepared, limits.concurrency)
     return warnings
 
@@ -172,7 +172,7 @@ def _identities(job: Job) -> list[tuple[str, ...]]:
     return found
 
 
-async def _judge_hosts(jobs: Sequence[Job], most: float, refuse: bool, inspect_host: InspectHost) -> list[str]:
+async def _check_hosts(jobs: Sequence[Job], most: float, refuse: bool, inspect_host: InspectHost) -> list[str]:
     """Return warnings about hosts that would have too many enabled vCPUs, or refuse the jobs that would add to them."""
     warnings: list[str] = []
     for name in sorted({job.ref.host for job in jobs}):

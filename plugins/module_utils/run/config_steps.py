@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONNECTION_LOST, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import PLUG, UNPLUG
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.boot_vcpus import made_hotpluggable
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, StepOutcome
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.interruption import completed
 
 if TYPE_CHECKING:
@@ -42,15 +42,15 @@ async def write_config(run: LiveSteps, planned: Sequence[Entry]) -> None:
         written = await completed(config.write(frozenset(enabled), state.layout, hotpluggable))
     except HotplugError as error:
         for entry in entries:
-            entry.end(Answer(FAILED, took_effect=_unknown_if_lost(error), detail=error.msg, code=error.code))
+            entry.end(StepOutcome(FAILED, took_effect=_unknown_if_lost(error), detail=error.msg, code=error.code))
         return
     journal.backup_file = written.backup_file
     run.ports.warn(written.warning)
     for entry in entries:
         if written.failure is None or _is_done(entry, written):
-            entry.end(Answer(DONE, took_effect=True))
+            entry.end(StepOutcome(DONE, took_effect=True))
         else:
-            entry.end(Answer(FAILED, detail=written.failure.msg, code=written.failure.code))
+            entry.end(StepOutcome(FAILED, detail=written.failure.msg, code=written.failure.code))
 
 
 def _is_done(entry: Entry, written: WriteResult) -> bool:

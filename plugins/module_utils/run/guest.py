@@ -117,7 +117,7 @@ class Run:
             await self._carry_out(self._ports, self.plan)
         if self.result.error is not None and not isinstance(self.result.error, InternalError):
             with self._errors_in_result():
-                await self._observe_what_was_reached(self._ports)
+                await self._observe_reached_state(self._ports)
 
     def refuse(self, error: HotplugError) -> None:
         """End the run before anything is changed."""
@@ -133,7 +133,7 @@ class Run:
         journal.interrupt(error.code, f"interrupted by signal {error.signal}")
         journal.skip_the_rest()
         with self._errors_in_result(), contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._observe_what_was_reached(self._ports), OBSERVING_SECONDS)
+            await asyncio.wait_for(self._observe_reached_state(self._ports), OBSERVING_SECONDS)
 
     async def close(self) -> None:
         """Close the guest's ports; never raises."""
@@ -161,19 +161,19 @@ class Run:
         if before.state.live is not None:
             _warn_of_risks(before.state.live, plan, self.result.warnings)
         if any(step.kind == PLUG for step in plan.steps) and self._request.onlines_plugged:
-            _judge_what_cannot_be_verified(self._request, before.state, self.result)
+            _check_unverifiable(self._request, before.state, self.result)
         self.result.journal = Journal(plan.steps)
         # The state is unknown until it is observed again: a defect in between must not report the old one.
         self.result.after = None
         if await carry_out(self.result.journal, ports, before.state, self._request):
             written = any(step.target == CONFIG for step in plan.steps)
             self.result.after = await observe_again(ports, self._need, before, written)
-            self._compare_with_what_was_wanted(self.result.after)
+            self._compare_with_desired_state(self.result.after)
         else:
             self.result.is_prediction = True
             self.result.after = before._replace(state=predict(before.state, plan), destination_args=())
 
-    def _compare_with_what_was_wanted(self, after: Observation) -> None:
+    def _compare_with_desired_state(self, after: Observation) -> None:
         """Warn of changes by another run or a person during this run, which this run has not undone."""
         try:
             left = make_plan(self._request, after.state).steps
@@ -187,7 +187,7 @@ class Run:
                 "run the task again, and let only one task at a time change a guest"
             )
 
-    async def _observe_what_was_reached(self, ports: Ports) -> None:
+    async def _observe_reached_state(self, ports: Ports) -> None:
         """After a failure, observe once more, so that the report contains the reached state."""
         journal = self.result.journal
         if journal is None:
@@ -232,7 +232,7 @@ def _warn_of_risks(live: LiveState, plan: Plan, warnings: list[str]) -> None:
             warnings.append(f"vCPU {vcpus} may not be plugged again before the next start of QEMU: {blocker.reason}")
 
 
-def _judge_what_cannot_be_verified(request: Request, state: GuestState, result: Convergence) -> None:
+def _check_unverifiable(request: Request, state: GuestState, result: Convergence) -> None:
     """Check that an agent can show that the guest OS runs on a new vCPU. Raises ``HotplugError`` for ``verify``."""
     must = request.guest_online == "verify"
     if state.live is not None and not state.live.running:

@@ -21,7 +21,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     Step,
     StepKind,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, PENDING, Answer
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, PENDING, StepOutcome
 
 PLANNED = "planned"
 UNDONE = "undone"
@@ -43,7 +43,7 @@ class Entry:
     def start(self) -> None:
         self.started = time.monotonic()
 
-    def end(self, answer: Answer) -> None:
+    def end(self, answer: StepOutcome) -> None:
         self.status = answer.status
         self.took_effect = answer.took_effect
         self.detail = answer.detail
@@ -100,7 +100,7 @@ class Journal:
         """Record that the connection was lost during the steps that had been started."""
         for entry in self.entries:
             if entry.status == PLANNED and entry.started:
-                entry.end(Answer(FAILED, took_effect=None, detail=msg, code=code))
+                entry.end(StepOutcome(FAILED, took_effect=None, detail=msg, code=code))
 
     def learn(self, state: GuestState) -> None:
         """Settle steps with an unknown outcome after a lost connection, by what is enabled now."""

@@ -18,7 +18,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     UNPLUG,
     GuestState,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer, Machine
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Machine, StepOutcome
 from ansible_collections.kvm.hotplug.plugins.module_utils.run import agent_steps
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.interruption import completed
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import UNDONE, Entry, Journal
@@ -69,25 +69,25 @@ class LiveSteps:
         """Have the guest OS online vCPUs: with method agent those of the plan, else those that were plugged."""
         plugs = self.journal.of(PLUG)
         if not plugs:
-            await self._ask_guest(agent_steps.set_online(entries, self._agent))
+            await self._request_from_guest(agent_steps.set_online(entries, self._agent))
             return
         plugged = [entry.step.entity for entry in plugs if entry.status == DONE]
         following = [entry for entry in entries if any(entry.step.entity == entity for entity in plugged)]
         if not following or any(entry.code == CONNECTION_LOST for entry in plugs):
             return
         wait = OnlineWait(self._agent, following, self._machine.latest().live.enabled)
-        await self._ask_guest(wait.finish(self._request.timeout))
+        await self._request_from_guest(wait.finish(self._request.timeout))
 
     async def unplug(self, entries: Sequence[Entry]) -> None:
         """Unplug one entity after the other: many requests at once can hang guests, and the first refusal ends it."""
         if not self.journal.of(UNPLUG):
-            await self._ask_guest(agent_steps.set_online(entries, self._agent))
+            await self._request_from_guest(agent_steps.set_online(entries, self._agent))
             return
         drained: Entry | None = None
         for entry in entries:
             if entry.step.kind == OFFLINE:
                 drained = entry
-                await self._ask_guest(agent_steps.drain(entry, self._agent, self._online))
+                await self._request_from_guest(agent_steps.drain(entry, self._agent, self._online))
             else:
                 entry.start()
                 entry.end(await self._machine.unplug(entry.step.entity, self._request.timeout))
@@ -143,21 +143,21 @@ class LiveSteps:
         """The vCPUs that the guest OS ran on before this run."""
         return self.state.online.enabled if self.state.online is not None else frozenset()
 
-    async def _ask_guest(self, steps: Awaitable[None]) -> None:
+    async def _request_from_guest(self, steps: Awaitable[None]) -> None:
         """A failure of the agent ends these steps; the other steps can still be rolled back."""
         try:
             await steps
         except HotplugError as error:
             self.journal.interrupt(error.code, error.msg)
 
-    async def _undo_in_machine(self, entry: Entry) -> Answer:
+    async def _undo_in_machine(self, entry: Entry) -> StepOutcome:
         entity = entry.step.entity
         if entry.step.kind.adds:
             return await self._machine.unplug(entity, self._request.timeout)
         risk = self.state.live.unsafe_plugs.get(entity.index) if self.state.live is not None else None
         if risk is not None:
             # A rollback never risks the guest, even with force.
-            return Answer(FAILED, detail=f"plugging it again may end the guest: {risk.reason}", code=risk.code)
+            return StepOutcome(FAILED, detail=f"plugging it again may end the guest: {risk.reason}", code=risk.code)
         return (await self._machine.plug([entity]))[entity.index]
 
     async def _undo_in_guest(self, entry: Entry) -> bool:

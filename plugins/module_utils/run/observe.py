@@ -171,9 +171,9 @@ def _of_machine(view: MachineView | None) -> Observation:
 
 async def _of_agent(agent: Agent) -> Observation:
     """The state of a guest of which only the agent is known."""
-    from ansible_collections.kvm.hotplug.plugins.module_utils.run.online import observe_agent_alone
+    from ansible_collections.kvm.hotplug.plugins.module_utils.run.online import observe_agent_only
 
-    layout, online = await observe_agent_alone(agent)
+    layout, online = await observe_agent_only(agent)
     return Observation(GuestState(GuestFacts(state="running"), layout, online=online))
 
 

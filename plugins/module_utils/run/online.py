@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 _UNPLUGGED = Blocker(
     NOT_HOTPLUGGABLE, "it is not plugged, and method agent cannot plug it", "plug it first, with method hotplug"
 )
-_UNSEEN = Blocker(
+_NOT_DETECTED = Blocker(
     AGENT_ERROR,
     "it is plugged, but the guest OS has not detected it",
     "see the guest's kernel log; the guest may also still be booting",
 )
-_STAYS = Blocker(NOT_HOTPLUGGABLE, "the guest OS cannot offline it", "leave it online")
+_CANNOT_OFFLINE = Blocker(NOT_HOTPLUGGABLE, "the guest OS cannot offline it", "leave it online")
 
 
 async def observe_online(agent: Agent, layout: Layout, plugged: Collection[int], exact: bool) -> OnlineState:
@@ -39,7 +39,7 @@ async def observe_online(agent: Agent, layout: Layout, plugged: Collection[int],
     return OnlineState(frozenset(), cannot_enable=_cannot_enable(frozenset(), layout, frozenset(plugged)))
 
 
-async def observe_agent_alone(agent: Agent) -> tuple[Layout, OnlineState]:
+async def observe_agent_only(agent: Agent) -> tuple[Layout, OnlineState]:
     """Return the layout and the state of a guest of which only the agent is known; raises its ``HotplugError``.
 
     vCPUs above the highest CPU of the guest OS are then unknown.
@@ -51,7 +51,7 @@ async def observe_agent_alone(agent: Agent) -> tuple[Layout, OnlineState]:
 
 def assumed_online(enabled: Collection[int]) -> OnlineState:
     """Return the assumed state of a guest with an agent that must not be queried."""
-    return OnlineState(enabled=frozenset(enabled), cannot_disable={0: _STAYS})
+    return OnlineState(enabled=frozenset(enabled), cannot_disable={0: _CANNOT_OFFLINE})
 
 
 def _state(view: AgentView, layout: Layout, plugged: frozenset[int]) -> OnlineState:
@@ -59,12 +59,14 @@ def _state(view: AgentView, layout: Layout, plugged: frozenset[int]) -> OnlineSt
         enabled=frozenset(vcpu for vcpu, seen in view.vcpus.items() if seen.online),
         known=plugged,
         cannot_enable=_cannot_enable(frozenset(view.vcpus), layout, plugged),
-        cannot_disable={vcpu: _STAYS for vcpu, seen in view.vcpus.items() if seen.online and not seen.can_offline},
+        cannot_disable={
+            vcpu: _CANNOT_OFFLINE for vcpu, seen in view.vcpus.items() if seen.online and not seen.can_offline
+        },
     )
 
 
 def _cannot_enable(seen: frozenset[int], layout: Layout, plugged: frozenset[int]) -> dict[int, Blocker]:
     return {
         **dict.fromkeys(frozenset(layout.by_vcpu) - plugged, _UNPLUGGED),
-        **dict.fromkeys(plugged - seen, _UNSEEN),
+        **dict.fromkeys(plugged - seen, _NOT_DETECTED),
     }

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import AGENT_ERROR, PLUG_UNACKNOWLEDGED
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, PENDING, Answer
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, PENDING, StepOutcome
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent, SetResult
@@ -48,7 +48,7 @@ class OnlineWait:
             await asyncio.sleep(min(TICK_SECONDS, left))
         for entry in self._waiting:
             detail = f"the guest OS has not detected the vCPU within {timeout:g} s: see the guest's kernel log"
-            entry.end(Answer(PENDING, took_effect=entry.took_effect, detail=detail, code=PLUG_UNACKNOWLEDGED))
+            entry.end(StepOutcome(PENDING, took_effect=entry.took_effect, detail=detail, code=PLUG_UNACKNOWLEDGED))
 
     async def _advance(self) -> None:
         """End the entries whose vCPUs are online, and request that the others are onlined."""
@@ -61,7 +61,7 @@ class OnlineWait:
             rest = [vcpu for vcpu in members if not seen[vcpu].online]
             offline.update(dict.fromkeys(rest, True))
             if not rest:
-                self._settle(entry, Answer(DONE, took_effect=entry.took_effect))
+                self._settle(entry, StepOutcome(DONE, took_effect=entry.took_effect))
         if offline:
             self._judge(await self._agent.set_online(offline), frozenset(offline))
 
@@ -75,9 +75,9 @@ class OnlineWait:
                 detail = f"it is plugged, but vCPU {result.stopped_at} is not online in the guest: {result.reason}"
                 self._settle(
                     entry,
-                    Answer(FAILED, took_effect=entry.took_effect, detail=detail, code=result.code or AGENT_ERROR),
+                    StepOutcome(FAILED, took_effect=entry.took_effect, detail=detail, code=result.code or AGENT_ERROR),
                 )
 
-    def _settle(self, entry: Entry, answer: Answer) -> None:
+    def _settle(self, entry: Entry, answer: StepOutcome) -> None:
         entry.end(answer)
         self._waiting.remove(entry)

@@ -16,10 +16,10 @@ import pytest
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, printable
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestFacts
 
-from ..support.imitation import Imitation
-from ..support.misbehaviour import says_nothing
+from ..support.faulty_peers import says_nothing
 from ..support.modules import RunModule
 from ..support.peer import Peer
+from ..support.scripted_qemu import Imitation
 
 StartPeer = Callable[..., Peer]
 

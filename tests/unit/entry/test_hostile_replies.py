@@ -12,10 +12,10 @@ from typing import Callable
 import pytest
 
 from ..support.agent_peer import SYNC, LinuxAgent
-from ..support.imitation import Imitation
-from ..support.misbehaviour import LONG_AND_DEEP, says
+from ..support.faulty_peers import LONG_AND_DEEP, says
 from ..support.modules import Cost, cost_of
 from ..support.peer import AsUsual, Line, Message, Peer, Trick
+from ..support.scripted_qemu import Imitation
 
 StartPeer = Callable[..., Peer]
 

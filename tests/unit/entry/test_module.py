@@ -17,11 +17,11 @@ import pytest
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry import vcpu as entry
 
-from ..support.imitation import REFUSES_FOR_GOOD, Imitation
-from ..support.misbehaviour import hang_up, says, says_nothing
+from ..support.faulty_peers import hang_up, says, says_nothing
 from ..support.modules import RunModule, cost_of, start_module
 from ..support.peer import Peer
 from ..support.replay import Replay
+from ..support.scripted_qemu import REFUSES_FOR_GOOD, Imitation
 
 StartPeer = Callable[..., Peer]
 
@@ -154,8 +154,10 @@ def test_a_guest_of_a_batch_with_invalid_options_fails_alone(
     peer: StartPeer, run: RunModule, guest: dict[str, Any], code: str, words: str, check: bool
 ) -> None:
     first, last = (peer(Imitation(answers={"query-name": {"return": {"name": name}}})) for name in ("a", "c"))
-    wishes = [{"qmp_socket": qemu.address, "count": 3} for qemu in (first, last)]
-    answer = run("vcpu_batch", guests=[wishes[0], {"qmp_socket": "/nowhere", **guest}, wishes[1]], check=check)
+    desired_states = [{"qmp_socket": qemu.address, "count": 3} for qemu in (first, last)]
+    answer = run(
+        "vcpu_batch", guests=[desired_states[0], {"qmp_socket": "/nowhere", **guest}, desired_states[1]], check=check
+    )
     assert (answer["failed"], answer["error_code"], answer["changed"]) == (True, code, True)
     assert answer["summary"] == {"guests": 3, "changed": 2, "unchanged": 0, "failed": 1, "skipped": 0}
     assert [found["failed"] for found in answer["guests"]] == [False, True, False]
@@ -186,10 +188,10 @@ def test_with_fail_fast_a_guest_with_invalid_options_keeps_those_after_it_from_b
 
 def test_a_guest_of_a_batch_with_a_desired_state_inherits_no_other(peer: StartPeer, run: RunModule) -> None:
     qemus = [peer(Imitation(answers={"query-name": {"return": {"name": name}}})) for name in ("a", "b", "c")]
-    wishes: list[dict[str, Any]] = [{"enabled": "0,5"}, {"count": 3}, {}]
+    desired_states: list[dict[str, Any]] = [{"enabled": "0,5"}, {"count": 3}, {}]
     answer = run(
         "vcpu_batch",
-        guests=[{"qmp_socket": qemu.address, **wish} for qemu, wish in zip(qemus, wishes)],
+        guests=[{"qmp_socket": qemu.address, **desired} for qemu, desired in zip(qemus, desired_states)],
         defaults={"vcpus": on("0,7"), "exclusive": True},
         details="full",
     )

@@ -18,10 +18,10 @@ from typing import Any, Callable
 
 import pytest
 
-from ..support.imitation import SAYS_NOTHING, Imitation
-from ..support.misbehaviour import no_answer
+from ..support.faulty_peers import no_answer
 from ..support.modules import start_module
 from ..support.peer import Peer
+from ..support.scripted_qemu import SAYS_NOTHING, Imitation
 
 StartPeer = Callable[..., Peer]
 Start = Callable[..., "subprocess.Popen[str]"]

@@ -16,8 +16,12 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import NOT_HOTP
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Blocker, GuestState
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import Plan, make_plan
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.prediction import predict
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import (
+    CountTarget,
+    DesiredState,
+    VcpuTarget,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish, VcpuWish, Wish
 
 from ..support.guests import guest, layout
 
@@ -32,9 +36,9 @@ def fixed(state: GuestState, *ids: int) -> GuestState:
     return state._replace(config=state.config._replace(hotpluggable=hotpluggable))
 
 
-def plan(state: GuestState, wish: Wish | None = None, **options: Any) -> Plan:
+def plan(state: GuestState, desired: DesiredState | None = None, **options: Any) -> Plan:
     how = {"guest_online": "ignore", "drain": False, **options}
-    return make_plan(Request(wish, hotpluggable_boot_vcpus=True, **how), state)
+    return make_plan(Request(desired, hotpluggable_boot_vcpus=True, **how), state)
 
 
 def steps(found: Plan) -> list[str]:
@@ -69,9 +73,9 @@ def test_alone_it_does_not_change_a_running_guest() -> None:
 
 def test_with_a_desired_state_only_vcpus_that_stay_enabled_become_hotpluggable() -> None:
     state = fixed(guest(FOUR, config={0, 1, 2}), 0, 1, 2)
-    wish = VcpuWish(frozenset({3}), frozenset({2}))
-    assert steps(plan(state, wish)) == ["enable 1 hotpluggable", "enable 3", "disable 2"]
-    assert steps(plan(state, CountWish(3))) == ["enable 1 hotpluggable", "enable 2 hotpluggable"]
+    desired = VcpuTarget(frozenset({3}), frozenset({2}))
+    assert steps(plan(state, desired)) == ["enable 1 hotpluggable", "enable 3", "disable 2"]
+    assert steps(plan(state, CountTarget(3))) == ["enable 1 hotpluggable", "enable 2 hotpluggable"]
 
 
 def test_the_core_of_vcpu_0_is_not_changed() -> None:
@@ -82,11 +86,11 @@ def test_the_core_of_vcpu_0_is_not_changed() -> None:
 @given(st.sets(st.integers(1, 3)), st.sets(st.integers(1, 3)), st.sets(st.integers(1, 3)))
 def test_a_second_plan_is_empty(config: set[int], boot: set[int], wanted: set[int]) -> None:
     state = fixed(guest(FOUR, config={0, *config}), 0, *(boot & config))
-    wish = VcpuWish(frozenset({0, *wanted}), frozenset(), exclusive=True)
-    after = predict(state, plan(state, wish))
+    desired = VcpuTarget(frozenset({0, *wanted}), frozenset(), exclusive=True)
+    after = predict(state, plan(state, desired))
     assert after.config is not None
     assert after.config.hotpluggable >= after.config.enabled - {0}
-    assert plan(after, wish).changes is False
+    assert plan(after, desired).changes is False
 
 
 @pytest.mark.parametrize(

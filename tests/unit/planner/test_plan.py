@@ -11,7 +11,12 @@ import pytest
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG, DISABLED, ENABLED, LIVE, GuestState
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import StillEjecting
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish, NodeWish, VcpuWish, Wish
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import (
+    CountTarget,
+    DesiredState,
+    NodeTarget,
+    VcpuTarget,
+)
 
 from ..support.guests import NO_HOTPLUG, guest, layout
 from ..support.planning import plan_of
@@ -24,25 +29,25 @@ PSERIES = layout(sockets=1, cores=4, threads=8, whole_core_entities=True)
 THREADS = layout(sockets=2, cores=2, threads=2)
 
 
-def steps(wish: Wish, state: GuestState, scope: str = "all", whole_cores: bool = False) -> list[str]:
+def steps(desired: DesiredState, state: GuestState, scope: str = "all", whole_cores: bool = False) -> list[str]:
     return [
         f"{step.kind.name} {step.target} {step.entity.vcpus[0]}"
-        for step in plan_of(wish, state, scope=scope, whole_cores=whole_cores).steps
+        for step in plan_of(desired, state, scope=scope, whole_cores=whole_cores).steps
     ]
 
 
-def refusal(wish: Wish, state: GuestState, scope: str = "all", whole_cores: bool = False) -> HotplugError:
+def refusal(desired: DesiredState, state: GuestState, scope: str = "all", whole_cores: bool = False) -> HotplugError:
     with pytest.raises(HotplugError) as caught:
-        plan_of(wish, state, scope=scope, whole_cores=whole_cores)
+        plan_of(desired, state, scope=scope, whole_cores=whole_cores)
     return caught.value
 
 
-def enable(*ids: int) -> VcpuWish:
-    return VcpuWish(frozenset(ids), frozenset())
+def enable(*ids: int) -> VcpuTarget:
+    return VcpuTarget(frozenset(ids), frozenset())
 
 
-def disable(*ids: int) -> VcpuWish:
-    return VcpuWish(frozenset(), frozenset(ids))
+def disable(*ids: int) -> VcpuTarget:
+    return VcpuTarget(frozenset(), frozenset(ids))
 
 
 def test_enabled_vcpus_are_not_plugged_again() -> None:
@@ -50,29 +55,29 @@ def test_enabled_vcpus_are_not_plugged_again() -> None:
 
 
 def test_plugs_come_first_and_the_highest_id_is_unplugged_first() -> None:
-    wish = VcpuWish(frozenset({4, 5}), frozenset({1, 2}))
-    assert steps(wish, guest(X86, {0, 1, 2})) == ["plug live 4", "plug live 5", "unplug live 2", "unplug live 1"]
+    desired = VcpuTarget(frozenset({4, 5}), frozenset({1, 2}))
+    assert steps(desired, guest(X86, {0, 1, 2})) == ["plug live 4", "plug live 5", "unplug live 2", "unplug live 1"]
 
 
 def test_exclusive_disables_all_others() -> None:
-    assert steps(VcpuWish(frozenset({0, 1}), frozenset(), True), guest(X86, {0, 1, 6})) == ["unplug live 6"]
+    assert steps(VcpuTarget(frozenset({0, 1}), frozenset(), True), guest(X86, {0, 1, 6})) == ["unplug live 6"]
 
 
 def test_a_count_takes_the_lowest_disabled_ids() -> None:
-    assert steps(CountWish(4), guest(X86, {0, 6})) == ["plug live 1", "plug live 2"]
+    assert steps(CountTarget(4), guest(X86, {0, 6})) == ["plug live 1", "plug live 2"]
 
 
 def test_a_lower_count_disables_the_highest_ids_that_can_be_disabled() -> None:
-    assert steps(CountWish(2), guest(X86, {0, 3, 5, 7}, pinned=(0, 7))) == ["unplug live 5", "unplug live 3"]
+    assert steps(CountTarget(2), guest(X86, {0, 3, 5, 7}, pinned=(0, 7))) == ["unplug live 5", "unplug live 3"]
 
 
 def test_a_lower_count_first_disables_vcpus_whose_unplug_is_in_progress() -> None:
-    assert steps(CountWish(3), guest(X86, {0, 1, 2, 3}, ejecting=(1,))) == ["unplug live 1"]
+    assert steps(CountTarget(3), guest(X86, {0, 1, 2, 3}, ejecting=(1,))) == ["unplug live 1"]
 
 
 def test_a_count_makes_live_and_config_the_same_set_preferring_live() -> None:
     state = guest(X86, live={0, 1, 6}, config={0, 1, 2})
-    assert steps(CountWish(3), state) == ["enable config 6", "disable config 2"]
+    assert steps(CountTarget(3), state) == ["enable config 6", "disable config 2"]
 
 
 def test_unnamed_vcpus_of_both_scopes_stay_unchanged() -> None:
@@ -80,24 +85,28 @@ def test_unnamed_vcpus_of_both_scopes_stay_unchanged() -> None:
 
 
 def test_a_spread_count_evens_out_the_nodes() -> None:
-    assert steps(CountWish(4, spread=True), guest(X86, {0, 1})) == ["plug live 4", "plug live 5"]
+    assert steps(CountTarget(4, spread=True), guest(X86, {0, 1})) == ["plug live 4", "plug live 5"]
 
 
 def test_an_odd_spread_count_keeps_the_node_that_has_more() -> None:
-    assert steps(CountWish(3, spread=True), guest(X86, {0, 4, 5})) == []
+    assert steps(CountTarget(3, spread=True), guest(X86, {0, 4, 5})) == []
 
 
 def test_a_node_count_stays_on_its_node() -> None:
-    assert steps(NodeWish({1: 2}), guest(X86, {0, 1})) == ["plug live 4", "plug live 5"]
+    assert steps(NodeTarget({1: 2}), guest(X86, {0, 1})) == ["plug live 4", "plug live 5"]
 
 
 def test_a_node_can_be_emptied_by_state_or_by_count() -> None:
     state = guest(X86, {0, 4, 6})
-    assert steps(NodeWish({1: DISABLED}), state) == steps(NodeWish({1: 0}), state) == ["unplug live 6", "unplug live 4"]
+    assert (
+        steps(NodeTarget({1: DISABLED}), state)
+        == steps(NodeTarget({1: 0}), state)
+        == ["unplug live 6", "unplug live 4"]
+    )
 
 
 def test_a_node_can_be_filled() -> None:
-    assert steps(NodeWish({1: ENABLED}), guest(X86, {0, 4, 5, 6})) == ["plug live 7"]
+    assert steps(NodeTarget({1: ENABLED}), guest(X86, {0, 4, 5, 6})) == ["plug live 7"]
 
 
 def test_a_core_is_unplugged_as_a_whole_if_it_is_an_entity() -> None:
@@ -115,42 +124,42 @@ def test_granularity_core_makes_a_vcpu_stand_for_its_core() -> None:
 
 
 def test_granularity_core_completes_a_partly_enabled_core() -> None:
-    assert steps(CountWish(2), guest(THREADS, {0}), whole_cores=True) == ["plug live 1"]
+    assert steps(CountTarget(2), guest(THREADS, {0}), whole_cores=True) == ["plug live 1"]
 
 
 def test_the_threads_of_one_core_cannot_be_requested_in_two_states() -> None:
-    wish = VcpuWish(frozenset({2}), frozenset({3}))
-    assert refusal(wish, guest(THREADS, {0, 1}), whole_cores=True).code == "conflicting_request"
+    desired = VcpuTarget(frozenset({2}), frozenset({3}))
+    assert refusal(desired, guest(THREADS, {0, 1}), whole_cores=True).code == "conflicting_request"
 
 
 @pytest.mark.parametrize(
-    ("wish", "code", "said"),
+    ("desired", "code", "said"),
     [
         (enable(8), "unknown_vcpu", "8"),
-        (NodeWish({2: ENABLED}), "unknown_node", "0-1"),
-        (CountWish(9), "count_unreachable", "can have 8 vCPUs at most, not 9"),
-        (NodeWish({1: 5}), "count_unreachable", "node 1 can have 4 vCPUs at most, not 5"),
-        (NodeWish({0: 0}), "count_unreachable", "0 cannot be disabled"),
+        (NodeTarget({2: ENABLED}), "unknown_node", "0-1"),
+        (CountTarget(9), "count_unreachable", "can have 8 vCPUs at most, not 9"),
+        (NodeTarget({1: 5}), "count_unreachable", "node 1 can have 4 vCPUs at most, not 5"),
+        (NodeTarget({0: 0}), "count_unreachable", "0 cannot be disabled"),
         (disable(0, 1), "not_hotpluggable", "vCPU 0"),
-        (NodeWish({0: DISABLED}), "not_hotpluggable", "vCPU 0"),
-        (VcpuWish(frozenset({4}), frozenset(), True), "not_hotpluggable", "vCPU 0"),
+        (NodeTarget({0: DISABLED}), "not_hotpluggable", "vCPU 0"),
+        (VcpuTarget(frozenset({4}), frozenset(), True), "not_hotpluggable", "vCPU 0"),
     ],
 )
-def test_an_impossible_request_has_a_code_and_names_the_ids(wish: Wish, code: str, said: str) -> None:
-    error = refusal(wish, guest(X86, {0, 1}))
+def test_an_impossible_request_has_a_code_and_names_the_ids(desired: DesiredState, code: str, said: str) -> None:
+    error = refusal(desired, guest(X86, {0, 1}))
     assert (error.code, said in error.msg) == (code, True), error.msg
 
 
 def test_a_count_between_two_cores_names_the_next_ones() -> None:
-    error = refusal(CountWish(12), guest(PSERIES, set(range(8))))
+    error = refusal(CountTarget(12), guest(PSERIES, set(range(8))))
     assert (error.code, "8 or 16" in error.msg) == ("count_unreachable", True)
 
 
 def test_a_machine_without_hotplug_satisfies_its_present_state() -> None:
     state = guest(X86, {0, 1})
     state = state._replace(live=state.live._replace(cannot_enable=dict.fromkeys(range(2, 8), NO_HOTPLUG)))
-    assert steps(CountWish(2), state) == []
-    assert refusal(CountWish(3), state).code == "hotplug_unsupported"
+    assert steps(CountTarget(2), state) == []
+    assert refusal(CountTarget(3), state).code == "hotplug_unsupported"
 
 
 def test_vcpus_whose_unplug_is_in_progress_do_not_count_as_enabled() -> None:
@@ -190,23 +199,23 @@ def test_a_plug_that_may_end_the_guest_is_refused_unless_forced() -> None:
 
 def test_a_count_enables_safe_vcpus_and_names_unsafe_ones() -> None:
     state = guest(X86, {0}, unsafe=(1,))
-    assert steps(CountWish(3), state) == ["plug live 2", "plug live 3"]
-    error = refusal(CountWish(8), state)
+    assert steps(CountTarget(3), state) == ["plug live 2", "plug live 3"]
+    error = refusal(CountTarget(8), state)
     assert (error.code, "vCPU 1 cannot be enabled, because its plug may end the guest" in error.msg) == (
         "count_unreachable",
         True,
     )
-    assert refusal(CountWish(9), state).msg.endswith("or start the guest with a larger maximum")
+    assert refusal(CountTarget(9), state).msg.endswith("or start the guest with a larger maximum")
 
 
 def test_a_count_keeps_a_vcpu_that_could_not_be_plugged_again_even_if_config_has_another() -> None:
     state = guest(X86, {0, 1, 4}, {0, 4}, unsafe=(1,))
-    assert steps(CountWish(2), state) == ["unplug live 4", "enable config 1", "disable config 4"]
+    assert steps(CountTarget(2), state) == ["unplug live 4", "enable config 1", "disable config 4"]
 
 
 def test_a_spread_count_keeps_on_each_node_vcpus_that_could_not_be_plugged_again() -> None:
     state = guest(X86, {0, 1, 2, 4, 5, 6}, unsafe=(2, 6))
-    assert steps(CountWish(4, spread=True), state) == ["unplug live 5", "unplug live 1"]
+    assert steps(CountTarget(4, spread=True), state) == ["unplug live 5", "unplug live 1"]
 
 
 def test_scope_config_ignores_plugs_that_may_end_the_running_guest() -> None:

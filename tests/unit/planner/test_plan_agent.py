@@ -31,10 +31,10 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.guards import check_guards
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import Plan
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import CountTarget, VcpuTarget
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guards import Guards, parse_guards
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish, VcpuWish
 
-from ..support.guests import states, wishes
+from ..support.guests import desired_states, states
 from ..support.planning import plan_of
 
 ALONE = {"by_agent": True}
@@ -79,12 +79,12 @@ def reached(plan: Plan, state: GuestState) -> GuestState:
 def test_method_agent_reaches_the_desired_state_within_the_plugged_vcpus(
     state: GuestState, data: st.DataObject
 ) -> None:
-    wish = data.draw(wishes(state.layout, ("vcpus", "count")))
+    desired = data.draw(desired_states(state.layout, ("vcpus", "count")))
     assert state.live is not None
     assert state.online is not None
     code = None
     try:
-        plan = plan_of(wish, state, **ALONE)
+        plan = plan_of(desired, state, **ALONE)
     except HotplugError as error:
         code = error.code
     if code is not None:
@@ -93,28 +93,28 @@ def test_method_agent_reaches_the_desired_state_within_the_plugged_vcpus(
     after = reached(plan, state)
     assert after.online is not None
     assert after.online.enabled <= state.live.enabled
-    if isinstance(wish, CountWish):
-        assert len(after.online.enabled) == wish.count
-    elif isinstance(wish, VcpuWish):
-        assert wish.enable <= after.online.enabled
-        assert not wish.disable & after.online.enabled
-        untouched = frozenset(range(state.layout.max_vcpus)) - wish.enable - wish.disable
-        if not wish.exclusive:
+    if isinstance(desired, CountTarget):
+        assert len(after.online.enabled) == desired.count
+    elif isinstance(desired, VcpuTarget):
+        assert desired.enable <= after.online.enabled
+        assert not desired.disable & after.online.enabled
+        untouched = frozenset(range(state.layout.max_vcpus)) - desired.enable - desired.disable
+        if not desired.exclusive:
             assert after.online.enabled & untouched == state.online.enabled & untouched
-    assert plan_of(wish, after, **ALONE).steps == ()
+    assert plan_of(desired, after, **ALONE).steps == ()
     assert all(len(step.entity.vcpus) == 1 for step in plan.steps)
 
 
 @given(with_online(), st.data())
 def test_an_agent_with_hotplug_changes_no_step_of_the_machine(state: GuestState, data: st.DataObject) -> None:
-    wish = data.draw(wishes(state.layout, ("vcpus", "nodes", "count")))
+    desired = data.draw(desired_states(state.layout, ("vcpus", "nodes", "count")))
     try:
-        without = plan_of(wish, state)
+        without = plan_of(desired, state)
     except HotplugError:
         with pytest.raises(HotplugError):
-            plan_of(wish, state, **BESIDE)
+            plan_of(desired, state, **BESIDE)
         return
-    plan = plan_of(wish, state, **BESIDE)
+    plan = plan_of(desired, state, **BESIDE)
     assert [step for step in plan.steps if step.target != GUEST] == list(without.steps)
     assert plan.reached == without.reached
     plugged = [step.entity for step in plan.steps if step.kind == PLUG]
@@ -130,9 +130,9 @@ def test_an_agent_with_hotplug_changes_no_step_of_the_machine(state: GuestState,
 
 @given(states(), st.data())
 def test_guards_accept_exactly_the_plans_that_meet_them(state: GuestState, data: st.DataObject) -> None:
-    wish = data.draw(wishes(state.layout, ("vcpus", "nodes", "count")))
+    desired = data.draw(desired_states(state.layout, ("vcpus", "nodes", "count")))
     try:
-        plan = plan_of(wish, state)
+        plan = plan_of(desired, state)
     except HotplugError:
         return
     lost = max(

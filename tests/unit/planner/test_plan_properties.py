@@ -31,17 +31,22 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     GuestState,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import Plan
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish, NodeWish, VcpuWish, Wish
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import (
+    CountTarget,
+    DesiredState,
+    NodeTarget,
+    VcpuTarget,
+)
 
-from ..support.guests import after, states, wishes
+from ..support.guests import after, desired_states, states
 from ..support.planning import plan_of
 
 
 class Case(NamedTuple):
-    """A guest, a wish it can satisfy, whether that meant whole cores and was forced, and the plan for it."""
+    """A guest, a desired state it can satisfy, whether that meant whole cores and was forced, and the plan for it."""
 
     state: GuestState
-    wish: Wish
+    desired: DesiredState
     whole_cores: bool
     plan: Plan
     force: bool = False
@@ -53,24 +58,24 @@ class Case(NamedTuple):
 
 @st.composite
 def solved(draw: st.DrawFn, *kinds: str) -> Case:
-    """Any guest and any wish of these kinds that it can satisfy."""
+    """Any guest and any desired state of these kinds that it can satisfy."""
     state = draw(states(unsafe=True))
     whole_cores, force = draw(st.booleans()), draw(st.booleans())
     for _attempt in range(10):
-        wish = draw(wishes(state.layout, kinds or ("vcpus", "nodes", "count")))
+        desired = draw(desired_states(state.layout, kinds or ("vcpus", "nodes", "count")))
         try:
-            plan = plan_of(wish, state, whole_cores=whole_cores, force=force)
-            return Case(state, wish, whole_cores, plan, force)
+            plan = plan_of(desired, state, whole_cores=whole_cores, force=force)
+            return Case(state, desired, whole_cores, plan, force)
         except HotplugError:
             continue
     assume(False)
     raise AssertionError
 
 
-def refusal(state: GuestState, wish: Wish, whole_cores: bool = False) -> str | None:
-    """The code of the error that the wish is on this guest, or None."""
+def refusal(state: GuestState, desired: DesiredState, whole_cores: bool = False) -> str | None:
+    """The code of the error that the desired state is on this guest, or None."""
     try:
-        plan_of(wish, state, whole_cores=whole_cores)
+        plan_of(desired, state, whole_cores=whole_cores)
     except HotplugError as error:
         return error.code
     return None
@@ -92,24 +97,24 @@ def core_of(state: GuestState, vcpu: int) -> set[int]:
 
 @given(solved())
 def test_applying_the_plan_reaches_the_desired_state(case: Case) -> None:
-    wish = case.wish
+    desired = case.desired
     for ids in enabled(case.reached).values():
-        if isinstance(wish, CountWish):
-            assert len(ids) == wish.count
-        elif isinstance(wish, NodeWish):
-            for node, wanted in wish.nodes.items():
+        if isinstance(desired, CountTarget):
+            assert len(ids) == desired.count
+        elif isinstance(desired, NodeTarget):
+            for node, wanted in desired.nodes.items():
                 members = {vcpu for entity in case.state.layout.nodes[node] for vcpu in entity.vcpus}
                 assert len(ids & members) == {ENABLED: len(members), DISABLED: 0}.get(wanted, wanted)
         else:
-            assert wish.enable <= ids
-            assert not wish.disable & ids
-            if wish.exclusive and not case.whole_cores:
-                assert ids == wish.enable
+            assert desired.enable <= ids
+            assert not desired.disable & ids
+            if desired.exclusive and not case.whole_cores:
+                assert ids == desired.enable
 
 
 @given(solved())
 def test_a_second_plan_is_empty(case: Case) -> None:
-    assert plan_of(case.wish, case.reached, whole_cores=case.whole_cores, force=case.force).steps == ()
+    assert plan_of(case.desired, case.reached, whole_cores=case.whole_cores, force=case.force).steps == ()
 
 
 @given(solved())
@@ -124,19 +129,19 @@ def test_a_count_makes_live_and_config_agree(case: Case) -> None:
 
 @given(solved("nodes"))
 def test_no_step_is_outside_of_the_requested_nodes(case: Case) -> None:
-    assert isinstance(case.wish, NodeWish)
+    assert isinstance(case.desired, NodeTarget)
     nodes = case.state.layout.nodes
-    allowed = {vcpu for node in case.wish.nodes for entity in nodes[node] for vcpu in entity.vcpus}
+    allowed = {vcpu for node in case.desired.nodes for entity in nodes[node] for vcpu in entity.vcpus}
     assert touched(case.plan) <= allowed
 
 
 @given(solved("vcpus"))
 def test_no_step_changes_a_vcpu_that_was_not_named(case: Case) -> None:
-    assert isinstance(case.wish, VcpuWish)
-    named = case.wish.enable | case.wish.disable
+    assert isinstance(case.desired, VcpuTarget)
+    named = case.desired.enable | case.desired.disable
     if case.whole_cores:
         named = frozenset(sibling for vcpu in named for sibling in core_of(case.state, vcpu))
-    assert case.wish.exclusive or touched(case.plan) <= named
+    assert case.desired.exclusive or touched(case.plan) <= named
 
 
 @given(solved())
@@ -157,7 +162,7 @@ def test_a_count_keeps_vcpus_that_could_not_be_plugged_again_and_risks_the_guest
     state: GuestState, count: int, force: bool
 ) -> None:
     try:
-        plan = plan_of(CountWish(count), state, force=force)
+        plan = plan_of(CountTarget(count), state, force=force)
     except HotplugError:
         assume(False)
     assert state.live is not None
@@ -179,14 +184,14 @@ def test_every_step_changes_a_whole_entity_once(case: Case) -> None:
 @given(st.data(), st.booleans())
 def test_an_impossible_request_is_refused_with_its_code(data: st.DataObject, whole_cores: bool) -> None:
     state = data.draw(states())
-    wish = data.draw(wishes(state.layout))
+    desired = data.draw(desired_states(state.layout))
     assert (
-        refusal(state, wish, whole_cores)
+        refusal(state, desired, whole_cores)
         in {
-            CountWish: {None, COUNT_UNREACHABLE, UNPLUG_PENDING},
-            NodeWish: {None, UNKNOWN_NODE, COUNT_UNREACHABLE, NOT_HOTPLUGGABLE, UNPLUG_PENDING},
-            VcpuWish: {None, UNKNOWN_VCPU, PARTIAL_ENTITY, NOT_HOTPLUGGABLE, CONFLICTING_REQUEST, UNPLUG_PENDING},
-        }[type(wish)]
+            CountTarget: {None, COUNT_UNREACHABLE, UNPLUG_PENDING},
+            NodeTarget: {None, UNKNOWN_NODE, COUNT_UNREACHABLE, NOT_HOTPLUGGABLE, UNPLUG_PENDING},
+            VcpuTarget: {None, UNKNOWN_VCPU, PARTIAL_ENTITY, NOT_HOTPLUGGABLE, CONFLICTING_REQUEST, UNPLUG_PENDING},
+        }[type(desired)]
     )
 
 
@@ -195,14 +200,14 @@ def test_a_count_is_refused_only_if_no_set_of_vcpus_has_it(state: GuestState, co
     size = state.layout.entity_size
     pinned = 0 if state.live is None else len(state.live.cannot_disable)
     reachable = count % size == 0 and pinned * size <= count <= state.layout.max_vcpus
-    assert refusal(state, CountWish(count, spread)) == (None if reachable else COUNT_UNREACHABLE)
+    assert refusal(state, CountTarget(count, spread)) == (None if reachable else COUNT_UNREACHABLE)
 
 
 @given(states(ejecting=False), st.data())
 def test_a_spread_count_is_as_even_as_the_pinned_vcpus_allow(state: GuestState, data: st.DataObject) -> None:
     pinned = set() if state.live is None else set(state.live.cannot_disable)
     count = state.layout.entity_size * data.draw(st.integers(len(pinned) or 1, len(state.layout.entities)))
-    reached = next(iter(plan_of(CountWish(count, spread=True), state).reached.values()))
+    reached = next(iter(plan_of(CountTarget(count, spread=True), state).reached.values()))
     nodes = list(state.layout.nodes.values())
     have = [[entity for entity in entities if reached.issuperset(entity.vcpus)] for entities in nodes]
     for entities, there in zip(nodes, have):
@@ -216,4 +221,4 @@ def test_a_packed_count_changes_as_few_vcpus_as_possible(state: GuestState, data
     assert state.live is not None
     size = state.layout.entity_size
     count = size * data.draw(st.integers(len(state.live.cannot_disable), len(state.layout.entities)))
-    assert len(plan_of(CountWish(count), state).steps) * size == abs(count - len(state.live.enabled))
+    assert len(plan_of(CountTarget(count), state).steps) * size == abs(count - len(state.live.enabled))

@@ -231,7 +231,7 @@ def test_a_guest_has_options_for_the_controller_and_for_its_hypervisor(world: Wo
 )
 def test_the_uri_on_the_hypervisor(uri: str, there: str, leading: dict[str, Any]) -> None:
     [libvirt] = hosts.libvirts_of([uri])
-    assert (libvirt.uri, libvirt.uri_there, libvirt.variables) == (uri, there, leading)
+    assert (libvirt.uri, libvirt.uri_on_hypervisor, libvirt.variables) == (uri, there, leading)
 
 
 def test_a_host_that_the_inventory_has_already_is_connected_to_as_before(world: World, parse: Parse) -> None:

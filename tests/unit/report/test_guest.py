@@ -37,10 +37,10 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Job
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import Inspection
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation
 
-from ..support.asking import bring, look, wish
 from ..support.guests import layout
-from ..support.imitation import REFUSES_FOR_GOOD, Imitation
 from ..support.peer import Peer
+from ..support.queries import bring, desired, look
+from ..support.scripted_qemu import REFUSES_FOR_GOOD, Imitation
 
 StartPeer = Callable[..., Peer]
 
@@ -96,7 +96,7 @@ def check_types(entry: dict[str, Any], value: Any, where: str) -> None:
 
 
 def failure(peer: StartPeer) -> dict[str, Any]:
-    result = bring(peer(Imitation(unplug={1: REFUSES_FOR_GOOD})).address, wish("2", "1"))
+    result = bring(peer(Imitation(unplug={1: REFUSES_FOR_GOOD})).address, desired("2", "1"))
     # The edge adds the sentence.
     return {**convergence_report(result, details="full"), "msg": ""}
 
@@ -110,8 +110,8 @@ def test_the_results_of_vcpu_are_documented(peer: StartPeer) -> None:
 
 
 def test_a_successful_vcpu_returns_no_error_code(peer: StartPeer) -> None:
-    done = convergence_report(bring(peer(Imitation()).address, wish("2")))
-    predicted = convergence_report(bring(peer(Imitation()).address, wish("2"), check_mode=True))
+    done = convergence_report(bring(peer(Imitation()).address, desired("2")))
+    predicted = convergence_report(bring(peer(Imitation()).address, desired("2"), check_mode=True))
     assert reported_keys(done) == reported_keys(predicted)
     assert set(done) == {*returned("vcpu"), "changed"} - {"backup_file", "error_code", "msg"}
 
@@ -212,7 +212,7 @@ def test_a_part_of_a_core_cannot_be_disabled_alone() -> None:
 
 
 def test_the_diff_has_one_line_per_vcpu(peer: StartPeer) -> None:
-    diff = convergence_report(bring(peer(Imitation()).address, wish("5"), check_mode=True))["diff"]
+    diff = convergence_report(bring(peer(Imitation()).address, desired("5"), check_mode=True))["diff"]
     before, after = diff["before"].splitlines(), diff["after"].splitlines()
     assert len(before) == len(after) == 8
     assert [pair for pair in zip(before, after) if pair[0] != pair[1]] == [
@@ -239,8 +239,8 @@ def test_the_xml_is_well_formed_with_any_pin_and_scheduler() -> None:
 
 
 def test_the_results_of_vcpu_batch_are_documented(peer: StartPeer) -> None:
-    job = Job(GuestRef(qmp_socket="/q"), NO_SOURCE, Request(wish("2")))
-    job.run.result = bring(peer(Imitation(unplug={1: REFUSES_FOR_GOOD})).address, wish("2", "1"))
+    job = Job(GuestRef(qmp_socket="/q"), NO_SOURCE, Request(desired("2")))
+    job.run.result = bring(peer(Imitation(unplug={1: REFUSES_FOR_GOOD})).address, desired("2", "1"))
     report = batch_report([job], details="full")
     documented = returned("vcpu_batch")
     guest = {**report["guests"][0], "backup_file": ""}
@@ -262,7 +262,7 @@ def test_the_results_of_vcpu_batch_are_documented(peer: StartPeer) -> None:
 def test_details_limits_what_is_returned_of_the_guest(
     peer: StartPeer, details: str | None, error: bool, vcpus: int | None, keys: set[str]
 ) -> None:
-    result = bring(peer(Imitation(unplug={1: REFUSES_FOR_GOOD})).address, wish("2", "1" if error else ""))
+    result = bring(peer(Imitation(unplug={1: REFUSES_FOR_GOOD})).address, desired("2", "1" if error else ""))
     report = convergence_report(result, details)
     assert keys == {"vcpus", "nodes", "xml", "migration"} & report.keys()
     assert vcpus is None or len(report["vcpus"]) == vcpus
@@ -272,7 +272,7 @@ def test_details_limits_what_is_returned_of_the_guest(
 
 
 def test_the_message_of_a_batch_names_each_reason_once_with_its_guests() -> None:
-    jobs = [Job(GuestRef(qmp_socket=f"/q{number}"), NO_SOURCE, Request(wish("2"))) for number in range(20)]
+    jobs = [Job(GuestRef(qmp_socket=f"/q{number}"), NO_SOURCE, Request(desired("2"))) for number in range(20)]
     for number, job in enumerate(jobs):
         if number < 19:
             job.run.refuse(

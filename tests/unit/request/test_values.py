@@ -19,7 +19,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugE
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import options_of_guests
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import VCPU_SPEC
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import parse_request
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.values import misread_option
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.values import unconvertible_option
 
 CODES = {"conflicting_request", "unknown_vcpu", "unknown_node", "count_unreachable"}
 
@@ -115,7 +115,7 @@ def test_any_options_are_a_request_or_refused_with_a_code(guest: dict[str, Any],
     ids=lambda value: json.dumps(value)[:40],
 )
 def test_a_value_that_would_be_converted_wrongly_is_named(given: dict[str, Any], words: str) -> None:
-    found = misread_option(given, VCPU_SPEC)
+    found = unconvertible_option(given, VCPU_SPEC)
     assert found is not None
     assert found[0] in given
     assert words in found[1]
@@ -123,4 +123,4 @@ def test_a_value_that_would_be_converted_wrongly_is_named(given: dict[str, Any],
 
 @pytest.mark.parametrize("count", [2, "2", " 2 ", 2.0, "002", -3])
 def test_an_integer_is_accepted_in_any_notation(count: object) -> None:
-    assert misread_option({"count": count}, VCPU_SPEC) is None
+    assert unconvertible_option({"count": count}, VCPU_SPEC) is None

@@ -19,14 +19,18 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     HotplugError,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity, GuestFacts, LiveState
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import AgentView, SetResult, VcpuInGuest
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer, MachineView
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import AgentView, GuestVcpu, SetResult
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, MachineView, StepOutcome
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import (
+    CountTarget,
+    DesiredState,
+    VcpuTarget,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish, VcpuWish, Wish
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence
 
-from ..support.asking import code, converge, enabled, steps, wish
 from ..support.guests import layout
+from ..support.queries import code, converge, desired, enabled, steps
 
 SILENCE = HotplugError(AGENT_UNAVAILABLE, "the agent does not answer")
 
@@ -58,25 +62,25 @@ class MadeUpGuest:
     def latest(self) -> MachineView:
         return MachineView(GuestFacts(state="running"), self.layout, LiveState(enabled=frozenset(self.enabled)))
 
-    async def plug(self, entities: Sequence[Entity]) -> dict[int, Answer]:
+    async def plug(self, entities: Sequence[Entity]) -> dict[int, StepOutcome]:
         answers = {}
         for entity in entities:
             if entity.index == self._broken:
-                answers[entity.index] = Answer(FAILED, detail="no", code=NOT_HOTPLUGGABLE)
+                answers[entity.index] = StepOutcome(FAILED, detail="no", code=NOT_HOTPLUGGABLE)
             else:
                 self.enabled.update(entity.vcpus)
-                answers[entity.index] = Answer(DONE, took_effect=True)
+                answers[entity.index] = StepOutcome(DONE, took_effect=True)
         return answers
 
-    async def await_insertion(self, entities: Sequence[Entity], timeout: float) -> dict[int, Answer]:
-        return {entity.index: Answer(DONE, took_effect=True) for entity in entities}
+    async def await_insertion(self, entities: Sequence[Entity], timeout: float) -> dict[int, StepOutcome]:
+        return {entity.index: StepOutcome(DONE, took_effect=True) for entity in entities}
 
-    async def unplug(self, entity: Entity, timeout: float) -> Answer:
+    async def unplug(self, entity: Entity, timeout: float) -> StepOutcome:
         if entity.index == self._broken:
-            return Answer(FAILED, detail="no", code=NOT_HOTPLUGGABLE)
+            return StepOutcome(FAILED, detail="no", code=NOT_HOTPLUGGABLE)
         self.enabled.difference_update(entity.vcpus)
         self.online.difference_update(entity.vcpus)
-        return Answer(DONE, took_effect=True)
+        return StepOutcome(DONE, took_effect=True)
 
     async def settle(self, entities: Sequence[Entity], timeout: float) -> None:
         raise AssertionError
@@ -95,7 +99,7 @@ class MadeUpAgent:
         self._deaf = deaf
 
     async def observe(self, plugged: Collection[int] | None) -> AgentView:
-        return AgentView({vcpu: VcpuInGuest(vcpu in self.guest.online, vcpu != 0) for vcpu in self.guest.enabled})
+        return AgentView({vcpu: GuestVcpu(vcpu in self.guest.online, vcpu != 0) for vcpu in self.guest.enabled})
 
     async def set_online(self, wanted: Mapping[int, bool]) -> SetResult:
         self.requests += 1
@@ -115,7 +119,7 @@ def bring(guest: MadeUpGuest, enable: str = "", disable: str = "", **how: Any) -
         return guest
 
     return converge(
-        DirectSource(machine, make_agent=lambda: guest.agent), Request(wish(enable, disable), timeout=0.5, **how)
+        DirectSource(machine, make_agent=lambda: guest.agent), Request(desired(enable, disable), timeout=0.5, **how)
     )
 
 
@@ -236,15 +240,15 @@ def test_method_agent_for_more_than_the_plugged_vcpus_names_the_remedy() -> None
 
     guest = MadeUpGuest("012")
     source = DirectSource(machine, make_agent=lambda: guest.agent)
-    result = converge(source, Request(CountWish(7), by_agent=True))
+    result = converge(source, Request(CountTarget(7), by_agent=True))
     assert code(result) == "count_unreachable"
     assert result.error is not None
     assert "plug it first, with method hotplug" in result.error.msg
     assert "start the guest with more" not in result.error.msg
 
 
-@pytest.mark.parametrize("wanted", [CountWish(7), VcpuWish(frozenset({6}), frozenset())])
-def test_an_agent_alone_does_not_show_how_many_vcpus_the_machine_can_have(wanted: Wish) -> None:
+@pytest.mark.parametrize("wanted", [CountTarget(7), VcpuTarget(frozenset({6}), frozenset())])
+def test_an_agent_alone_does_not_show_how_many_vcpus_the_machine_can_have(wanted: DesiredState) -> None:
     guest = MadeUpGuest("012")
     result = converge(DirectSource(make_agent=lambda: guest.agent), Request(wanted, by_agent=True))
     assert code(result) in ("count_unreachable", "unknown_vcpu")

@@ -24,7 +24,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     Layout,
     Step,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import FAILED, Answer
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import FAILED, StepOutcome
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import info_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import convergence_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
@@ -32,8 +32,8 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Conve
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Journal
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import inspect
 
-from ..support.asking import code, converge, run, steps, wish
 from ..support.domains import derive_boot
+from ..support.queries import code, converge, desired, run, steps
 
 REST = "  <os><type arch='x86_64' machine='q35'>hvm</type></os>\n"
 COUNT = "  <vcpu current='3'>4</vcpu>\n"
@@ -58,7 +58,7 @@ def write(folder: Path, vcpus: str, rest: str = REST) -> Path:
 def bring(path: Path, check_mode: bool = False, **options: Any) -> Convergence:
     source = DirectSource(config=XmlFile(str(path), 5.0, derive_boot))
     return converge(
-        source, Request(**{"wish": None, "hotpluggable_boot_vcpus": True, **options}, check_mode=check_mode)
+        source, Request(**{"desired": None, "hotpluggable_boot_vcpus": True, **options}, check_mode=check_mode)
     )
 
 
@@ -127,7 +127,7 @@ def test_a_file_with_only_a_count_lists_its_vcpus_then(tmp_path: Path) -> None:
 
 def test_with_a_desired_state_it_applies_to_vcpus_that_stay_enabled(tmp_path: Path) -> None:
     path = write(tmp_path, LISTED)
-    applied = converges(path, ["enable 1", "enable 3", "disable 2"], wish=wish("3", "2"))
+    applied = converges(path, ["enable 1", "enable 3", "disable 2"], desired=desired("3", "2"))
     assert [step["makes_hotpluggable"] for step in applied["steps"]] == [True, False, False]
     text = path.read_text(encoding="utf-8")
     assert "<vcpu id='1' enabled='yes' hotpluggable='yes' order='2'/>" in text
@@ -173,7 +173,7 @@ def test_an_unsuitable_config_is_refused_and_not_changed(tmp_path: Path, vcpus: 
 def test_after_a_lost_connection_the_config_shows_whether_it_was_made_hotpluggable(is_done: bool) -> None:
     entities = (Entity(0, (0,)), Entity(1, (1,)))
     journal = Journal([Step(ENABLE, entities[1], makes_hotpluggable=True)])
-    journal.entries[0].end(Answer(FAILED, took_effect=None, detail="lost", code=CONNECTION_LOST))
+    journal.entries[0].end(StepOutcome(FAILED, took_effect=None, detail="lost", code=CONNECTION_LOST))
     config = ConfigState(frozenset({0, 1}), hotpluggable=frozenset({1} if is_done else ()))
     journal.learn(GuestState(GuestFacts(), Layout(entities), config=config))
     assert journal.changed is is_done

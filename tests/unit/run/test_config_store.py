@@ -20,11 +20,11 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import 
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import inspect
 
-from ..support.asking import code, converge, opener, run, steps, wish
 from ..support.domains import derive_boot
-from ..support.imitation import Imitation
 from ..support.json_store import JsonFile
 from ..support.peer import Peer
+from ..support.queries import code, converge, desired, opener, run, steps
+from ..support.scripted_qemu import Imitation
 
 StartPeer = Callable[..., Peer]
 
@@ -42,21 +42,21 @@ def enabled_in(path: Path) -> list[int]:
 
 
 def test_a_guest_that_is_shut_off_is_checked_changed_and_then_unchanged(path: Path) -> None:
-    predicted = converge(DirectSource(config=JsonFile(path)), Request(wish("4", "1"), check_mode=True))
+    predicted = converge(DirectSource(config=JsonFile(path)), Request(desired("4", "1"), check_mode=True))
     assert steps(predicted) == ["enable 4: planned", "disable 1: planned"]
     assert enabled_in(path) == [0, 1]
-    done = converge(DirectSource(config=JsonFile(path)), Request(wish("4", "1")))
+    done = converge(DirectSource(config=JsonFile(path)), Request(desired("4", "1")))
     assert steps(done) == ["enable 4: done", "disable 1: done"]
     assert enabled_in(path) == [0, 4]
     report = convergence_report(done)
     assert [vcpu["id"] for vcpu in report["vcpus"] if vcpu["config"] == "enabled"] == [0, 4]
-    again = converge(DirectSource(config=JsonFile(path)), Request(wish("4", "1")))
+    again = converge(DirectSource(config=JsonFile(path)), Request(desired("4", "1")))
     assert again.changed is False
 
 
 def test_a_running_guest_and_its_config_reach_one_desired_state(path: Path, peer: StartPeer) -> None:
     machine = peer(Imitation())
-    done = converge(DirectSource(opener(machine.address), JsonFile(path)), Request(wish("4"), timeout=10.0))
+    done = converge(DirectSource(opener(machine.address), JsonFile(path)), Request(desired("4"), timeout=10.0))
     assert steps(done) == ["plug 4: done", "enable 4: done"]
     assert machine.changes == ["device_add vcpu4"]
     assert enabled_in(path) == [0, 1, 4]
@@ -65,7 +65,7 @@ def test_a_running_guest_and_its_config_reach_one_desired_state(path: Path, peer
 def test_a_refusal_of_the_store_comes_before_the_guest_is_changed(path: Path, peer: StartPeer) -> None:
     path.write_text(json.dumps({"name": "db", "maximum": 8, "enabled": [1]}), encoding="utf-8")
     machine = peer(Imitation())
-    refused = converge(DirectSource(opener(machine.address), JsonFile(path)), Request(wish("4"), timeout=10.0))
+    refused = converge(DirectSource(opener(machine.address), JsonFile(path)), Request(desired("4"), timeout=10.0))
     assert code(refused) == "config_invalid"
     assert machine.changes == []
     assert enabled_in(path) == [1]
@@ -78,7 +78,7 @@ def test_warnings_of_the_store_reach_the_user(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     os.link(xml, tmp_path / "other.xml")
-    done = converge(DirectSource(config=XmlFile(str(xml), 5.0, derive_boot)), Request(wish("1")))
+    done = converge(DirectSource(config=XmlFile(str(xml), 5.0, derive_boot)), Request(desired("1")))
     assert [warning for warning in done.warnings if "hard links" in warning]
 
 

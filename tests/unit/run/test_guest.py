@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..support.asking import bring, enabled, wish
-from ..support.imitation import Imitation
 from ..support.peer import Line, Message, Peer
+from ..support.queries import bring, desired, enabled
+from ..support.scripted_qemu import Imitation
 
 
 class PluggedByAnother(Imitation):
@@ -24,7 +24,7 @@ class PluggedByAnother(Imitation):
 
 def test_an_exclusive_run_warns_of_a_vcpu_that_another_client_plugged(tmp_path: Path) -> None:
     with Peer(PluggedByAnother(), path=tmp_path / "qmp") as peer:
-        result = bring(peer.address, wish("0-1,4", exclusive=True))
+        result = bring(peer.address, desired("0-1,4", exclusive=True))
     assert result.error is None
     assert enabled(result.after) == "0-1,4,6"
     assert [text for text in result.warnings if "vCPU 6 was changed by something else" in text]
@@ -32,6 +32,6 @@ def test_an_exclusive_run_warns_of_a_vcpu_that_another_client_plugged(tmp_path: 
 
 def test_a_run_without_other_changes_has_no_warning(tmp_path: Path) -> None:
     with Peer(Imitation(), path=tmp_path / "qmp") as peer:
-        result = bring(peer.address, wish("0-1,4", exclusive=True))
+        result = bring(peer.address, desired("0-1,4", exclusive=True))
     assert enabled(result.after) == "0-1,4"
     assert [text for text in result.warnings if "something else" in text] == []

@@ -15,14 +15,19 @@ import pytest
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import DirectSource
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.config import XmlFile
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import convergence_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import (
+    CountTarget,
+    DesiredState,
+    NodeTarget,
+    VcpuTarget,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import GuestRef
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish, NodeWish, VcpuWish, Wish
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import Inspection
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import inspect
 
-from ..support.asking import converge
 from ..support.domains import derive_boot
+from ..support.queries import converge
 
 MAXIMUM = 16384
 SECONDS = 25.0
@@ -42,18 +47,18 @@ def source(tmp_path: Path) -> DirectSource:
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "desired",
     [
-        CountWish(10000, spread=True),
-        CountWish(10000, spread=False),
-        NodeWish({1: 8000}),
-        VcpuWish(frozenset(range(0, MAXIMUM, 2)), frozenset()),
+        CountTarget(10000, spread=True),
+        CountTarget(10000, spread=False),
+        NodeTarget({1: 8000}),
+        VcpuTarget(frozenset(range(0, MAXIMUM, 2)), frozenset()),
     ],
     ids=["spread", "packed", "nodes", "vcpus"],
 )
-def test_a_request_for_thousands_of_vcpus_is_fast(source: DirectSource, wish: Wish) -> None:
+def test_a_request_for_thousands_of_vcpus_is_fast(source: DirectSource, desired: DesiredState) -> None:
     started = time.process_time()
-    result = converge(source, Request(wish))
+    result = converge(source, Request(desired))
     report = convergence_report(result)
     assert time.process_time() - started < SECONDS
     assert result.error is None

@@ -23,7 +23,12 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     LiveState,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import Plan
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish, NodeWish, VcpuWish, Wish
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import (
+    CountTarget,
+    DesiredState,
+    NodeTarget,
+    VcpuTarget,
+)
 
 UNSAFE = Blocker(NOT_HOTPLUGGABLE, "its plug may end the guest", "set force")
 BOOT_VCPU = Blocker(NOT_HOTPLUGGABLE, "the guest booted on it", "leave it enabled")
@@ -144,18 +149,20 @@ def states(
 
 
 @st.composite
-def wishes(draw: st.DrawFn, machine: Layout, kinds: tuple[str, ...] = ("vcpus", "nodes", "count")) -> Wish:
+def desired_states(
+    draw: st.DrawFn, machine: Layout, kinds: tuple[str, ...] = ("vcpus", "nodes", "count")
+) -> DesiredState:
     """Any desired state, possible on ``machine`` or slightly outside of it."""
     kind = draw(st.sampled_from(kinds))
     if kind == "count":
-        return CountWish(draw(st.integers(1, machine.max_vcpus + 1)), spread=draw(st.booleans()))
+        return CountTarget(draw(st.integers(1, machine.max_vcpus + 1)), spread=draw(st.booleans()))
     if kind == "nodes":
         ids = draw(st.sets(st.integers(0, len(machine.nodes)), min_size=1, max_size=3))
         wanted = st.one_of(st.sampled_from([ENABLED, DISABLED]), st.integers(0, machine.max_vcpus))
-        return NodeWish({node: draw(wanted) for node in ids})
+        return NodeTarget({node: draw(wanted) for node in ids})
     entity_ids = draw(st.sets(st.integers(0, machine.max_vcpus), min_size=1))
     whole = draw(st.booleans())
     by_vcpu = machine.by_vcpu
     ids = {member for vcpu in entity_ids for member in (by_vcpu[vcpu].vcpus if whole and vcpu in by_vcpu else [vcpu])}
     enable = frozenset(vcpu for vcpu in ids if draw(st.booleans()) or whole)
-    return VcpuWish(enable, frozenset(ids) - enable, exclusive=draw(st.booleans()))
+    return VcpuTarget(enable, frozenset(ids) - enable, exclusive=draw(st.booleans()))

@@ -10,10 +10,10 @@ from typing import Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestState
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import Plan, make_plan
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import DesiredState
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import Wish
 
 
-def plan_of(wish: Wish, state: GuestState, **options: Any) -> Plan:
-    """Return the plan for ``wish`` (a desired state), by default without the guest's agent."""
-    return make_plan(Request(wish, **{"guest_online": "ignore", "drain": False, **options}), state)
+def plan_of(desired: DesiredState, state: GuestState, **options: Any) -> Plan:
+    """Return the plan for ``desired`` (a desired state), by default without the guest's agent."""
+    return make_plan(Request(desired, **{"guest_online": "ignore", "drain": False, **options}), state)

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import WORD
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import PLAIN_VALUE
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, HotplugError, printable
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _writers_of(path: str) -> Iterator[str]:
 
 
 def _host_emulator(arch: str) -> str:
-    if not WORD.fullmatch(arch):
+    if not PLAIN_VALUE.fullmatch(arch):
         raise HotplugError(CONFIG_INVALID, f"{printable(arch, 60)!r} is not the name of an architecture")
     name = f"qemu-system-{_BINARIES.get(arch, arch)}"
     if shutil.which(name) is None and arch == os.uname().machine and os.access(_RED_HAT_BINARY, os.X_OK):

@@ -24,7 +24,7 @@ _PSERIES_BLOCK_MIB = 256
 _REMOTE_DISTANCE = 20
 _HIERARCHIES = ("memory", "first-level", "second-level", "third-level")
 # Values for which QEMU and libvirt have different names.
-_WORDS = {"full": "complex", "writeback": "write-back", "writethrough": "write-through"}
+_QEMU_VALUES = {"full": "complex", "writeback": "write-back", "writethrough": "write-through"}
 
 
 def memory_arguments(domain: Domain, slots: Sequence[Slot]) -> list[str]:
@@ -127,7 +127,7 @@ def _hmat(domain: Domain) -> Iterator[str]:
         yield from ("-numa", f"hmat-lb,{place},data-type={link.access}-{link.kind},{link.kind}={value}")
     for cell in domain.cells:
         for cache in sorted(cell.caches):
-            kind = f"associativity={_WORDS.get(cache.associativity, cache.associativity)}"
-            policy = f"policy={_WORDS.get(cache.policy, cache.policy)}"
+            kind = f"associativity={_QEMU_VALUES.get(cache.associativity, cache.associativity)}"
+            policy = f"policy={_QEMU_VALUES.get(cache.policy, cache.policy)}"
             size = f"size={cache.size}K,level={cache.level}"
             yield from ("-numa", f"hmat-cache,node-id={cell.id},{size},{kind},{policy},line={cache.line}")

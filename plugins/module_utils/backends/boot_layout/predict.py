@@ -54,7 +54,7 @@ _X86_BINARY = re.compile(r"qemu-system-(i386|x86_64)(?:-.*)?|(?:qemu-)?kvm")
 _DEFAULT_X86_MODELS = {"i386": "qemu32", "x86_64": "qemu64"}
 
 # Characters that QEMU does not interpret within an argument.
-WORD = re.compile(r"[A-Za-z0-9_.+-]+")
+PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.+-]+")
 # Names of pseries models that are not aliases. The meaning of an alias depends on QEMU's version and on the KVM host.
 _POWER_MODEL = re.compile(r"[a-z0-9+]+_v[0-9.]+")
 
@@ -112,7 +112,7 @@ def layout_of_domain(domain: Domain) -> ConfigLayout | None:
     topology = topology_of(domain)
     nodes = nodes_of(domain)
     _check_levels(domain, family, topology)
-    foretold = _FORETELL[family](domain, topology, nodes)
+    foretold = _DERIVE[family](domain, topology, nodes)
     driver = driver_of(domain)
     return ConfigLayout(read_slots([{"type": driver, "vcpus-count": 1, **slot} for slot in foretold]))
 
@@ -150,7 +150,7 @@ def driver_of(domain: Domain) -> str:
     passed_through = domain.cpu_mode == "host-passthrough"
     # libvirt replaces host-model with a named model, depending on the host.
     model = None if domain.cpu_mode == "host-model" else domain.cpu_model
-    if model is not None and not WORD.fullmatch(model):
+    if model is not None and not PLAIN_VALUE.fullmatch(model):
         return ""
     if passed_through:
         model = "host"
@@ -207,7 +207,7 @@ def _s390x(domain: Domain, topology: Mapping[str, int], nodes: Mapping[int, int]
     return [{"props": {"core-id": core}} for core in range(domain.max_vcpus)]
 
 
-_FORETELL = {X86: _x86, PSERIES: _pseries, S390X: _s390x}
+_DERIVE = {X86: _x86, PSERIES: _pseries, S390X: _s390x}
 
 
 def _node(domain: Domain, nodes: Mapping[int, int], vcpu: int, socket: int) -> dict[str, int]:

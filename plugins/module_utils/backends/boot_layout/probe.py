@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout import probe_cache
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.memory_args import numa_arguments
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import (
+    PLAIN_VALUE,
     PSERIES,
-    WORD,
     X86,
     ConfigLayout,
     driver_of,
@@ -69,7 +69,7 @@ _LONGEST_SOCKET_PATH = 107
 _POLL_SECONDS = 0.01
 _MOST_REFUSALS = 5
 _ENDING_SECONDS = 1.0
-_OUTPUT_KEPT = 4096
+_OUTPUT_LIMIT = 4096
 
 _COMMAND = "query-hotpluggable-cpus"
 
@@ -102,7 +102,7 @@ def probe_arguments(domain: Domain) -> list[str]:
     model = _model(domain)
     for option, name in (("-machine", domain.machine), ("-cpu", model)):
         if name is not None:
-            if not WORD.fullmatch(name):
+            if not PLAIN_VALUE.fullmatch(name):
                 raise HotplugError(CONFIG_INVALID, f"{printable(name, 60)!r} is no valid name for {option}")
             arguments += [option, name]
     pseries = machine_family(domain) == PSERIES
@@ -203,7 +203,7 @@ async def _query(process: asyncio.subprocess.Process, address: str, monitor: Mon
 async def _connect(process: asyncio.subprocess.Process, address: str, monitor: Monitor) -> None:
     refusals = 0
     while process.returncode is None:
-        if _is_there(address):
+        if _accepts_connections(address):
             try:
                 return await monitor.connect()
             except HotplugError:
@@ -216,7 +216,7 @@ async def _connect(process: asyncio.subprocess.Process, address: str, monitor: M
     raise HotplugError(BACKEND_MISSING, "it ended without a monitor")
 
 
-def _is_there(path: str) -> bool:
+def _accepts_connections(path: str) -> bool:
     return os.path.exists(path)
 
 
@@ -224,10 +224,10 @@ async def _last_output(process: asyncio.subprocess.Process) -> str:
     """Read everything that QEMU prints, in bounded memory, and return the last part of it when QEMU has ended."""
     kept = b""
     while process.stdout is not None:
-        chunk = await process.stdout.read(_OUTPUT_KEPT)
+        chunk = await process.stdout.read(_OUTPUT_LIMIT)
         if not chunk:
             break
-        kept = (kept + chunk)[-_OUTPUT_KEPT:]
+        kept = (kept + chunk)[-_OUTPUT_LIMIT:]
     return kept.decode(errors="replace")
 
 

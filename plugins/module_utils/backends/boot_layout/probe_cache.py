@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-LONGEST_ANSWER = 16 * 1024 * 1024
+LONGEST_REPLY = 16 * 1024 * 1024
 # Increase this when the command that is sent changes.
 _FORMAT = 1
 
@@ -36,10 +36,10 @@ def recall(key: str) -> list[Any]:
         return []
     try:
         found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode) or not _is_ours(found) or found.st_size > LONGEST_ANSWER:
+        if not stat.S_ISREG(found.st_mode) or not _is_ours(found) or found.st_size > LONGEST_REPLY:
             return []
         with open(handle, "rb", closefd=False) as file:
-            kept = json.loads(file.read(LONGEST_ANSWER))
+            kept = json.loads(file.read(LONGEST_REPLY))
     except (OSError, ValueError, RecursionError):
         return []
     finally:

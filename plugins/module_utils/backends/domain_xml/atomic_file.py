@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, CONFIG_LOCKED, HotplugError
 
 if TYPE_CHECKING:
-    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.locked_file import Held
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.locked_file import LockedFile
 
 _POLL = 0.02
 _MARK = ".kvm-hotplug-"
@@ -30,7 +30,7 @@ _ACCESS_LIST = "system.posix_acl_access"
 _DISPENSABLE = (errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENODATA, errno.EINVAL)
 
 
-def replace(held: Held, data: bytes, backup: bool) -> str | None:
+def replace(held: LockedFile, data: bytes, backup: bool) -> str | None:
     """Replace a locked file with ``data``, completely or not at all; return the path of the copy of the old file.
 
     Everything is done in the open folder, even if its path has changed since. Raises ``HotplugError``: config_invalid
@@ -57,7 +57,7 @@ def replace(held: Held, data: bytes, backup: bool) -> str | None:
 
 
 @contextlib.contextmanager
-def _reporting(held: Held) -> Iterator[None]:
+def _reporting(held: LockedFile) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -68,12 +68,12 @@ def _reporting(held: Held) -> Iterator[None]:
         ) from None
 
 
-def _remove(held: Held, name: str) -> None:
+def _remove(held: LockedFile, name: str) -> None:
     with contextlib.suppress(OSError):
         os.unlink(name, dir_fd=held.folder)
 
 
-def _prefix(held: Held) -> str:
+def _prefix(held: LockedFile) -> str:
     """The prefix of the names of temporary files; for a name near the limit it contains a hash."""
     name = held.name
     if len(os.fsencode(name)) > _NAME_LIMIT:
@@ -81,7 +81,7 @@ def _prefix(held: Held) -> str:
     return f".{name}{_MARK}"
 
 
-def _remove_stale(held: Held) -> None:
+def _remove_stale(held: LockedFile) -> None:
     """Remove temporary files of killed runs: only the run that holds the lock uses such files."""
     prefix = _prefix(held)
     with os.scandir(held.folder) as entries:
@@ -90,7 +90,7 @@ def _remove_stale(held: Held) -> None:
         _remove(held, name)
 
 
-def _write(held: Held, data: bytes, leftovers: contextlib.ExitStack) -> str:
+def _write(held: LockedFile, data: bytes, leftovers: contextlib.ExitStack) -> str:
     """Write a new file in the same folder, with the owner, mode and attributes of the old one, and return its name."""
     name = f"{_prefix(held)}{secrets.token_hex(6)}.tmp"
     descriptor = os.open(name, _CREATING, 0o600, dir_fd=held.folder)
@@ -103,7 +103,7 @@ def _write(held: Held, data: bytes, leftovers: contextlib.ExitStack) -> str:
     return name
 
 
-def _back_up(held: Held, leftovers: contextlib.ExitStack) -> str:
+def _back_up(held: LockedFile, leftovers: contextlib.ExitStack) -> str:
     """Copy the old file, with a name like the backups of Ansible's own modules."""
     try:
         copy = _free_name(held)
@@ -123,7 +123,7 @@ def _back_up(held: Held, leftovers: contextlib.ExitStack) -> str:
     return copy
 
 
-def _free_name(held: Held) -> str:
+def _free_name(held: LockedFile) -> str:
     while True:
         moment = time.strftime("%Y-%m-%d@%H:%M:%S~", time.localtime())
         name = f"{held.name}.{os.getpid()}.{moment}"
@@ -134,7 +134,7 @@ def _free_name(held: Held) -> str:
         time.sleep(_POLL)
 
 
-def _make_alike(held: Held, descriptor: int) -> None:
+def _make_alike(held: LockedFile, descriptor: int) -> None:
     """Copy owner, group, access list, mode and other attributes (such as SELinux's) of the old file to a new one."""
     new = os.fstat(descriptor)
     if (new.st_uid, new.st_gid) != (held.status.st_uid, held.status.st_gid):
@@ -157,7 +157,7 @@ def _make_alike(held: Held, descriptor: int) -> None:
                 os.setxattr(descriptor, name, value)
 
 
-def _set_access_list(held: Held, descriptor: int, value: bytes | None) -> None:
+def _set_access_list(held: LockedFile, descriptor: int, value: bytes | None) -> None:
     try:
         if value is None:
             os.removexattr(descriptor, _ACCESS_LIST)

@@ -30,7 +30,7 @@ _READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 
 
-class Held(NamedTuple):
+class LockedFile(NamedTuple):
     """A locked file with its content at the time of reading.
 
     ``folder`` and ``descriptor`` are open while it is locked; ``path`` is for messages.
@@ -65,7 +65,7 @@ def read(path: str, limit: int) -> bytes:
 
 
 @contextlib.contextmanager
-def locked(path: str, limit: int, timeout: float, ended: threading.Event | None = None) -> Iterator[Held]:
+def locked(path: str, limit: int, timeout: float, ended: threading.Event | None = None) -> Iterator[LockedFile]:
     """Lock the file against other runs for a ``with`` block, and yield its content.
 
     Waits for the lock until ``timeout`` seconds have passed or the run has ``ended``.
@@ -84,7 +84,7 @@ def locked(path: str, limit: int, timeout: float, ended: threading.Event | None 
                 _refuse_other_kinds(path, descriptor)
             target = os.path.join(folder_path, name)
             _lock(target, descriptor, deadline, timeout, ended or threading.Event())
-            held = Held(target, folder, name, descriptor, b"", os.fstat(descriptor))
+            held = LockedFile(target, folder, name, descriptor, b"", os.fstat(descriptor))
             if held.is_in_place():
                 with _opening(path):
                     held = held._replace(data=_read(descriptor, limit))

@@ -22,7 +22,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.el
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.encoding import XmlText, decode, invalid
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.numa import cells_of, interconnects_of
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.scan import refuse_hostile
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.scan import check_markup
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import by_default
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import HIGHEST_ID, format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import MissingLibrary, printable
@@ -44,7 +44,7 @@ def read_domain(data: bytes) -> Domain:
     Raises config_invalid when they cannot be used, ``MissingLibrary`` without lxml.
     """
     source = decode(data)
-    refuse_hostile(source.text.encode())
+    check_markup(source.text.encode())
     root = _parse(source)
     if root.tag != "domain":
         raise wrong(root, "the outermost element is not <domain>: name the file with the guest's <domain>")

@@ -63,7 +63,7 @@ class Places:
     children: list[Tag] = field(default_factory=list)
 
 
-def refuse_hostile(markup: bytes) -> None:
+def check_markup(markup: bytes) -> None:
     """Accept ``markup``, which is UTF-8 whatever it declares.
 
     Raises config_invalid when it is not well-formed, has a document type, or exceeds a limit.
@@ -72,7 +72,7 @@ def refuse_hostile(markup: bytes) -> None:
 
 
 def find_places(markup: bytes) -> Places:
-    """Return the positions of the vCPUs in ``markup``, which is refused as by ``refuse_hostile``."""
+    """Return the positions of the vCPUs in ``markup``, which is refused as by ``check_markup``."""
     scan = _PlacesScan(markup)
     scan.run()
     return scan.places

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
 
 
-def leading(ids: Iterable[int]) -> frozenset[int]:
+def contiguous(ids: Iterable[int]) -> frozenset[int]:
     """Return 0, 1, 2, ... up to the first gap in ``ids``."""
     there = frozenset(ids)
     length = 0
@@ -56,7 +56,7 @@ def with_enabled(
     if domain.dialect == LIBVIRT:
         pluggable = _hotpluggable(domain, enabled, groups, freed)
         return domain._replace(enabled=enabled, hotpluggable=pluggable, order=_order(domain, enabled, groups))
-    if domain.dialect is None and (enabled - domain.enabled or enabled != leading(enabled) or freed):
+    if domain.dialect is None and (enabled - domain.enabled or enabled != contiguous(enabled) or freed):
         pluggable = _hotpluggable(domain, enabled, groups, freed)
         return domain._replace(enabled=enabled, hotpluggable=pluggable, dialect=LIBVIRT)
     return domain._replace(enabled=enabled, hotpluggable=by_default(domain.max_vcpus, enabled))
@@ -64,7 +64,7 @@ def with_enabled(
 
 def _with_boot_vcpus(domain: Domain, enabled: frozenset[int]) -> Domain:
     """Return ``domain`` with exactly ``enabled`` and nothing to plug; only the number of vCPUs can change."""
-    scattered = enabled - leading(enabled)
+    scattered = enabled - contiguous(enabled)
     if scattered:
         raise HotplugError(
             CONFIG_INVALID,
@@ -79,7 +79,7 @@ def _with_boot_vcpus(domain: Domain, enabled: frozenset[int]) -> Domain:
 
 def by_default(max_vcpus: int, enabled: frozenset[int]) -> frozenset[int]:
     """Return the hotpluggable vCPUs if the XML has no such attribute: all but the first ones, the boot vCPUs."""
-    return frozenset(range(max_vcpus)) - leading(enabled)
+    return frozenset(range(max_vcpus)) - contiguous(enabled)
 
 
 def _hotpluggable(
@@ -100,7 +100,7 @@ def _boot_vcpus(domain: Domain, enabled: frozenset[int], groups: Sequence[frozen
             fixed |= group & enabled
     while True:
         found = fixed
-        fixed = leading(fixed)
+        fixed = contiguous(fixed)
         fixed = fixed.difference(*(group for group in groups if 0 not in group and not group <= fixed))
         if fixed == found:
             return fixed

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import leading, with_enabled
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import contiguous, with_enabled
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, HotplugError
 
@@ -72,7 +72,7 @@ def _of_the_set(after: Domain) -> Iterator[str]:
             "be enabled: give it hotpluggable='yes'"
         )
     fixed = after.enabled - after.hotpluggable
-    scattered = fixed - leading(fixed)
+    scattered = fixed - contiguous(fixed)
     if scattered:
         yield (
             f"{at(after, 'vcpus')}vCPU {format_cpulist(scattered)} is enabled and not hotpluggable, but QEMU boots "

@@ -9,11 +9,11 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.commands import AgentCommands, GuestCpu
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.cpu_mapping import (
-    cpus_alone,
+    cpus_without_machine,
     match_cpus,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import AGENT_ERROR, HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import AgentView, SetResult, VcpuInGuest
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import AgentView, GuestVcpu, SetResult
 
 # The guest's CPUs that may be a vCPU: one, or all new ones if the mapping is unknown.
 Candidates = tuple[GuestCpu, ...]
@@ -32,12 +32,12 @@ class GuestAgent:
         slots = await self._commands.slots([cpu.number for cpu in cpus])
         mismatch: HotplugError | None = None
         try:
-            matched = cpus_alone(cpus, slots) if plugged is None else match_cpus(plugged, cpus, slots)
+            matched = cpus_without_machine(cpus, slots) if plugged is None else match_cpus(plugged, cpus, slots)
             found: dict[int, Candidates] = {vcpu: (cpu,) for vcpu, cpu in matched.items()}
             self._numbers = {}
         except HotplugError as error:
             mismatch = error
-            found = self._new_ones(frozenset(plugged or ()), cpus)
+            found = self._new_cpus(frozenset(plugged or ()), cpus)
         if self._first is None:
             self._first = (frozenset(plugged or ()), frozenset(cpu.number for cpu in cpus))
         self._numbers.update((vcpu, tuple(cpu.number for cpu in candidates)) for vcpu, candidates in found.items())
@@ -59,7 +59,7 @@ class GuestAgent:
     async def close(self) -> None:
         await self._commands.close()
 
-    def _new_ones(self, plugged: frozenset[int], cpus: Sequence[GuestCpu]) -> dict[int, Candidates]:
+    def _new_cpus(self, plugged: frozenset[int], cpus: Sequence[GuestCpu]) -> dict[int, Candidates]:
         """The CPUs that appeared since the first view, for each of the vCPUs plugged since; none until all have."""
         if self._first is None:
             return {}
@@ -68,8 +68,8 @@ class GuestAgent:
         return dict.fromkeys(sorted(plugged - had), new) if len(new) >= len(plugged - had) else {}
 
 
-def _seen(candidates: Candidates) -> VcpuInGuest:
-    return VcpuInGuest(
+def _seen(candidates: Candidates) -> GuestVcpu:
+    return GuestVcpu(
         all(cpu.online for cpu in candidates),
         all(cpu.can_offline for cpu in candidates),
     )

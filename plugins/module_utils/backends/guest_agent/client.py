@@ -26,7 +26,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Set
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.commands import GuestCpu
 
-TIDYING_SECONDS = 2.0
+CLEANUP_SECONDS = 2.0
 
 
 class Transport(Protocol):
@@ -60,7 +60,7 @@ class QemuAgent:
 
     async def slots(self, numbers: Collection[int]) -> Mapping[int, int] | None:
         files = _Files(self._transport, self._open, self._deadline())
-        await files.tidy()
+        await files.close_all()
         return await read_slots(files, numbers)
 
     async def set_cpus(self, wanted: Mapping[int, bool]) -> SetResult:
@@ -88,7 +88,7 @@ class QemuAgent:
     async def close(self) -> None:
         if self._open:
             with contextlib.suppress(HotplugError):
-                await _Files(self._transport, self._open, time.monotonic() + TIDYING_SECONDS).tidy()
+                await _Files(self._transport, self._open, time.monotonic() + CLEANUP_SECONDS).close_all()
         await self._transport.close()
 
     def _deadline(self) -> float:
@@ -109,17 +109,17 @@ class _Files:
         try:
             reply = await self._ask("guest-file-read", handle=handle, count=LONGEST_FILE)
         except CommandError:
-            await self._shut(handle)
+            await self._close(handle)
             raise
-        await self._shut(handle)
+        await self._close(handle)
         return read_text(reply, LONGEST_FILE)
 
-    async def tidy(self) -> None:
+    async def close_all(self) -> None:
         """Close the files that are still open."""
         for handle in sorted(self._handles):
-            await self._shut(handle)
+            await self._close(handle)
 
-    async def _shut(self, handle: int) -> None:
+    async def _close(self, handle: int) -> None:
         # An error means that there is no such handle (any more).
         with contextlib.suppress(CommandError):
             await self._ask("guest-file-close", handle=handle)

@@ -44,7 +44,7 @@ def match_cpus(
     )
 
 
-def cpus_alone(cpus: Sequence[GuestCpu], slots: Mapping[int, int] | None) -> dict[int, GuestCpu]:
+def cpus_without_machine(cpus: Sequence[GuestCpu], slots: Mapping[int, int] | None) -> dict[int, GuestCpu]:
     """Return the guest's CPUs by the vCPU ids in its sysfs, or without these by its own numbers."""
     if slots:
         return {slots[cpu.number]: cpu for cpu in cpus if cpu.number in slots}

@@ -18,7 +18,7 @@ SENTINEL = b"\xff"
 # 4096 vCPUs take a quarter of it.
 LONGEST_REPLY = 1024 * 1024
 # The part of an invalid reply that a message quotes.
-_KEPT = 400
+_QUOTED = 400
 # Stale replies to earlier clients are few, and each is at most a reply long. Skipping a line costs as much time as
 # reading a kilobyte.
 MOST_SKIPPED = 4 * LONGEST_REPLY
@@ -35,25 +35,25 @@ class Dialect:
     """
 
     def __init__(self) -> None:
-        self._asked: Any = None
+        self._pending_id: Any = None
         self._sync: Any = None
         self._skipped = 0
-        self.objection = ""
+        self.rejected_text = ""
 
     def prepare(self, command: MutableMapping[str, Any]) -> None:
         """Prepare ``command`` for sending: remove its id, and keep it for the reply."""
-        self._asked = command.pop("id", None)
+        self._pending_id = command.pop("id", None)
         self._skipped = 0
         if command["execute"] == SYNC:
             self._sync = command["arguments"]["id"]
-            self.objection = ""
+            self.rejected_text = ""
 
     @property
     def is_flooded(self) -> bool:
         """Whether more was read since the last command than stale replies to earlier ones can be."""
         return self._skipped > MOST_SKIPPED
 
-    def answer_in(self, line: bytes) -> bytes | None:
+    def reply_in(self, line: bytes) -> bytes | None:
         """Return the reply in a line that was read, None if it is not the reply to the last command."""
         self._skipped += len(line) + COST_OF_A_LINE
         _before, mark, text = line.rpartition(SENTINEL)
@@ -65,14 +65,14 @@ class Dialect:
             return text
         if answer is None or "return" not in answer:
             # The error of an agent that refuses the sync, or the text of a peer that is no agent.
-            self.objection = printable(text[:_KEPT].decode("utf-8", "replace"), _KEPT // 2)
+            self.rejected_text = printable(text[:_QUOTED].decode("utf-8", "replace"), _QUOTED // 2)
         return None
 
-    def claim(self, answer: MutableMapping[str, Any]) -> bool:
+    def assign_id(self, answer: MutableMapping[str, Any]) -> bool:
         """Whether ``answer`` is the reply to the last command; it then gets the id of that command."""
-        if self._asked is None or "id" in answer or "event" in answer:
+        if self._pending_id is None or "id" in answer or "event" in answer:
             return False
-        answer["id"], self._asked = self._asked, None
+        answer["id"], self._pending_id = self._pending_id, None
         return True
 
 

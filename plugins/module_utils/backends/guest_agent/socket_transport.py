@@ -77,7 +77,7 @@ class SocketTransport:
         self._in_step = False
         # Whether this connection has ever received a reply: then no other client holds the socket.
         self._served = False
-        self._neighbours: frozenset[Connection] = frozenset()
+        self._other_connections: frozenset[Connection] = frozenset()
         self._path: str | None = None
 
     async def ask(self, command: str, arguments: Mapping[str, Any], deadline: float) -> Any:
@@ -149,14 +149,14 @@ class SocketTransport:
 
         self._in_step = self._served = False
         self._dialect = Dialect()
-        self._neighbours, self._path = frozenset(), None
+        self._other_connections, self._path = frozenset(), None
         address = parse_address(self._address)
         client = _agent_client(self._dialect)
         limit = max(0.0, min(SYNC_SECONDS, deadline - time.monotonic()))
         with contextlib.ExitStack() as connected:
             try:
                 if isinstance(address, str):
-                    self._neighbours = connections()
+                    self._other_connections = connections()
                     connection = connected.enter_context(_unix_connection(address))
                     self._path = connection.getpeername()
                     await asyncio.wait_for(client.connect(connection), limit)
@@ -178,17 +178,17 @@ class SocketTransport:
 
     def _silence(self, limit: float) -> HotplugError:
         """Why the agent did not synchronize, as far as that is known."""
-        if self._dialect.objection:
+        if self._dialect.rejected_text:
             return HotplugError(
                 AGENT_ERROR,
-                f"the peer at {self._name} does not reply like a guest agent ({self._dialect.objection}): "
+                f"the peer at {self._name} does not reply like a guest agent ({self._dialect.rejected_text}): "
                 f"allow {SYNC} in the agent's configuration, or name the socket of the agent's port",
             )
         held: bool | None = None
         if self._served:
             held = False
         elif self._path is not None:
-            held = is_held(self._path, self._neighbours)
+            held = is_held(self._path, self._other_connections)
         if held:
             why = f"another client holds the socket; {ONE_AT_A_TIME}"
         elif held is None:
@@ -234,10 +234,10 @@ def _agent_client(dialect: Dialect) -> QMPClient:
         async def _do_recv(self) -> Message:
             await begun.wait()
             while True:
-                answer = dialect.answer_in(await self._readline())
+                answer = dialect.reply_in(await self._readline())
                 if answer is not None:
                     message = read(answer)
-                    if dialect.claim(message):
+                    if dialect.assign_id(message):
                         return message
                 if dialect.is_flooded:
                     raise ProtocolError("it sends more than any reply contains")

@@ -72,7 +72,7 @@ class Record(NamedTuple):
         return self.domain.enabled if self.in_qemu is None else self.in_qemu
 
     @property
-    def gone(self) -> frozenset[int]:
+    def removed(self) -> frozenset[int]:
         """The vCPUs that are in libvirt's record and no longer in QEMU."""
         return self.domain.enabled - self.enabled
 
@@ -86,12 +86,12 @@ def recorded_in(stats: Mapping[str, Any]) -> frozenset[int]:
 class Suspects(NamedTuple):
     """vCPUs of libvirt's record that may no longer be in QEMU.
 
-    ``certain`` are those that are gone for sure; of ``silent`` ones the host's kernel has counted nothing yet, as of
-    a thread that is gone, and now and then of one that has hardly run.
+    ``certain`` are those that are gone for sure. Of those ``without_statistics`` the host's kernel has counted nothing
+    yet, as of a thread that is gone, and now and then of one that has hardly run.
     """
 
     certain: frozenset[int] = frozenset()
-    silent: frozenset[int] = frozenset()
+    without_statistics: frozenset[int] = frozenset()
 
 
 def suspects(stats: Mapping[str, Any], recorded: Collection[int], seconds: float = 0.0) -> Suspects | None:
@@ -115,7 +115,7 @@ def suspects(stats: Mapping[str, Any], recorded: Collection[int], seconds: float
     others = frozenset(recorded) - {0}
     return Suspects(
         certain=frozenset(vcpu for vcpu in others if times[vcpu] > most),
-        silent=frozenset(vcpu for vcpu in others if not times[vcpu] and not delays[vcpu]),
+        without_statistics=frozenset(vcpu for vcpu in others if not times[vcpu] and not delays[vcpu]),
     )
 
 
@@ -145,7 +145,7 @@ def machine_view(record: Record) -> MachineView:
             order=domain.order,
             pins=domain.pins,
             schedulers=domain.schedulers,
-            tells_placement=True,
+            has_placement=True,
         ),
         destination_args=_destination_args(record),
         warning=_warning(record),
@@ -171,7 +171,7 @@ def _cannot_enable(record: Record, layout: Layout) -> dict[int, Blocker]:
             continue
         if whole is not None:
             found[entity.index] = whole
-        elif _present(entity, record.gone):
+        elif _present(entity, record.removed):
             found[entity.index] = _STALE
     return found
 
@@ -212,9 +212,9 @@ def _destination_args(record: Record) -> tuple[str, ...]:
 
 
 def _warning(record: Record) -> str:
-    if not record.gone:
+    if not record.removed:
         return ""
     return (
-        f"libvirt's record still has vCPU {format_cpulist(record.gone)} enabled, which QEMU has no more: "
+        f"libvirt's record still has vCPU {format_cpulist(record.removed)} enabled, which QEMU has no more: "
         f"{RESTART_REMEDY}"
     )

@@ -53,7 +53,7 @@ _BY_NUMBER: dict[int, tuple[str, str]] = {
 }
 
 # Read in libvirt 9.0 to 11.3: src/qemu/qemu_hotplug.c, qemu_driver.c, qemu_domainjob.c.
-_BY_WORDS: tuple[tuple[str, str, str], ...] = (
+_BY_TEXT: tuple[tuple[str, str, str], ...] = (
     (r"domain is not running", GUEST_NOT_RUNNING, "start the guest, or use scope config"),
     (r"domain not found|no domain with matching", GUEST_NOT_FOUND, "see virsh list --all for the guests at the uri"),
     (
@@ -99,7 +99,7 @@ class LibvirtCallError(Exception):
 
 def classify(error: LibvirtCallError) -> tuple[str | None, str]:
     """Return the error code and the remedy for an error, or None and a general remedy."""
-    for pattern, code, remedy in _BY_WORDS:
+    for pattern, code, remedy in _BY_TEXT:
         if re.search(pattern, error.desc):
             return code, remedy
     if error.number in _BY_NUMBER:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi
 
-_HEARD = ("ACPI_DEVICE_OST", "DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR", "RESET")
+_EVENTS = ("ACPI_DEVICE_OST", "DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR", "RESET")
 # Other events of a hypervisor's guests are ignored.
-_HEARD_ALONE = "|".join(f"^{name}$" for name in _HEARD)
+_EVENTS_OF_LIBVIRT = "|".join(f"^{name}$" for name in _EVENTS)
 _REGEX = 1
 # Such an event has some 200 characters.
 _LONGEST = 4096
@@ -66,27 +66,27 @@ class EventRouter:
         loop = asyncio.get_running_loop()
         connection = self._connection.handle
 
-        def tell(domain: libvirt.virDomain, event: Any) -> None:
+        def notify(domain: libvirt.virDomain, event: Any) -> None:
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._hear, domain.UUIDString(), event)
+                loop.call_soon_threadsafe(self._receive, domain.UUIDString(), event)
 
         def from_qemu(
             _connection: Any, domain: Any, name: str, _seconds: int, _micros: int, details: str | None, _opaque: Any
         ) -> None:
-            if name in _HEARD and details and len(details) <= _LONGEST:
+            if name in _EVENTS and details and len(details) <= _LONGEST:
                 with contextlib.suppress(ValueError):
-                    tell(domain, {"event": name, "data": read_object(details)})
+                    notify(domain, {"event": name, "data": read_object(details)})
 
         def removed(_connection: Any, domain: Any, _what: object, _opaque: Any) -> None:
-            tell(domain, None)
+            notify(domain, None)
 
         def failed(_connection: Any, domain: Any, alias: str, _opaque: Any) -> None:
-            tell(domain, {"event": "DEVICE_UNPLUG_GUEST_ERROR", "data": {"device": alias}})
+            notify(domain, {"event": "DEVICE_UNPLUG_GUEST_ERROR", "data": {"device": alias}})
 
         try:
             qemu = imported_for_qemu()
             number = await self._connection.call(
-                qemu.qemuMonitorEventRegister, connection, None, _HEARD_ALONE, from_qemu, None, _REGEX
+                qemu.qemuMonitorEventRegister, connection, None, _EVENTS_OF_LIBVIRT, from_qemu, None, _REGEX
             )
             self._stop.append((qemu.qemuMonitorEventDeregister, (connection, number)))
         except (LibvirtCallError, MissingLibrary) as error:
@@ -106,7 +106,7 @@ class EventRouter:
                 )
                 self._stop.append((connection.domainEventDeregisterAny, (number,)))
 
-    def _hear(self, uuid: str, event: Any) -> None:
+    def _receive(self, uuid: str, event: Any) -> None:
         news = self._listeners.get(uuid)
         if news is None:
             return

@@ -39,7 +39,7 @@ def is_remote(uri: str) -> bool:
     return parts.scheme not in ("qemu", "qemu+unix") or bool(parts.netloc)
 
 
-async def look_at(connection: Connection) -> Host:
+async def observe(connection: Connection) -> Host:
     """Return the host; raises ``HotplugError``."""
     try:
         info = await connection.call(connection.handle.getInfo)

@@ -26,7 +26,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     NOT_HOTPLUGGABLE,
     HotplugError,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer, MachineView
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, MachineView, StepOutcome
 
 if TYPE_CHECKING:
     import libvirt
@@ -71,27 +71,27 @@ class LibvirtMachine:
         return machine_view(self._record)
 
     def latest(self) -> MachineView:
-        return machine_view(self._seen)
+        return machine_view(self._observed)
 
-    async def plug(self, entities: Sequence[Entity]) -> dict[int, Answer]:
+    async def plug(self, entities: Sequence[Entity]) -> dict[int, StepOutcome]:
         await self._ears.listen(self._domain, self._ost)
         self._handshake.before_plug(starts=await self.is_listening() is False)
         errors: dict[int, LibvirtCallError | None] = {}
         for entity in entities:
-            self._ost.forget(entity.index)
+            self._ost.clear(entity.index)
             await self._join()
             errors[entity.index] = await self._set(entity, 1, _AFFECT_LIVE)
         # A query of the slots is not sufficient: the order and the pins of vCPUs have changed.
         await self.observe()
         return {entity.index: self._plugged(entity, errors[entity.index]) for entity in entities}
 
-    async def await_insertion(self, entities: Sequence[Entity], timeout: float) -> dict[int, Answer]:
+    async def await_insertion(self, entities: Sequence[Entity], timeout: float) -> dict[int, StepOutcome]:
         if self._ears.refused is None:
             return await self._handshake.await_insertion(entities, timeout)
-        deaf = Answer(DONE, took_effect=True, detail=f"guest events are unavailable: {self._ears.refused}")
+        deaf = StepOutcome(DONE, took_effect=True, detail=f"guest events are unavailable: {self._ears.refused}")
         return {entity.index: deaf for entity in entities}
 
-    async def unplug(self, entity: Entity, timeout: float) -> Answer:
+    async def unplug(self, entity: Entity, timeout: float) -> StepOutcome:
         await self._ears.listen(self._domain, self._ost)
         answer = await self._handshake.unplug(entity, timeout)
         if answer.status == DONE:
@@ -109,25 +109,25 @@ class LibvirtMachine:
             await self._join()
         self._ears.leave(self._domain)
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Query which vCPUs libvirt's record has now, and which of them QEMU has."""
         try:
-            self._record = await self._reader.again(self._seen)
+            self._record = await self._reader.again(self._observed)
         except LibvirtCallError as error:
             raise error.error("cannot observe the guest") from None
 
     def is_plugged(self, entity: Entity) -> bool:
         """Return whether QEMU had ``entity`` at the last query."""
-        if self._seen.in_qemu is None and self._ost.word(entity.index) == acpi.OstStatus(acpi.EJECTED):
+        if self._observed.in_qemu is None and self._ost.word(entity.index) == acpi.OstStatus(acpi.EJECTED):
             # There is no other source; QEMU ejects before the guest can report it.
             return False
-        return not self._seen.enabled.isdisjoint(entity.vcpus)
+        return not self._observed.enabled.isdisjoint(entity.vcpus)
 
     async def is_listening(self) -> bool | None:
         """Return whether the guest handles hotplug events now, None if QEMU itself must not be queried."""
         return await self._reader.is_listening()
 
-    async def ask_to_eject(self, entity: Entity, deadline: float) -> Answer | None:
+    async def request_eject(self, entity: Entity, deadline: float) -> StepOutcome | None:
         """Request the unplug through libvirt.
 
         libvirt waits for some seconds, and holds the domain during that time; the guest's report arrives earlier.
@@ -148,9 +148,9 @@ class LibvirtMachine:
             return None
         return _refused(error)
 
-    async def last_words(self) -> dict[int, acpi.OstStatus | None] | None:
+    async def latest_statuses(self) -> dict[int, acpi.OstStatus | None] | None:
         """Return none, because libvirt keeps none; raises ``HotplugError`` if the guest has stopped meanwhile."""
-        await self.look()
+        await self.refresh()
         return None
 
     async def _await_record(self, entity: Entity) -> None:
@@ -159,15 +159,15 @@ class LibvirtMachine:
         QEMU reports the removal before the guest's end of the ejection, except under TCG, where it reports none.
         """
         deadline = time.monotonic() + RECORD_SECONDS
-        while not self._seen.gone.isdisjoint(entity.vcpus) and time.monotonic() < deadline:
+        while not self._observed.removed.isdisjoint(entity.vcpus) and time.monotonic() < deadline:
             has_ended = self._ost.word(entity.index) == acpi.OstStatus(acpi.EJECTED)
             if has_ended and entity.index not in self._ost.deleted:
                 return
             await self._ost.wait(RECORD_TICK_SECONDS)
-            await self.look()
+            await self.refresh()
 
     @property
-    def _seen(self) -> Record:
+    def _observed(self) -> Record:
         if self._record is None:
             raise HotplugError(INTERNAL, "the guest was not observed yet")
         return self._record
@@ -193,21 +193,21 @@ class LibvirtMachine:
         call, self._unplugging = self._unplugging, None
         return await call if call is not None else None
 
-    def _plugged(self, entity: Entity, error: LibvirtCallError | None) -> Answer:
+    def _plugged(self, entity: Entity, error: LibvirtCallError | None) -> StepOutcome:
         """Return the outcome of a plug by the vCPUs after it, and only then by libvirt's reply."""
         if not self.is_plugged(entity):
             if error is not None:
                 return _refused(error)
-            return Answer(FAILED, detail="libvirt reported success, but QEMU does not have it", code=INTERNAL)
+            return StepOutcome(FAILED, detail="libvirt reported success, but QEMU does not have it", code=INTERNAL)
         if error is None:
-            return Answer(DONE, took_effect=True)
+            return StepOutcome(DONE, took_effect=True)
         code, remedy = classify_failed_placement(error)
         if code is None:
-            return Answer(DONE, detail="it was plugged already")
+            return StepOutcome(DONE, detail="it was plugged already")
         detail = f"it is plugged, but libvirt failed after that: {error.desc}; {remedy}"
-        return Answer(FAILED, took_effect=True, detail=detail, code=code)
+        return StepOutcome(FAILED, took_effect=True, detail=detail, code=code)
 
 
-def _refused(error: LibvirtCallError) -> Answer:
+def _refused(error: LibvirtCallError) -> StepOutcome:
     code, remedy = classify(error)
-    return Answer(FAILED, detail=f"libvirt refused: {error.desc}; {remedy}", code=code or NOT_HOTPLUGGABLE)
+    return StepOutcome(FAILED, detail=f"libvirt refused: {error.desc}; {remedy}", code=code or NOT_HOTPLUGGABLE)

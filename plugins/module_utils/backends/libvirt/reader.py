@@ -127,14 +127,16 @@ class Reader:
         found = suspects(stats, domain.enabled, seconds)
         if found is None:
             return None
-        if not found.certain and not found.silent:
+        if not found.certain and not found.without_statistics:
             return domain.enabled
         threads = None if hypervisor_of(self._connection.uri) else vcpus_of(domain.uuid or "")
         if threads is not None:
-            return domain.enabled - ((found.certain | found.silent) - threads)
-        silent = found.silent if found.silent and await self._misses_a_thread() else frozenset()
+            return domain.enabled - ((found.certain | found.without_statistics) - threads)
+        without_statistics = (
+            found.without_statistics if found.without_statistics and await self._misses_a_thread() else frozenset()
+        )
         # At least one of several was removed, and it is unknown which.
-        return domain.enabled - found.certain - silent if len(silent) <= 1 else None
+        return domain.enabled - found.certain - without_statistics if len(without_statistics) <= 1 else None
 
     async def _misses_a_thread(self) -> bool:
         """Whether a thread is missing: libvirt then fails to query the CPUs that each may run on."""

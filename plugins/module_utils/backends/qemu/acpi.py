@@ -29,7 +29,7 @@ _SUCCESS = 0
 _FAILURE = 1
 _IN_PROGRESS = 0x84
 _INSERTION_IN_PROGRESS = 0x80
-_ASK_AGAIN_LATER = (0x81, 0x82, 0x83)  # device in use, device busy, ejection dependency busy
+_RETRYABLE = (0x81, 0x82, 0x83)  # device in use, device busy, ejection dependency busy
 
 # The meaning of a status, and the remedy.
 _SEE_LOG = "see the guest's kernel log"
@@ -71,15 +71,15 @@ def read_ost(source: object, status: object) -> OstStatus | None:
     if source == _DEVICE_CHECK:
         if status == _INSERTION_IN_PROGRESS:
             return None
-        return OstStatus(INSERTED) if status == _SUCCESS else OstStatus(NOT_INSERTED, _meaning(source, status))
+        return OstStatus(INSERTED) if status == _SUCCESS else OstStatus(NOT_INSERTED, _description(source, status))
     if source in (_EJECT_REQUEST, _EJECT_BY_OSPM):
         if status == _SUCCESS:
             return OstStatus(EJECTED)
         if status == _IN_PROGRESS:
             return OstStatus(EJECTING)
-        if status in _ASK_AGAIN_LATER:
-            return OstStatus(BUSY, _meaning(source, status))
-        return OstStatus(FAILED if status == _FAILURE else REJECTED, _meaning(source, status))
+        if status in _RETRYABLE:
+            return OstStatus(BUSY, _description(source, status))
+        return OstStatus(FAILED if status == _FAILURE else REJECTED, _description(source, status))
     return None
 
 
@@ -102,7 +102,7 @@ def _cpu_slot(info: object) -> int | None:
     return int(slot) if isinstance(slot, str) and slot.isascii() and slot.isdecimal() and len(slot) < 10 else None
 
 
-def _meaning(source: int, status: int) -> str:
+def _description(source: int, status: int) -> str:
     code = f"_OST {source}/{status}"
     meanings = _OF_INSERTIONS if source == _DEVICE_CHECK else _OF_EJECTIONS
     known, remedy = meanings.get(status, ("", _SEE_LOG))
@@ -119,7 +119,7 @@ class OstTracker:
     def __init__(self) -> None:
         self._slot_of_device: dict[str, int] = {}
         self._slots: frozenset[int] = frozenset()
-        self._words: dict[int, OstStatus] = {}
+        self._statuses: dict[int, OstStatus] = {}
         self.deleted: set[int] = set()
         self._woken = asyncio.Event()
         self.resets = 0
@@ -158,16 +158,16 @@ class OstTracker:
     def note(self, slot: int | None, word: OstStatus | None) -> None:
         """Set the latest status of ``slot``."""
         if slot is not None and slot in self._slots and word is not None:
-            self._words[slot] = word
+            self._statuses[slot] = word
             self._woken.set()
 
-    def forget(self, slot: int) -> None:
+    def clear(self, slot: int) -> None:
         """Discard the status of a slot, before a new request for it."""
-        self._words.pop(slot, None)
+        self._statuses.pop(slot, None)
         self.deleted.discard(slot)
 
     def word(self, slot: int) -> OstStatus | None:
-        return self._words.get(slot)
+        return self._statuses.get(slot)
 
     async def wait(self, seconds: float) -> bool:
         """Return True at the next status or deletion, False after ``seconds`` without any."""

@@ -21,7 +21,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import (
     FAILED,
     PENDING,
     REFUSED,
-    Answer,
+    StepOutcome,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ _GONE_ALREADY = "it was unplugged already"
 class Transport(Protocol):
     """Sends requests to the guest, and shows which entities are plugged. Raises ``HotplugError``."""
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Query which entities are plugged now; this alone is authoritative."""
 
     def is_plugged(self, entity: Entity) -> bool:
@@ -52,13 +52,13 @@ class Transport(Protocol):
     async def is_listening(self) -> bool | None:
         """Return whether the guest handles hotplug events now; None if unknown."""
 
-    async def ask_to_eject(self, entity: Entity, deadline: float) -> Answer | None:
+    async def request_eject(self, entity: Entity, deadline: float) -> StepOutcome | None:
         """Request the unplug of ``entity``; return None if the request was sent, else the reason.
 
         A guest that does not handle events yet is guest_not_ready.
         """
 
-    async def last_words(self) -> dict[int, acpi.OstStatus | None] | None:
+    async def latest_statuses(self) -> dict[int, acpi.OstStatus | None] | None:
         """Return the latest status of each slot that the machine keeps; None if it keeps none, or cannot be queried."""
 
 
@@ -89,7 +89,7 @@ class Ejection:
         self._listens: bool | None = True
         self._patience = SILENT_SECONDS
 
-    async def carry_out(self, at_work: bool) -> Answer:
+    async def carry_out(self, at_work: bool) -> StepOutcome:
         """Unplug; repeat the request if the guest was busy, was reset, or may have missed it.
 
         After an unspecific failure it is repeated for some seconds. ``at_work``: the guest carries out an earlier
@@ -123,23 +123,27 @@ class Ejection:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
-    async def _ask(self) -> Answer | None:
+    async def _ask(self) -> StepOutcome | None:
         """Send the request as soon as the guest handles events; return an answer if that fails."""
         index = self._entity.index
         while True:
-            self._ost.forget(index)
+            self._ost.clear(index)
             # Before the query, so that a reset between the query and the request is not missed.
             self._resets = self._ost.resets
             self._listens = await self._transport.is_listening()
-            answer: Answer | None = Answer(FAILED, code=GUEST_NOT_READY)
+            answer: StepOutcome | None = StepOutcome(FAILED, code=GUEST_NOT_READY)
             if self._listens is not False:
-                answer = await self._transport.ask_to_eject(self._entity, self._deadline)
+                answer = await self._transport.request_eject(self._entity, self._deadline)
             if answer is None:
                 self._is_requested = True
                 return None
-            await self._transport.look()
+            await self._transport.refresh()
             if not self._transport.is_plugged(self._entity):
-                return Answer(DONE, took_effect=True) if self._is_requested else Answer(DONE, detail=_GONE_ALREADY)
+                return (
+                    StepOutcome(DONE, took_effect=True)
+                    if self._is_requested
+                    else StepOutcome(DONE, detail=_GONE_ALREADY)
+                )
             if answer.code != GUEST_NOT_READY:
                 return answer
             left = self._deadline - time.monotonic()
@@ -147,25 +151,25 @@ class Ejection:
                 return self._not_ready(answer)
             await self._ost.wait(min(TICK_SECONDS, left))
 
-    def _not_ready(self, answer: Answer) -> Answer:
+    def _not_ready(self, answer: StepOutcome) -> StepOutcome:
         if self._is_requested:
             return _pending(
                 f"an unplug was requested before, and the guest was not ready for another within {self._timeout:g} s"
             )
-        return Answer(
+        return StepOutcome(
             FAILED, detail=f"the guest does not handle hotplug events yet: {NOT_READY_REMEDY}", code=answer.code
         )
 
-    async def _outcome(self, deadline: float) -> Answer | None:
+    async def _outcome(self, deadline: float) -> StepOutcome | None:
         """Return the outcome of a request: done, refused, or pending at the deadline; None if it has to be repeated."""
         started = time.monotonic()
         while True:
-            await self._transport.look()
+            await self._transport.refresh()
             if not self._transport.is_plugged(self._entity):
-                return Answer(DONE, took_effect=True)
+                return StepOutcome(DONE, took_effect=True)
             word = self._ost.word(self._entity.index)
             if word is not None and word.kind in (acpi.BUSY, acpi.FAILED, acpi.REJECTED):
-                return Answer(REFUSED, detail=f"the guest refused: {word.detail}", code=UNPLUG_REFUSED)
+                return StepOutcome(REFUSED, detail=f"the guest refused: {word.detail}", code=UNPLUG_REFUSED)
             left = deadline - time.monotonic()
             if left <= 0:
                 return _pending(_still_waiting(word, time.monotonic() - started))
@@ -183,8 +187,8 @@ class Ejection:
         return False
 
 
-def _pending(why: str) -> Answer:
-    return Answer(
+def _pending(why: str) -> StepOutcome:
+    return StepOutcome(
         PENDING,
         detail=(
             f"{why}; the request stays with QEMU, and the guest may carry it out at any later time: "

@@ -21,7 +21,7 @@ NOT_READY_REMEDY = (
 )
 
 # Read in QEMU 7.2 to 10.0: hw/acpi, hw/i386, hw/ppc, hw/s390x, hw/core, system/qdev-monitor.c.
-_MEANINGS: tuple[tuple[str, str, str], ...] = (
+_CODE_OF_TEXT: tuple[tuple[str, str, str], ...] = (
     (r"unplug request for not supported device type", GUEST_NOT_READY, NOT_READY_REMEDY),
     (r"Boot CPU( core)? (is unpluggable|may not be unplugged)", NOT_HOTPLUGGABLE, "leave the boot vCPU enabled"),
     (
@@ -41,7 +41,7 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
 
 def classify(desc: str) -> tuple[str | None, str]:
     """Return the error code and the remedy for QEMU's text ``desc``, or None and a general remedy."""
-    for pattern, code, remedy in _MEANINGS:
+    for pattern, code, remedy in _CODE_OF_TEXT:
         if re.search(pattern, desc, re.IGNORECASE):
             return code, remedy
     return None, "see QEMU's log"

@@ -13,7 +13,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import a
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.ejection import TICK_SECONDS, Ejection
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import NOT_READY_REMEDY
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import PLUG_UNACKNOWLEDGED
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, PENDING, Answer
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, PENDING, StepOutcome
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.ejection import Transport
@@ -38,9 +38,9 @@ class Handshake:
         self._starts = starts
         self._resets = self._ost.resets
 
-    async def await_insertion(self, entities: Sequence[Entity], timeout: float) -> dict[int, Answer]:
+    async def await_insertion(self, entities: Sequence[Entity], timeout: float) -> dict[int, StepOutcome]:
         """Wait until the guest has acknowledged each plugged entity; every acknowledgement renews ``timeout``."""
-        answers: dict[int, Answer] = {}
+        answers: dict[int, StepOutcome] = {}
         waiting = {entity.index for entity in entities}
         deadline = time.monotonic() + timeout
         while True:
@@ -55,9 +55,11 @@ class Handshake:
                 break
             if not await self._ost.wait(min(TICK_SECONDS, left)):
                 await self._catch_up(waiting)
-        return {**answers, **dict.fromkeys(waiting, self._silent(timeout))}
+        return {**answers, **dict.fromkeys(waiting, self._unacknowledged(timeout))}
 
-    async def unplug(self, entity: Entity, timeout: float, at_work: bool = False, requested: bool = False) -> Answer:
+    async def unplug(
+        self, entity: Entity, timeout: float, at_work: bool = False, requested: bool = False
+    ) -> StepOutcome:
         """Unplug ``entity`` within ``timeout``.
 
         ``at_work``: the guest carries out an earlier request; first wait for that. ``requested``: it may do so.
@@ -74,8 +76,8 @@ class Handshake:
         """
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            words = await self._transport.last_words() or {}
-            await self._transport.look()
+            words = await self._transport.latest_statuses() or {}
+            await self._transport.refresh()
             if not any(
                 (entity.index in requested or words.get(entity.index) == acpi.OstStatus(acpi.EJECTING))
                 and self._transport.is_plugged(entity)
@@ -86,7 +88,7 @@ class Handshake:
 
     async def _catch_up(self, indices: Collection[int]) -> None:
         """Process acknowledgements without an event: the machine's latest status, and the boot of the guest."""
-        words = await self._transport.last_words()
+        words = await self._transport.latest_statuses()
         booted = self._boots and await self._has_booted(words)
         for index in indices:
             if words is not None and words.get(index) == acpi.OstStatus(acpi.INSERTED):
@@ -106,21 +108,21 @@ class Handshake:
         # A machine that keeps no status does not show it: the guest finds the vCPU when it boots.
         return words is None or bool(words)
 
-    def _silent(self, timeout: float) -> Answer:
+    def _unacknowledged(self, timeout: float) -> StepOutcome:
         if self._boots:
             why = f"the guest cannot detect it yet: {NOT_READY_REMEDY}"
         else:
             why = (
                 f"it is plugged, but the guest has not acknowledged it within {timeout:g} s: see the guest's kernel log"
             )
-        return Answer(PENDING, took_effect=True, detail=why, code=PLUG_UNACKNOWLEDGED)
+        return StepOutcome(PENDING, took_effect=True, detail=why, code=PLUG_UNACKNOWLEDGED)
 
 
-def _insertion(word: acpi.OstStatus) -> Answer | None:
+def _insertion(word: acpi.OstStatus) -> StepOutcome | None:
     if word.kind == acpi.INSERTED:
-        return Answer(DONE, took_effect=True, detail=word.detail)
+        return StepOutcome(DONE, took_effect=True, detail=word.detail)
     if word.kind == acpi.NOT_INSERTED:
-        return Answer(
+        return StepOutcome(
             FAILED,
             took_effect=True,
             detail=f"it is plugged, but the guest reported {word.detail}",

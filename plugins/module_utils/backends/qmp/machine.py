@@ -26,7 +26,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     UNPLUG_PENDING,
     HotplugError,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Answer, MachineView
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, MachineView, StepOutcome
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity
@@ -48,7 +48,7 @@ class QmpMachine:
         self._slots: dict[int, Slot] = {}
         self._handshake = Handshake(self, self._ost)
         self._request: UnplugRequest | None = None
-        self._ask_host = takes_back or _asker(address)
+        self._ask_host = takes_back or _query(address)
         self._takes_back: bool | None = None
 
     async def connect(self) -> None:
@@ -101,11 +101,11 @@ class QmpMachine:
         except CommandError:
             return None
 
-    async def plug(self, entities: Sequence[Entity]) -> dict[int, Answer]:
+    async def plug(self, entities: Sequence[Entity]) -> dict[int, StepOutcome]:
         slots = [self._slots[entity.index] for entity in entities]
         taken = await self._device_ids()
         for slot in slots:
-            self._ost.forget(slot.entity.index)
+            self._ost.clear(slot.entity.index)
         adds = [("device_add", {"driver": slot.driver, "id": alias_for(slot, taken), **slot.props}) for slot in slots]
         view = self._latest
         listens = await self.is_listening()
@@ -133,10 +133,10 @@ class QmpMachine:
         )
         return frozenset(name for name in names if isinstance(name, str))
 
-    async def await_insertion(self, entities: Sequence[Entity], timeout: float) -> dict[int, Answer]:
+    async def await_insertion(self, entities: Sequence[Entity], timeout: float) -> dict[int, StepOutcome]:
         return await self._handshake.await_insertion(entities, timeout)
 
-    async def unplug(self, entity: Entity, timeout: float) -> Answer:
+    async def unplug(self, entity: Entity, timeout: float) -> StepOutcome:
         never_ran = self._takes_back is False and await self._has_never_run(entity)
         view = self._latest
         is_requested = entity.index in view.requested
@@ -157,7 +157,7 @@ class QmpMachine:
     async def settle(self, entities: Sequence[Entity], timeout: float) -> None:
         await self._handshake.settle(entities, timeout, self._latest.requested)
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Query which slots are occupied now."""
         try:
             self._see(await self._monitor.execute("query-hotpluggable-cpus"))
@@ -172,7 +172,7 @@ class QmpMachine:
         """Return whether the guest handles hotplug events now; None if QEMU does not show it."""
         return await is_listening(self._monitor.execute)
 
-    async def ask_to_eject(self, entity: Entity, deadline: float) -> Answer | None:
+    async def request_eject(self, entity: Entity, deadline: float) -> StepOutcome | None:
         """Send the unplug request through QEMU; return None if it was sent, else the reason."""
         if self._request is None:
             raise RuntimeError("an unplug was sent without a request")
@@ -182,9 +182,9 @@ class QmpMachine:
         code, remedy = classify(refusal.desc)
         if code == UNPLUG_PENDING:
             return None
-        return Answer(FAILED, detail=f"QEMU refused: {refusal.desc}; {remedy}", code=code or NOT_HOTPLUGGABLE)
+        return StepOutcome(FAILED, detail=f"QEMU refused: {refusal.desc}; {remedy}", code=code or NOT_HOTPLUGGABLE)
 
-    async def last_words(self) -> dict[int, acpi.OstStatus | None] | None:
+    async def latest_statuses(self) -> dict[int, acpi.OstStatus | None] | None:
         """Return the latest status of each slot, as QEMU keeps it."""
         try:
             return acpi.read_ospm_status(await self._monitor.execute("query-acpi-ospm-status"))
@@ -208,21 +208,21 @@ class QmpMachine:
                     named[name] = slot.entity.index
         self._ost.expect(frozenset(self._slots), named)
 
-    def _plugged(self, slot: Slot, reply: Any) -> Answer:
+    def _plugged(self, slot: Slot, reply: Any) -> StepOutcome:
         """The outcome of a device_add, by the slot's state after it."""
         if self.is_plugged(slot.entity):
             if isinstance(reply, CommandError):
-                return Answer(DONE, detail="it was plugged already")
-            return Answer(DONE, took_effect=True)
+                return StepOutcome(DONE, detail="it was plugged already")
+            return StepOutcome(DONE, took_effect=True)
         if isinstance(reply, CommandError):
             code, remedy = classify(reply.desc)
-            return Answer(FAILED, detail=f"QEMU refused: {reply.desc}; {remedy}", code=code or NOT_HOTPLUGGABLE)
+            return StepOutcome(FAILED, detail=f"QEMU refused: {reply.desc}; {remedy}", code=code or NOT_HOTPLUGGABLE)
         if isinstance(reply, HotplugError):
-            return Answer(FAILED, detail=reply.msg, code=reply.code)
-        return Answer(FAILED, detail="QEMU accepted it, but the slot is empty again", code=INTERNAL)
+            return StepOutcome(FAILED, detail=reply.msg, code=reply.code)
+        return StepOutcome(FAILED, detail="QEMU accepted it, but the slot is empty again", code=INTERNAL)
 
 
-def _asker(address: str) -> AskHost:
+def _query(address: str) -> AskHost:
     """Return the function that tests the KVM of QEMU's host, which is this host if the monitor is a UNIX socket."""
 
     async def takes_back() -> bool | None:
@@ -235,12 +235,12 @@ def _asker(address: str) -> AskHost:
     return takes_back
 
 
-def _unverified(reply: Any, lost: HotplugError) -> Answer:
+def _unverified(reply: Any, lost: HotplugError) -> StepOutcome:
     """The outcome of a device_add if the slot could not be queried afterwards, because of ``lost``."""
     if isinstance(reply, CommandError):
-        return Answer(FAILED, detail=f"QEMU refused: {reply.desc}", code=NOT_HOTPLUGGABLE)
+        return StepOutcome(FAILED, detail=f"QEMU refused: {reply.desc}", code=NOT_HOTPLUGGABLE)
     if isinstance(reply, HotplugError):
-        return Answer(FAILED, took_effect=None, detail=f"it may be plugged or not: {lost.msg}", code=lost.code)
-    return Answer(
+        return StepOutcome(FAILED, took_effect=None, detail=f"it may be plugged or not: {lost.msg}", code=lost.code)
+    return StepOutcome(
         DONE, took_effect=True, detail=f"QEMU accepted it, which could not be verified: {lost.msg}", code=lost.code
     )

@@ -42,7 +42,7 @@ class Monitor:
 
     def __init__(self, address: str, timeout: float) -> None:
         try:
-            self._client = _quiet_client()
+            self._client = _client_without_logs()
         except ImportError as error:
             raise MissingLibrary("qemu.qmp", "https://pypi.org/project/qemu.qmp/") from error
         self._address = address
@@ -158,12 +158,12 @@ class Monitor:
         return await asyncio.shield(self._loss)
 
 
-def _quiet_client() -> QMPClient:
+def _client_without_logs() -> QMPClient:
     from qemu.qmp import Message, QMPClient
 
     read = message_reader()
 
-    class QuietClient(QMPClient):
+    class SilentLogClient(QMPClient):
         """Without this, formatting messages for a log that is not written takes a third of a run's time."""
 
         async def _do_recv(self) -> Message:
@@ -175,7 +175,7 @@ def _quiet_client() -> QMPClient:
         def _cb_inbound(self, msg: Message) -> Message:
             return msg
 
-    return QuietClient("kvm.hotplug", readbuflen=LONGEST_REPLY)
+    return SilentLogClient("kvm.hotplug", readbuflen=LONGEST_REPLY)
 
 
 def _why_unreachable(address: str, error: BaseException) -> str:

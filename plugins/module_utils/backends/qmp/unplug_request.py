@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp import notes
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, REFUSED, Answer
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, REFUSED, StepOutcome
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.monitor import Monitor
@@ -39,7 +39,7 @@ class UnplugRequest:
             await self._remove()
         return reply
 
-    async def end(self, answer: Answer) -> Answer:
+    async def end(self, answer: StepOutcome) -> StepOutcome:
         """Remove the note unless the guest may still carry out the request.
 
         Of several runs that wait for one vCPU, the one that removes the note reports the change.

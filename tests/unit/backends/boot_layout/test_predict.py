@@ -26,18 +26,18 @@ def domain(max_vcpus: int = 4, arch: str | None = "x86_64", machine: str | None 
     return Domain(max_vcpus=max_vcpus, enabled=frozenset([0]), arch=arch, machine=machine, **rest)
 
 
-def foretold(of: Domain) -> ConfigLayout:
+def derived(of: Domain) -> ConfigLayout:
     layout = layout_of_domain(of)
     assert layout is not None
     return layout
 
 
 def props(of: Domain) -> list[dict[str, int]]:
-    return [dict(slot.props) for slot in foretold(of).slots]
+    return [dict(slot.props) for slot in derived(of).slots]
 
 
 def nodes(of: Domain) -> list[int | None]:
-    return [slot.entity.node for slot in foretold(of).slots]
+    return [slot.entity.node for slot in derived(of).slots]
 
 
 def cells(*cpus: set[int] | None) -> tuple[Cell, ...]:
@@ -66,7 +66,7 @@ def test_dies_are_shown_where_there_are_several() -> None:
 def test_a_pseries_core_is_one_entity() -> None:
     of = domain(8, "ppc64le", "pseries-9.2", topology={"sockets": 2, "cores": 1, "threads": 4})
     assert props(of) == [{"core-id": 0, "node-id": 0}, {"core-id": 4, "node-id": 0}]
-    assert [entity.vcpus for entity in foretold(of).layout.entities] == [(0, 1, 2, 3), (4, 5, 6, 7)]
+    assert [entity.vcpus for entity in derived(of).layout.entities] == [(0, 1, 2, 3), (4, 5, 6, 7)]
 
 
 def test_s390x_plugs_by_the_core_alone() -> None:
@@ -89,7 +89,7 @@ def test_sockets_are_distributed_if_no_cell_lists_vcpus() -> None:
     [("x86_64", "microvm"), ("x86_64", "isapc"), ("aarch64", "virt-9.2"), ("riscv64", "virt"), ("aarch64", None)],
 )
 def test_a_machine_without_hotplug_is_marked(arch: str, machine: str | None) -> None:
-    layout = foretold(domain(3, arch, machine, cells=cells({0, 1}, {2})))
+    layout = derived(domain(3, arch, machine, cells=cells({0, 1}, {2})))
     assert layout.hotplug is False
     assert nodes(domain(3, arch, machine, cells=cells({0, 1}, {2}))) == [0, 0, 1]
     assert {slot.driver for slot in layout.slots} == {""}
@@ -112,7 +112,7 @@ def test_nothing_is_derived_for_an_unknown_machine(arch: str | None, machine: st
 
 @pytest.mark.parametrize("machine", ["pc", "q35", "pc-q35-rhel9.4.0", "pc-i440fx-jammy", "pc-i440fx-2.7", None])
 def test_every_name_of_pc_and_q35_is_known(machine: str | None) -> None:
-    assert foretold(domain(3, machine=machine)).hotplug
+    assert derived(domain(3, machine=machine)).hotplug
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_drivers_are_named_after_the_architecture_of_the_binary(
 
 @pytest.mark.parametrize("number", range(1, 7))
 def test_the_oldest_pseries_start_only_with_all_their_vcpus(number: int) -> None:
-    layout = foretold(domain(4, "ppc64", f"pseries-2.{number}"))
+    layout = derived(domain(4, "ppc64", f"pseries-2.{number}"))
     assert layout.hotplug is False
     layout.check({0, 1, 2, 3})
     with pytest.raises(HotplugError, match=r"vCPU 2-3 would be disabled, .* only with all of its vCPUs"):
@@ -176,11 +176,11 @@ def test_the_oldest_pseries_start_only_with_all_their_vcpus(number: int) -> None
 
 @pytest.mark.parametrize("machine", ["pseries-2.7", "pseries-2.10", "pseries-2.12-sxxm", "pseries-3.0"])
 def test_later_pseries_have_hotplug(machine: str) -> None:
-    assert foretold(domain(4, "ppc64", machine)).hotplug
+    assert derived(domain(4, "ppc64", machine)).hotplug
 
 
 def test_without_hotplug_only_vcpus_0_to_n_are_possible() -> None:
-    layout = foretold(domain(4, "aarch64", "virt"))
+    layout = derived(domain(4, "aarch64", "virt"))
     layout.check({0, 1})
     with pytest.raises(HotplugError, match="vCPU 3 would be enabled and a lower one disabled"):
         layout.check({0, 3})

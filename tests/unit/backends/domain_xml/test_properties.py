@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.edit import DETAILS, edit_domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import leading, with_enabled
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import contiguous, with_enabled
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity, Layout
 
 from ...support.domains import Written, files, without_current
@@ -127,7 +127,7 @@ def test_vcpus_that_become_enabled_or_disabled_can_change_again(file: Written, d
         assert (before.enabled ^ after.enabled) - {0} <= after.hotpluggable
         fixed = after.enabled - after.hotpluggable
         if before.enabled != after.enabled:
-            assert fixed == leading(fixed)
+            assert fixed == contiguous(fixed)
 
 
 @given(files(), st.data())

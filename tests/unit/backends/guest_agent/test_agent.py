@@ -19,7 +19,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Age
 from contracts.agent import online
 
 from ...support.agent_peer import LinuxAgent
-from ...support.misbehaviour import instead
+from ...support.faulty_peers import instead
 from ...support.peer import Peer
 
 StartPeer = Callable[..., Peer]

@@ -40,7 +40,7 @@ from ...support.agent_peer import (
     pseries_files,
     saying_first,
 )
-from ...support.misbehaviour import answering, from_number, hang_up, no_answer, raw
+from ...support.faulty_peers import answering, from_number, hang_up, no_answer, raw
 from ...support.peer import Peer
 
 StartPeer = Callable[..., Peer]

@@ -23,13 +23,13 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugE
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import SetResult
 
 from ...support.agent_peer import STRAY, SYNC, LinuxAgent, asked, dripping, failure, without_end
-from ...support.misbehaviour import answering, closes_at_once, hang_up, instead, no_answer, raw, says_nothing
+from ...support.faulty_peers import answering, closes_at_once, hang_up, instead, no_answer, raw, says_nothing
 from ...support.peer import GREETING, AsUsual, Line, Message, Peer, Talk
 
 StartPeer = Callable[..., Peer]
 
 # Nothing below waits for longer than a second or two; a slow machine may.
-BEARABLE = 20
+TIME_LIMIT = 20
 EVIL = "\x1b[31m\x07red\n\x9b\u202e\ud800" + "x" * 1000
 
 
@@ -39,7 +39,7 @@ def error_of(
     began = time.monotonic()
     with pytest.raises(HotplugError) as caught:
         asked(address, question, timeout)
-    assert time.monotonic() - began < timeout + BEARABLE
+    assert time.monotonic() - began < timeout + TIME_LIMIT
     assert caught.value.msg.isprintable()
     assert len(caught.value.msg) < 1000
     return caught.value

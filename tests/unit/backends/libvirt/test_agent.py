@@ -16,7 +16,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugE
 
 from ...support.agent_over_libvirt import LibvirtAround, commands_over
 from ...support.agent_peer import LinuxAgent
-from ...support.misbehaviour import EXPENSIVE
+from ...support.faulty_peers import EXPENSIVE
 
 SPARSE = (0, 1, 5)
 

@@ -12,7 +12,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt impor
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.pool import Pool
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 
-from ...support.asking import run
+from ...support.queries import run
 
 
 class MadeUpLibrary:

@@ -74,7 +74,7 @@ def test_the_record_is_read_from_the_statistics() -> None:
 @pytest.mark.parametrize(
     ("stats", "found"),
     [
-        (GONE, Suspects(silent=frozenset({5}))),
+        (GONE, Suspects(without_statistics=frozenset({5}))),
         (THE_PROCESS, Suspects(certain=frozenset({5}))),
         ({**GONE, "vcpu.5.delay": 1}, Suspects()),
         ({**GONE, "vcpu.5.time": 10_000_000}, Suspects()),

@@ -17,9 +17,9 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt impor
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_state import Record
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.machine import LibvirtMachine
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.acpi import OstTracker
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import Answer, MachineView
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import MachineView, StepOutcome
 
-from ...support.asking import run
+from ...support.queries import run
 
 EJECTED = {"event": "ACPI_DEVICE_OST", "data": {"info": {"slot-type": "CPU", "slot": "3", "source": 3, "status": 0}}}
 DELETED = {"event": "DEVICE_DELETED", "data": {"device": "vcpu3", "path": "/machine/peripheral/vcpu3"}}
@@ -80,8 +80,8 @@ class MadeUpLibvirt:
         return known._replace(domain=known.domain._replace(enabled=recorded), in_qemu=frozenset({0}))
 
 
-def unplug(libvirt: MadeUpLibvirt) -> tuple[Answer, MachineView, float]:
-    async def work() -> tuple[Answer, MachineView, float]:
+def unplug(libvirt: MadeUpLibvirt) -> tuple[StepOutcome, MachineView, float]:
+    async def work() -> tuple[StepOutcome, MachineView, float]:
         made_up = cast(Any, libvirt)
         found = LibvirtMachine(made_up, made_up, made_up, made_up)
         entity = (await found.observe()).layout.entities[3]

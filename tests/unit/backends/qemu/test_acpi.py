@@ -167,7 +167,7 @@ def test_a_guest_error_is_a_refusal_by_any_name_of_the_device(data: dict[str, An
 
 def test_only_one_status_is_kept_per_existing_slot() -> None:
     news = asyncio.run(_async(lambda: heard(*(ost(str(number)) for number in range(1000)))))
-    assert len(news._words) == 3
+    assert len(news._statuses) == 3
 
 
 @given(st.lists(json_values, max_size=3), st.sampled_from(["ACPI_DEVICE_OST", "DEVICE_UNPLUG_GUEST_ERROR", "X"]))

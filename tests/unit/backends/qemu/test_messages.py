@@ -22,7 +22,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.messages
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import printable
 
-from ...support.misbehaviour import EXPENSIVE, nested
+from ...support.faulty_peers import EXPENSIVE, nested
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text(),

@@ -19,9 +19,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, NoListener
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import info_report
 
-from ...support.asking import bring, code, enabled, entries, look, steps, wish
-from ...support.imitation import Imitation
-from ...support.misbehaviour import (
+from ...support.faulty_peers import (
     closes_at_once,
     dripping,
     flooding,
@@ -35,19 +33,21 @@ from ...support.misbehaviour import (
     says_without_end,
 )
 from ...support.peer import AsUsual, Line, Message, Peer
+from ...support.queries import bring, code, desired, enabled, entries, look, steps
 from ...support.replay import OSPM, SLOTS, Replay
+from ...support.scripted_qemu import Imitation
 
 StartPeer = Callable[..., Peer]
 
 # Nothing below waits for longer than a second or two; a slow machine may.
-BEARABLE = 30
+TIME_LIMIT = 30
 
 
 def error_at(address: str, patience: float = 10.0) -> HotplugError:
     began = time.monotonic()
     with pytest.raises(HotplugError) as caught:
         look(address, patience)
-    assert time.monotonic() - began < BEARABLE
+    assert time.monotonic() - began < TIME_LIMIT
     assert caught.value.msg.isprintable()
     assert len(caught.value.msg) < 1000
     return caught.value
@@ -102,7 +102,7 @@ def test_a_port_without_a_listener_is_no_monitor() -> None:
 def test_a_monitor_on_a_tcp_port_works_too() -> None:
     with Peer(Imitation()) as qemu:
         assert qemu.address.startswith("127.0.0.1:")
-        assert steps(bring(qemu.address, wish(enabled="5"))) == ["plug 5: done"]
+        assert steps(bring(qemu.address, desired(enabled="5"))) == ["plug 5: done"]
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_garbage_during_the_run_is_a_lost_connection(peer: StartPeer, text: byte
 
 def test_garbage_during_the_wait_for_the_guest_leaves_the_step_reported(peer: StartPeer) -> None:
     qemu = peer(Imitation().but(SLOTS, from_number(2, raw(b"garbage\r\n"))), Imitation())
-    result = bring(qemu.address, wish(disabled="1"))
+    result = bring(qemu.address, desired(disabled="1"))
     assert (code(result), steps(result), result.changed) == ("connection_lost", ["unplug 1: pending"], False)
 
 
@@ -299,7 +299,7 @@ def test_the_text_of_a_refusal_is_safe_to_print(peer: StartPeer) -> None:
     async def curses(line: Line, command: Message, _as_usual: AsUsual) -> None:
         await line.reply(command, {"error": {"class": EVIL, "desc": EVIL}})
 
-    result = bring(peer(Imitation().but("device_add", curses)).address, wish(enabled="5"))
+    result = bring(peer(Imitation().but("device_add", curses)).address, desired(enabled="5"))
     assert result.error is not None
     assert result.error.msg.isprintable()
     assert entries(result)[0].detail.isprintable()
@@ -308,4 +308,4 @@ def test_the_text_of_a_refusal_is_safe_to_print(peer: StartPeer) -> None:
 def test_a_recording_that_is_not_followed_fails_the_test(tmp_path: Path) -> None:
     qemu = Peer(Replay("unplug"), path=tmp_path / "qmp.sock")
     with pytest.raises(AssertionError, match="Unscripted"), qemu:
-        bring(qemu.address, wish(enabled="7"))
+        bring(qemu.address, desired(enabled="7"))

@@ -17,11 +17,11 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.reuse im
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import read_slots
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.notes import Note, read_notes
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import info_report
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import CountTarget
 
-from ...support.asking import bring, code, enabled, entries, look, steps, wish
-from ...support.imitation import REFUSES_FOR_GOOD, Imitation
 from ...support.peer import Line, Message, Peer
+from ...support.queries import bring, code, desired, enabled, entries, look, steps
+from ...support.scripted_qemu import REFUSES_FOR_GOOD, Imitation
 from ...support.strategies import json_values
 
 StartPeer = Callable[..., Peer]
@@ -58,7 +58,7 @@ class KvmGuest(Imitation):
 @pytest.mark.parametrize("takes_back", [False, None])
 def test_a_former_boot_vcpu_is_not_plugged_again(peer: StartPeer, takes_back: bool | None) -> None:
     qemu = peer(KvmGuest().ejected(1))
-    result = bring(qemu.address, wish(enabled="1"), takes_back=takes_back)
+    result = bring(qemu.address, desired(enabled="1"), takes_back=takes_back)
     assert (code(result), qemu.changes, result.changed) == ("not_hotpluggable", [], False)
     assert result.error is not None
     assert "the guest booted with it" in result.error.msg
@@ -66,19 +66,19 @@ def test_a_former_boot_vcpu_is_not_plugged_again(peer: StartPeer, takes_back: bo
 
 
 def test_a_former_boot_vcpu_is_plugged_if_the_host_accepts_it(peer: StartPeer) -> None:
-    result = bring(peer(KvmGuest().ejected(1)).address, wish(enabled="1"), takes_back=True)
+    result = bring(peer(KvmGuest().ejected(1)).address, desired(enabled="1"), takes_back=True)
     assert (code(result), steps(result), result.warnings[:-1]) == (None, ["plug 1: done"], [])
 
 
 def test_a_former_boot_vcpu_is_plugged_by_force_with_a_warning(peer: StartPeer) -> None:
-    result = bring(peer(KvmGuest().ejected(1)).address, wish(enabled="1"), takes_back=False, force=True)
+    result = bring(peer(KvmGuest().ejected(1)).address, desired(enabled="1"), takes_back=False, force=True)
     assert (code(result), steps(result)) == (None, ["plug 1: done"])
     assert "may end the guest" in result.warnings[0]
 
 
 def test_tcg_accepts_every_vcpu_again(peer: StartPeer) -> None:
     qemu = peer(Imitation(plugged=(0,)))
-    result = bring(qemu.address, wish(enabled="1"), takes_back=False)
+    result = bring(qemu.address, desired(enabled="1"), takes_back=False)
     assert (code(result), steps(result)) == (None, ["plug 1: done"])
     assert "query-stats" not in qemu.commands
 
@@ -86,20 +86,21 @@ def test_tcg_accepts_every_vcpu_again(peer: StartPeer) -> None:
 def test_a_count_enables_safe_slots_first_and_the_second_run_changes_nothing(peer: StartPeer) -> None:
     guest = KvmGuest().ejected(1)
     qemu = peer(guest)
-    first = bring(qemu.address, CountWish(3), takes_back=False)
+    first = bring(qemu.address, CountTarget(3), takes_back=False)
     assert (steps(first), enabled(first.after)) == (["plug 2: done", "plug 3: done"], "0,2-3")
-    assert steps(bring(qemu.address, CountWish(3), takes_back=False)) == []
+    assert steps(bring(qemu.address, CountTarget(3), takes_back=False)) == []
 
 
 def test_a_count_that_needs_an_unsafe_slot_names_it_and_the_reason(peer: StartPeer) -> None:
     qemu = peer(KvmGuest().ejected(1))
-    result = bring(qemu.address, CountWish(8), takes_back=False)
+    result = bring(qemu.address, CountTarget(8), takes_back=False)
     assert (code(result), qemu.changes) == ("count_unreachable", [])
     assert result.error is not None
     assert "can have 7 vCPUs at most, not 8" in result.error.msg
     assert "vCPU 1 cannot be enabled, because the guest booted with it" in result.error.msg
     assert (
-        steps(bring(qemu.address, CountWish(8), takes_back=False, force=True, check_mode=True))[0] == "plug 1: planned"
+        steps(bring(qemu.address, CountTarget(8), takes_back=False, force=True, check_mode=True))[0]
+        == "plug 1: planned"
     )
 
 
@@ -109,7 +110,7 @@ def test_a_count_disables_plugged_vcpus_before_boot_vcpus(peer: StartPeer) -> No
     # vCPU 1 was given up, so that by their ids alone 4 would be the one to keep.
     guest.ejected(1)._words[4] = (1, 0)
     qemu = peer(guest.but("qom-get", _smp(smp)))
-    result = bring(qemu.address, CountWish(3), takes_back=False)
+    result = bring(qemu.address, CountTarget(3), takes_back=False)
     assert (steps(result), enabled(result.after)) == (["unplug 4: done"], "0,2-3")
 
 
@@ -139,14 +140,14 @@ def test_without_kvm_on_this_host_nothing_is_known_about_it(monkeypatch: pytest.
 
 def test_the_unplug_of_a_vcpu_that_has_run_warns_that_it_may_not_be_plugged_again(peer: StartPeer) -> None:
     for check_mode in (True, False):
-        result = bring(peer(KvmGuest()).address, wish(disabled="1"), takes_back=False, check_mode=check_mode)
+        result = bring(peer(KvmGuest()).address, desired(disabled="1"), takes_back=False, check_mode=check_mode)
         assert (code(result), result.warnings) == (None, [_warning(1, "the guest booted with it")])
-    ran = bring(peer(KvmGuest(plugged=(0, 1, 3))).address, wish(disabled="3"), takes_back=False)
+    ran = bring(peer(KvmGuest(plugged=(0, 1, 3))).address, desired(disabled="3"), takes_back=False)
     assert ran.warnings == [_warning(3, "it has run")]
 
 
 def test_there_is_no_warning_if_the_host_accepts_vcpus_again(peer: StartPeer) -> None:
-    result = bring(peer(KvmGuest()).address, wish(disabled="1"), takes_back=True)
+    result = bring(peer(KvmGuest()).address, desired(disabled="1"), takes_back=True)
     assert (steps(result), result.warnings) == (["unplug 1: done"], [])
 
 
@@ -154,9 +155,9 @@ def test_a_vcpu_that_has_never_run_is_plugged_and_unplugged_in_several_runs(peer
     guest = KvmGuest(idle=(3,))
     qemu = peer(guest)
     for _round in range(3):
-        assert steps(bring(qemu.address, wish(enabled="3"), takes_back=False)) == ["plug 3: done"]
+        assert steps(bring(qemu.address, desired(enabled="3"), takes_back=False)) == ["plug 3: done"]
         assert guest.chardevs == ["compat_monitor0"]
-        gone = bring(qemu.address, wish(disabled="3"), takes_back=False)
+        gone = bring(qemu.address, desired(disabled="3"), takes_back=False)
         assert (steps(gone), gone.warnings) == (["unplug 3: done"], [])
         assert guest.chardevs == ["compat_monitor0", "kvm-hotplug.never-ran.3.0"]
 
@@ -166,25 +167,25 @@ def test_a_vcpu_that_may_have_run_is_plugged_again_unless_the_host_refuses(
     peer: StartPeer, takes_back: bool | None, expected: str | None
 ) -> None:
     qemu = peer(KvmGuest().ejected(3))
-    assert code(bring(qemu.address, wish(enabled="3"), takes_back=takes_back)) == expected
+    assert code(bring(qemu.address, desired(enabled="3"), takes_back=takes_back)) == expected
 
 
 def test_a_slot_that_never_had_a_vcpu_is_safe(peer: StartPeer) -> None:
-    assert code(bring(peer(KvmGuest()).address, wish(enabled="2-7"), takes_back=False)) is None
+    assert code(bring(peer(KvmGuest()).address, desired(enabled="2-7"), takes_back=False)) is None
 
 
 def test_without_kvm_statistics_a_vcpu_is_assumed_to_have_run(peer: StartPeer) -> None:
     error: Message = {"error": {"class": "GenericError", "desc": "no stats"}}
     guest = KvmGuest(plugged=(0, 1, 3), answers={"query-stats": error})
     qemu = peer(guest)
-    result = bring(qemu.address, wish(disabled="3"), takes_back=False)
+    result = bring(qemu.address, desired(disabled="3"), takes_back=False)
     assert result.warnings == [_warning(3, "it may have run")]
     assert guest.chardevs == ["compat_monitor0"]
 
 
 def test_rollback_does_not_plug_a_boot_vcpu_again(peer: StartPeer) -> None:
     qemu = peer(KvmGuest(plugged=(0, 1, 3), unplug={1: REFUSES_FOR_GOOD}))
-    result = bring(qemu.address, wish(disabled="1,3"), takes_back=False, rollback=True, force=True)
+    result = bring(qemu.address, desired(disabled="1,3"), takes_back=False, rollback=True, force=True)
     assert (code(result), steps(result)) == ("unplug_refused", ["unplug 3: done", "unplug 1: refused"])
     assert (result.changed, enabled(result.after)) == (True, "0-1")
     assert "undoing it failed: plugging it again may end the guest: it has run" in entries(result)[0].detail

@@ -10,12 +10,12 @@ from typing import Callable
 
 import pytest
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import CountWish, Wish
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import CountTarget, DesiredState
 
-from ...support.asking import bring, code, enabled, entries, look, steps, wish
-from ...support.imitation import SAYS_NOTHING, Imitation
 from ...support.peer import AsUsual, Line, Message, Peer
+from ...support.queries import bring, code, desired, enabled, entries, look, steps
 from ...support.replay import OSPM, SLOTS, Replay, versions
+from ...support.scripted_qemu import SAYS_NOTHING, Imitation
 
 StartPeer = Callable[..., Peer]
 
@@ -30,7 +30,7 @@ NOT_READY: Message = {
 @pytest.mark.parametrize("version", versions("firmware-unplug"))
 def test_a_guest_in_its_firmware_is_asked_until_the_time_is_up_and_was_not_ready(peer: StartPeer, version: str) -> None:
     qemu = peer(Replay("firmware-unplug", version, again=True))
-    result = bring(qemu.address, wish(disabled="1"), timeout=0.7)
+    result = bring(qemu.address, desired(disabled="1"), timeout=0.7)
     assert (code(result), steps(result), result.changed) == ("guest_not_ready", ["unplug 1: failed"], False)
     assert enabled(result.after) == "0-1"
     assert result.error is not None
@@ -44,14 +44,14 @@ def test_a_guest_that_leaves_its_firmware_within_the_timeout_gives_the_vcpu_up(p
 
     asked: list[Message] = []
     qemu = peer(Imitation().but("device_del", boots_meanwhile))
-    result = bring(qemu.address, wish(disabled="1"))
+    result = bring(qemu.address, desired(disabled="1"))
     assert (code(result), steps(result), enabled(result.after)) == (None, ["unplug 1: done"], "0")
 
 
 @pytest.mark.parametrize("version", versions("firmware-plug"))
 def test_a_guest_in_its_firmware_does_not_acknowledge_a_plug(peer: StartPeer, version: str) -> None:
     qemu = peer(Replay("firmware-plug", version))
-    result = bring(qemu.address, wish(enabled="5"), timeout=0.7)
+    result = bring(qemu.address, desired(enabled="5"), timeout=0.7)
     assert (code(result), steps(result), result.changed) == ("plug_unacknowledged", ["plug 5: pending"], True)
     assert enabled(result.after) == "0-1,5"
     assert "cannot detect it yet" in entries(result)[0].detail
@@ -67,7 +67,7 @@ def test_a_guest_that_boots_after_the_plug_has_found_the_vcpu_in_its_tables(peer
     guest = Imitation(plug={5: SAYS_NOTHING})
     guest.listens = False
     qemu = peer(guest.but(OSPM, comes_up))
-    result = bring(qemu.address, wish(enabled="5"))
+    result = bring(qemu.address, desired(enabled="5"))
     assert (code(result), steps(result)) == (None, ["plug 5: done"])
     assert "as it booted" in entries(result)[0].detail
 
@@ -75,7 +75,7 @@ def test_a_guest_that_boots_after_the_plug_has_found_the_vcpu_in_its_tables(peer
 @pytest.mark.parametrize("version", versions("not-started-unplug"))
 def test_no_unplug_is_requested_from_a_guest_that_was_not_started(peer: StartPeer, version: str) -> None:
     qemu = peer(Replay("not-started-unplug", version))
-    result = bring(qemu.address, wish(disabled="1"))
+    result = bring(qemu.address, desired(disabled="1"))
     assert (code(result), steps(result), qemu.changes) == ("guest_not_ready", [], [])
     assert result.error is not None
     assert "resume or start the guest" in result.error.msg
@@ -84,34 +84,34 @@ def test_no_unplug_is_requested_from_a_guest_that_was_not_started(peer: StartPee
 def test_no_unplug_is_requested_from_a_stopped_guest(peer: StartPeer) -> None:
     recording = Replay("stopped", past=1)
     qemu = peer(recording)
-    result = bring(qemu.address, wish(disabled="3"))
+    result = bring(qemu.address, desired(disabled="3"))
     assert (code(result), qemu.changes, result.changed) == ("guest_not_ready", [], False)
 
 
 @pytest.mark.parametrize("version", versions("not-started-plug"))
 def test_a_plug_into_a_guest_that_was_not_started_warns_when_it_is_detected(peer: StartPeer, version: str) -> None:
     qemu = peer(Replay("not-started-plug", version))
-    result = bring(qemu.address, wish(enabled="5"))
+    result = bring(qemu.address, desired(enabled="5"))
     assert (code(result), steps(result), enabled(result.after)) == (None, ["plug 5: done"], "0-1,5")
     assert any("when it runs" in warning for warning in result.warnings)
 
 
 def test_with_guest_online_verify_and_no_agent_nothing_is_plugged(peer: StartPeer) -> None:
     qemu = peer(Imitation())
-    result = bring(qemu.address, wish(enabled="5"), guest_online="verify")
+    result = bring(qemu.address, desired(enabled="5"), guest_online="verify")
     assert (code(result), qemu.changes) == ("agent_unavailable", [])
 
 
 def test_with_guest_online_verify_nothing_is_plugged_into_a_guest_that_cannot_reply(peer: StartPeer) -> None:
     qemu = peer(Replay("not-started-plug"))
-    result = bring(qemu.address, wish(enabled="5"), guest_online="verify")
+    result = bring(qemu.address, desired(enabled="5"), guest_online="verify")
     assert (code(result), qemu.changes, result.changed) == ("guest_not_ready", [], False)
 
 
 @pytest.mark.parametrize("version", versions("microvm"))
 def test_a_machine_without_cpu_hotplug_is_refused_before_anything_is_sent(peer: StartPeer, version: str) -> None:
     qemu = peer(Replay("microvm", version, usual="microvm"))
-    result = bring(qemu.address, wish(enabled="1"))
+    result = bring(qemu.address, desired(enabled="1"))
     assert (code(result), qemu.changes, result.changed) == ("hotplug_unsupported", [], False)
     assert result.error is not None
     assert "machine type that has CPU hotplug" in result.error.msg
@@ -119,12 +119,14 @@ def test_a_machine_without_cpu_hotplug_is_refused_before_anything_is_sent(peer: 
 
 def test_a_machine_without_cpu_hotplug_keeps_its_vcpus(peer: StartPeer) -> None:
     qemu = peer(Replay("microvm", usual="microvm"))
-    result = bring(qemu.address, wish(disabled="0"))
+    result = bring(qemu.address, desired(disabled="0"))
     assert (code(result), qemu.changes) == ("hotplug_unsupported", [])
 
 
-@pytest.mark.parametrize("wanted", [wish(enabled="0"), wish(disabled="1-3"), CountWish(1), wish("0", exclusive=True)])
-def test_the_present_state_succeeds_even_without_cpu_hotplug(peer: StartPeer, wanted: Wish) -> None:
+@pytest.mark.parametrize(
+    "wanted", [desired(enabled="0"), desired(disabled="1-3"), CountTarget(1), desired("0", exclusive=True)]
+)
+def test_the_present_state_succeeds_even_without_cpu_hotplug(peer: StartPeer, wanted: DesiredState) -> None:
     qemu = peer(Replay("microvm", usual="microvm"))
     result = bring(qemu.address, wanted)
     assert (code(result), steps(result), result.changed) == (None, [], False)
@@ -139,14 +141,14 @@ def test_a_machine_without_cpu_hotplug_shows_its_present_and_possible_vcpus(peer
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [
-        (wish(enabled="8"), "unknown_vcpu"),
-        (wish(disabled="7-9"), "unknown_vcpu"),
-        (CountWish(9), "count_unreachable"),
-        (wish(enabled="1", exclusive=True), "not_hotpluggable"),
+        (desired(enabled="8"), "unknown_vcpu"),
+        (desired(disabled="7-9"), "unknown_vcpu"),
+        (CountTarget(9), "count_unreachable"),
+        (desired(enabled="1", exclusive=True), "not_hotpluggable"),
     ],
 )
 def test_a_state_that_this_guest_cannot_have_is_refused_before_anything_is_sent(
-    peer: StartPeer, wanted: Wish, expected: str
+    peer: StartPeer, wanted: DesiredState, expected: str
 ) -> None:
     qemu = peer(Imitation())
     result = bring(qemu.address, wanted)

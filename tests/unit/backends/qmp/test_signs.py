@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import Connections, source_of
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.signs import sign_of_qemu
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.liveness import sign_of_qemu
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports
 

@@ -22,8 +22,8 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import M
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import info_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation
 
-from ...support.imitation import PSERIES, Q35, Hardware
 from ...support.replay import usually
+from ...support.scripted_qemu import PSERIES, Q35, Hardware
 from ...support.strategies import json_values
 
 

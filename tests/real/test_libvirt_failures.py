@@ -14,7 +14,7 @@ from typing import Callable
 
 import pytest
 
-from lab import LabError, behaviours, eyes
+from lab import LabError, linux_behaviours, observer
 from lab.daemon import Daemon
 from lab.domains import LibvirtGuest
 
@@ -66,40 +66,40 @@ def test_a_vcpu_whose_removal_libvirt_detects_is_removed_everywhere(domain: Doma
 
 def test_a_refused_unplug_is_requested_again_and_reported(domain: Domains) -> None:
     guest = domain(**THREE_GO)
-    behaviours.refuse(guest, 2)
+    linux_behaviours.refuse(guest, 2)
     result = Vcpu(guest)(vcpus=[{"id": "2", "state": "disabled"}], timeout=14)
     assert (result["error_code"], result.steps) == ("unplug_refused", ["unplug 2 refused", "disable 2 skipped"])
     assert result["changed"] is False
     assert "busy" in result["msg"]
-    assert eyes.enabled_ids(guest.eyes) == libvirts(guest, inactive=True) == [0, 1, 2, 3]
+    assert observer.enabled_ids(guest.observer) == libvirts(guest, inactive=True) == [0, 1, 2, 3]
 
 
 def test_a_guest_that_accepts_the_second_request_is_no_failure(domain: Domains) -> None:
     guest = domain(**THREE_GO)
-    behaviours.refuse(guest, 3, times=1)
+    linux_behaviours.refuse(guest, 3, times=1)
     result = Vcpu(guest)(vcpus=[{"id": "3", "state": "disabled"}])
     assert (result.get("error_code"), result.steps) == (None, ["unplug 3 done", "disable 3 done"])
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+    assert observer.enabled_ids(guest.observer) == [0, 1, 2]
 
 
 def test_a_final_refusal_is_reported_immediately(domain: Domains) -> None:
     guest = domain(**THREE_GO)
-    behaviours.forbid_ejects(guest)
+    linux_behaviours.forbid_ejects(guest)
     result = Vcpu(guest)(vcpus=[{"id": "3", "state": "disabled"}], timeout=600, on_failure="rollback")
     assert (result["error_code"], result.steps[0]) == ("unplug_refused", "unplug 3 refused")
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3]
+    assert observer.enabled_ids(guest.observer) == [0, 1, 2, 3]
 
 
 def test_a_pending_unplug_is_awaited_beyond_libvirts_timeout(domain: Domains) -> None:
     guest = domain(**THREE_GO)
     vcpu = Vcpu(guest)
-    behaviours.dawdle(guest, 3)
+    linux_behaviours.delay_unplugs(guest, 3)
     pending = vcpu(vcpus=[{"id": "3", "state": "disabled"}], timeout=2)
     assert (pending["error_code"], pending["changed"]) == ("unplug_pending", False)
-    threading.Timer(9, behaviours.hurry, (guest, 3)).start()
+    threading.Timer(9, linux_behaviours.stop_delaying, (guest, 3)).start()
     done = vcpu(vcpus=[{"id": "3", "state": "disabled"}], timeout=60)
     assert (done.get("error_code"), done["changed"], done.steps[0]) == (None, True, "unplug 3 done")
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+    assert observer.enabled_ids(guest.observer) == [0, 1, 2]
 
 
 def test_a_paused_guest_accepts_plugs_and_no_unplugs(domain: Domains) -> None:
@@ -116,7 +116,7 @@ def test_a_paused_guest_accepts_plugs_and_no_unplugs(domain: Domains) -> None:
 def test_a_guest_that_never_ran_shows_its_vcpus(domain: Domains) -> None:
     guest = domain(vcpus=HOTPLUGGABLE, paused=True)
     info = Vcpu(guest).info()
-    assert info.enabled() == eyes.enabled_ids(guest.eyes) == [0, 1, 2, 5]
+    assert info.enabled() == observer.enabled_ids(guest.observer) == [0, 1, 2, 5]
     assert info["drift"]["libvirt"] in ("", None)
 
 
@@ -130,18 +130,18 @@ def test_a_managed_save_is_reported(domain: Domains) -> None:
 
 def test_a_daemon_restarted_during_the_run(domain: Domains) -> None:
     guest = domain(**THREE_GO)
-    behaviours.refuse(guest, 2)
+    linux_behaviours.refuse(guest, 2)
     threading.Timer(4, guest.daemon.restart, kwargs={"hard": True}).start()
     result = Vcpu(guest)(vcpus=[{"id": "2", "state": "disabled"}, {"id": "5", "state": "enabled"}], timeout=60)
     assert result["error_code"] == "connection_lost", result
     assert (result.steps[0], result["changed"]) == ("plug 5 done", True)
-    assert result.enabled() == eyes.enabled_ids(guest.eyes) == [0, 1, 2, 3, 5]
+    assert result.enabled() == observer.enabled_ids(guest.observer) == [0, 1, 2, 3, 5]
 
 
 @pytest.mark.parametrize("transient", [True, False], ids=["transient", "persistent"])
 def test_a_guest_that_ends_during_the_run(domain: Domains, transient: bool) -> None:
     guest = domain(**THREE_GO, transient=transient)
-    behaviours.refuse(guest, 2)
+    linux_behaviours.refuse(guest, 2)
     threading.Timer(4, guest.destroy).start()
     result = Vcpu(guest)(vcpus=[{"id": "2", "state": "disabled"}], timeout=60)
     assert result["error_code"] in ("guest_not_running", "guest_not_found"), result
@@ -156,10 +156,10 @@ def test_a_guest_that_ends_during_the_run(domain: Domains, transient: bool) -> N
 def once_plugged(guest: LibvirtGuest, action: Callable[[], None]) -> Iterator[list[float]]:
     """Take an action a second after the guest has another vCPU; give the time at which it was taken."""
     times: list[float] = []
-    before = eyes.enabled_ids(guest.eyes)
+    before = observer.enabled_ids(guest.observer)
 
     def act() -> None:
-        while eyes.enabled_ids(guest.eyes) == before:
+        while observer.enabled_ids(guest.observer) == before:
             time.sleep(0.05)
         time.sleep(1)
         times.append(time.monotonic())
@@ -187,7 +187,7 @@ def test_a_daemon_restarted_while_an_acknowledgement_is_awaited(domain: Domains)
     assert time.monotonic() - restarted[0] < 30, "the end of the connection is noticed at once"
     assert result["error_code"] == "connection_lost", result
     assert (result["changed"], result.steps[0]) == (True, "plug 2 done")
-    assert result.enabled() == eyes.enabled_ids(guest.eyes) == [0, 1, 2]
+    assert result.enabled() == observer.enabled_ids(guest.observer) == [0, 1, 2]
 
 
 UNPLACEABLE = {
@@ -201,7 +201,7 @@ def test_a_vcpu_that_libvirt_plugs_and_cannot_place(domain: Domains, cputune: st
     guest = domain(rest=f"<cputune>{cputune}</cputune>")
     vcpu = Vcpu(guest)
     result = vcpu(count=3)
-    assert eyes.enabled_ids(guest.eyes) == libvirts(guest) == result.enabled() == [0, 1, 2]
+    assert observer.enabled_ids(guest.observer) == libvirts(guest) == result.enabled() == [0, 1, 2]
     assert (result["error_code"], result["changed"]) == ("placement_failed", True), result
     assert result.steps == ["plug 2 failed", "enable 2 skipped"]
     assert libvirt_says in result["msg"]
@@ -214,7 +214,7 @@ def test_a_vcpu_that_cannot_be_placed_is_unplugged_by_rollback(domain: Domains) 
     result = Vcpu(guest)(count=4, on_failure="rollback")
     assert (result["error_code"], result["changed"]) == ("placement_failed", False), result
     assert result.steps[:2] == ["plug 2 undone", "plug 3 undone"]
-    assert eyes.enabled_ids(guest.eyes) == libvirts(guest) == result.enabled() == [0, 1]
+    assert observer.enabled_ids(guest.observer) == libvirts(guest) == result.enabled() == [0, 1]
 
 
 def test_a_guest_in_its_firmware_is_not_ready(domain: Domains) -> None:
@@ -226,7 +226,7 @@ def test_a_guest_in_its_firmware_is_not_ready(domain: Domains) -> None:
 
 def test_a_guest_that_migrates_keeps_its_vcpus(domain: Domains) -> None:
     guest = domain(vcpus=HOTPLUGGABLE)
-    assert eyes.enabled_ids(guest.eyes) == [0, 1, 2, 5]
+    assert observer.enabled_ids(guest.observer) == [0, 1, 2, 5]
     with Daemon(guest.daemon.release) as destination:
 
         def migrate() -> None:
@@ -252,14 +252,14 @@ def test_a_guest_that_migrates_keeps_its_vcpus(domain: Domains) -> None:
 def test_missing_libvirt_daemons_and_other_drivers_are_errors(domain: Domains) -> None:
     guest = domain(start=False)
     gone = {"name": guest.name, "uri": "qemu:///session?socket=/nonexistent/socket"}
-    for module, wish in (("vcpu", {"count": 1}), ("vcpu_info", {})):
-        result = run_module(f"kvm.hotplug.{module}", False, guest.daemon, **gone, **wish)
+    for module, desired in (("vcpu", {"count": 1}), ("vcpu_info", {})):
+        result = run_module(f"kvm.hotplug.{module}", False, guest.daemon, **gone, **desired)
         assert (result["error_code"], result["changed"]) == ("monitor_unreachable", False)
     for name in ("nobody", "a name of 32 characters, no UUID!", "0123456789abcdef0123456789abcdef", ""):
         missing = Vcpu(guest)(name=name, count=1)
         assert (missing["error_code"], missing["changed"]) == ("guest_not_found", False), name
-    for module, wish in (("vcpu", {"name": "test", "count": 1}), ("vcpu_info", {"name": "test"}), ("vcpu_info", {})):
-        other = run_module(f"kvm.hotplug.{module}", False, guest.daemon, uri="test:///default", **wish)
+    for module, desired in (("vcpu", {"name": "test", "count": 1}), ("vcpu_info", {"name": "test"}), ("vcpu_info", {})):
+        other = run_module(f"kvm.hotplug.{module}", False, guest.daemon, uri="test:///default", **desired)
         assert (other["error_code"], other["changed"]) == ("hotplug_unsupported", False)
         assert "only guests of QEMU can be managed" in other["msg"]
     for options in ({"qmp_socket": "/q"}, {"domain_xml": "/x"}, {"backup": True}):

@@ -21,7 +21,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import ENABLED
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import HOTPLUGGABLE
 
 
-class VcpuWish(NamedTuple):
+class VcpuTarget(NamedTuple):
     """vCPUs to enable and to disable; with ``exclusive`` all others are disabled."""
 
     enable: frozenset[int]
@@ -29,24 +29,24 @@ class VcpuWish(NamedTuple):
     exclusive: bool = False
 
 
-class NodeWish(NamedTuple):
+class NodeTarget(NamedTuple):
     """For each named node the number of vCPUs to have enabled, or the state of all of its vCPUs."""
 
     nodes: Mapping[int, int | str]
 
 
 @dataclass(frozen=True)
-class CountWish:
+class CountTarget:
     """The total number of vCPUs; ``spread`` evenly over the nodes, else the lowest ids first."""
 
     count: int
     spread: bool = False
 
 
-Wish = Union[VcpuWish, NodeWish, CountWish]
+DesiredState = Union[VcpuTarget, NodeTarget, CountTarget]
 
 
-def parse_wish(params: Mapping[str, Any]) -> Wish | None:
+def parse_desired_state(params: Mapping[str, Any]) -> DesiredState | None:
     """Return the desired state in ``vcpus``/``exclusive``, ``enabled``, ``nodes`` or ``count``/``placement``.
 
     None if only ``boot_vcpus`` requests a change. Raises ``HotplugError`` for a request that no guest can satisfy:
@@ -60,13 +60,13 @@ def parse_wish(params: Mapping[str, Any]) -> Wish | None:
     if params.get("placement") == "spread" and params.get("count") is None:
         raise HotplugError(CONFLICTING_REQUEST, "placement can only be combined with count: omit it, or use count")
     if params.get("vcpus") is not None:
-        return _vcpu_wish(params["vcpus"], bool(params.get("exclusive")))
+        return _vcpu_target(params["vcpus"], bool(params.get("exclusive")))
     if params.get("enabled") is not None:
-        return VcpuWish(_ids(params["enabled"], "enabled", UNKNOWN_VCPU), frozenset(), exclusive=True)
+        return VcpuTarget(_ids(params["enabled"], "enabled", UNKNOWN_VCPU), frozenset(), exclusive=True)
     if params.get("nodes") is not None:
-        return _node_wish(params["nodes"])
+        return _node_target(params["nodes"])
     if params.get("count") is not None:
-        return _count_wish(params["count"], params.get("placement") == "spread")
+        return _count_target(params["count"], params.get("placement") == "spread")
     if params.get("boot_vcpus") == HOTPLUGGABLE:
         return None
     raise HotplugError(
@@ -75,24 +75,24 @@ def parse_wish(params: Mapping[str, Any]) -> Wish | None:
     )
 
 
-def _vcpu_wish(items: Sequence[Mapping[str, Any]], exclusive: bool) -> VcpuWish:
+def _vcpu_target(items: Sequence[Mapping[str, Any]], exclusive: bool) -> VcpuTarget:
     if not items:
         raise HotplugError(CONFLICTING_REQUEST, "vcpus is empty: name at least one vCPU, or omit the task")
     wanted: dict[int, object] = {}
     _collect(wanted, items, "vcpus", "vCPU", UNKNOWN_VCPU, lambda item: item["state"] == ENABLED)
-    return VcpuWish(
+    return VcpuTarget(
         enable=frozenset(vcpu for vcpu, on in wanted.items() if on),
         disable=frozenset(vcpu for vcpu, on in wanted.items() if not on),
         exclusive=exclusive,
     )
 
 
-def _node_wish(items: Sequence[Mapping[str, Any]]) -> NodeWish:
+def _node_target(items: Sequence[Mapping[str, Any]]) -> NodeTarget:
     if not items:
         raise HotplugError(CONFLICTING_REQUEST, "nodes is empty: name at least one node, or omit the task")
     wanted: dict[int, int | str] = {}
     _collect(wanted, items, "nodes", "node", UNKNOWN_NODE, _wanted_of_node)
-    return NodeWish(nodes=wanted)
+    return NodeTarget(nodes=wanted)
 
 
 def _wanted_of_node(item: Mapping[str, Any]) -> int | str:
@@ -106,12 +106,12 @@ def _wanted_of_node(item: Mapping[str, Any]) -> int | str:
     return int(count)
 
 
-def _count_wish(count: int, spread: bool) -> CountWish:
+def _count_target(count: int, spread: bool) -> CountTarget:
     if count < 1:
         raise HotplugError(
             COUNT_UNREACHABLE, f"count is {count}, but a guest keeps at least one vCPU: give 1 or more, or shut it off"
         )
-    return CountWish(count=count, spread=spread)
+    return CountTarget(count=count, spread=spread)
 
 
 def _collect(
@@ -120,19 +120,19 @@ def _collect(
     option: str,
     noun: str,
     unknown: str,
-    wish_of: Callable[[Mapping[str, Any]], object],
+    target_of: Callable[[Mapping[str, Any]], object],
 ) -> None:
     """Map every id to the request of its item; two different requests for one id are a contradiction."""
     for item in items:
         ids = _ids(item["id"], option, unknown)
-        wish = wish_of(item)
-        disputed = [number for number in ids if number in wanted and wanted[number] != wish]
+        desired = target_of(item)
+        disputed = [number for number in ids if number in wanted and wanted[number] != desired]
         if disputed:
             raise HotplugError(
                 CONFLICTING_REQUEST,
                 f"{option}: {noun} {format_cpulist(disputed)} is requested in two different states: name it once",
             )
-        wanted.update(dict.fromkeys(ids, wish))
+        wanted.update(dict.fromkeys(ids, desired))
 
 
 def _ids(text: str, option: str, unknown: str) -> frozenset[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from . import LabError
 from .contact import Contact
-from .eyes import Monitor, slot_of
+from .observer import Monitor, slot_of
 
 # A task with a deadline has its time reserved on the CPU, which the kernel then cannot give up. The CPU has to be
 # a scheduling domain of its own for that, and a CPU that has just come online cannot be one at once.
@@ -79,8 +79,8 @@ def forbid_ejects(guest: Contact, forbidden: bool = True) -> None:
     guest.shell(f"echo {int(not forbidden)} > /sys/firmware/acpi/hotplug/processor/enabled")
 
 
-def dawdle(guest: Contact, cpu: int) -> None:
-    """Let the guest begin to offline a CPU on request, and not complete it before `hurry`.
+def delay_unplugs(guest: Contact, cpu: int) -> None:
+    """Let the guest begin to offline a CPU on request, and not complete it before `stop_delaying`.
 
     A real-time task keeps the CPU for itself. What would leave a share of it to others, and so to the kernel's own
     work, is turned off: the throttling of real-time tasks, and since Linux 6.12 the fair server.
@@ -90,12 +90,12 @@ def dawdle(guest: Contact, cpu: int) -> None:
         "echo -1 > /proc/sys/kernel/sched_rt_runtime_us; "
         "[ -d /sys/kernel/debug/sched ] || mount -t debugfs debug /sys/kernel/debug; "
         f"server=/sys/kernel/debug/sched/fair_server/cpu{cpu}/runtime; [ ! -e $server ] || echo 0 > $server; "
-        f"taskset {1 << cpu:x} chrt -f 98 sh -c 'while :; do :; done' > /dev/null 2>&1 & echo $! > /run/dawdle-{cpu}; "
+        f"taskset {1 << cpu:x} chrt -f 98 sh -c 'while :; do :; done' > /dev/null 2>&1 & echo $! > /run/delay-{cpu}; "
         # Not before it has the CPU: until then the guest would do as it is asked.
         "until chrt -p $! | grep -q FIFO && [ $(cut -d ' ' -f 14 /proc/$!/stat) -gt 2 ]; do usleep 10000; done"
     )
 
 
-def hurry(guest: Contact, cpu: int) -> None:
-    """Undo `dawdle`."""
-    guest.shell(f"kill $(cat /run/dawdle-{cpu}); rm /run/dawdle-{cpu}")
+def stop_delaying(guest: Contact, cpu: int) -> None:
+    """Undo `delay_unplugs`."""
+    guest.shell(f"kill $(cat /run/delay-{cpu}); rm /run/delay-{cpu}")

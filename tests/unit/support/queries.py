@@ -17,9 +17,9 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import Host
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Source
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import Machine
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import Limits
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import DesiredState, VcpuTarget
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import GuestRef
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import VcpuWish, Wish
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Job, converge_all
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.interruption import Interruption
@@ -32,9 +32,9 @@ FOR_EVER = 60.0
 Result = TypeVar("Result")
 
 
-def wish(enabled: str = "", disabled: str = "", exclusive: bool = False) -> VcpuWish:
+def desired(enabled: str = "", disabled: str = "", exclusive: bool = False) -> VcpuTarget:
     """Return the desired state with these vCPUs enabled and those disabled."""
-    return VcpuWish(
+    return VcpuTarget(
         parse_cpulist(enabled) if enabled else frozenset(),
         parse_cpulist(disabled) if disabled else frozenset(),
         exclusive,
@@ -44,11 +44,11 @@ def wish(enabled: str = "", disabled: str = "", exclusive: bool = False) -> Vcpu
 def opener(address: str, timeout: float = 10.0, takes_back: bool | None = None) -> OpenMachine:
     """Return what connects to the monitor at ``address``; ``takes_back`` is what is known of its host's KVM."""
 
-    async def ask_host() -> bool | None:
+    async def run_query() -> bool | None:
         return takes_back
 
     async def open_machine() -> Machine:
-        machine = QmpMachine(address, timeout, ask_host)
+        machine = QmpMachine(address, timeout, run_query)
         await machine.connect()
         return machine
 
@@ -57,7 +57,7 @@ def opener(address: str, timeout: float = 10.0, takes_back: bool | None = None) 
 
 def bring(
     address: str,
-    wanted: Wish,
+    wanted: DesiredState,
     timeout: float = 10.0,
     patience: float = 10.0,
     takes_back: bool | None = None,

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import (
+    CountTarget,
+    DesiredState,
+    NodeTarget,
+    VcpuTarget,
+    parse_desired_state,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import LONGEST_TIMEOUT
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import parse_request
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.wish import (
-    CountWish,
-    NodeWish,
-    VcpuWish,
-    Wish,
-    parse_wish,
-)
 
 DEFAULTS = {
     "scope": "all",
@@ -45,21 +45,21 @@ def off(ids: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [
-        ({"vcpus": [on("2,5-6")]}, VcpuWish(frozenset({2, 5, 6}), frozenset())),
-        ({"vcpus": [on("1"), off("2")]}, VcpuWish(frozenset({1}), frozenset({2}))),
-        ({"vcpus": [on("1"), on("1-2")]}, VcpuWish(frozenset({1, 2}), frozenset())),
-        ({"vcpus": [on("0")], "exclusive": True}, VcpuWish(frozenset({0}), frozenset(), exclusive=True)),
-        ({"enabled": "0-2,5"}, VcpuWish(frozenset({0, 1, 2, 5}), frozenset(), exclusive=True)),
-        ({"nodes": [{"id": "0-1", "count": 2}]}, NodeWish({0: 2, 1: 2})),
-        ({"nodes": [{"id": "1", "count": 0}]}, NodeWish({1: 0})),
-        ({"nodes": [on("0"), off("1")]}, NodeWish({0: "enabled", 1: "disabled"})),
-        ({"nodes": [on("0"), {"id": "1", "count": 3}]}, NodeWish({0: "enabled", 1: 3})),
-        ({"count": 4}, CountWish(4)),
-        ({"count": 4, "placement": "spread"}, CountWish(4, spread=True)),
+        ({"vcpus": [on("2,5-6")]}, VcpuTarget(frozenset({2, 5, 6}), frozenset())),
+        ({"vcpus": [on("1"), off("2")]}, VcpuTarget(frozenset({1}), frozenset({2}))),
+        ({"vcpus": [on("1"), on("1-2")]}, VcpuTarget(frozenset({1, 2}), frozenset())),
+        ({"vcpus": [on("0")], "exclusive": True}, VcpuTarget(frozenset({0}), frozenset(), exclusive=True)),
+        ({"enabled": "0-2,5"}, VcpuTarget(frozenset({0, 1, 2, 5}), frozenset(), exclusive=True)),
+        ({"nodes": [{"id": "0-1", "count": 2}]}, NodeTarget({0: 2, 1: 2})),
+        ({"nodes": [{"id": "1", "count": 0}]}, NodeTarget({1: 0})),
+        ({"nodes": [on("0"), off("1")]}, NodeTarget({0: "enabled", 1: "disabled"})),
+        ({"nodes": [on("0"), {"id": "1", "count": 3}]}, NodeTarget({0: "enabled", 1: 3})),
+        ({"count": 4}, CountTarget(4)),
+        ({"count": 4, "placement": "spread"}, CountTarget(4, spread=True)),
     ],
 )
-def test_options_become_a_desired_state(options: dict[str, Any], wanted: Wish) -> None:
-    assert parse_wish(options) == wanted
+def test_options_become_a_desired_state(options: dict[str, Any], wanted: DesiredState) -> None:
+    assert parse_desired_state(options) == wanted
 
 
 @pytest.mark.parametrize(
@@ -91,13 +91,13 @@ def test_options_become_a_desired_state(options: dict[str, Any], wanted: Wish) -
 )
 def test_a_request_that_no_guest_could_satisfy_is_refused_with_a_code(options: dict[str, Any], code: str) -> None:
     with pytest.raises(HotplugError) as caught:
-        parse_wish(options)
+        parse_desired_state(options)
     assert caught.value.code == code
 
 
 def test_a_contradiction_names_the_disputed_ids() -> None:
     with pytest.raises(HotplugError, match="vCPU 2-3 is requested in two different states"):
-        parse_wish({"vcpus": [on("0-3"), off("2-5")]})
+        parse_desired_state({"vcpus": [on("0-3"), off("2-5")]})
 
 
 def test_the_request_contains_the_execution_options() -> None:

@@ -75,7 +75,7 @@ class Monitor:
     def send(self, command: str, **arguments: t.Any) -> str:
         """Send a command without waiting for its answer; return the id the answer will carry."""
         self._id += 1
-        message: Message = {"execute": command, "id": f"eyes-{self._id}"}
+        message: Message = {"execute": command, "id": f"observer-{self._id}"}
         if arguments:
             message["arguments"] = {key.replace("_", "-"): value for key, value in arguments.items()}
         if self._trace:

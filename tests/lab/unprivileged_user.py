@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import typing as t
 
-NOBODY = 65534
+UNPRIVILEGED = 65534
 KVM = "/dev/kvm"
 # In a mount namespace of its own, the process has a device of its own that everyone may use.
 OWN_KVM = """\
@@ -27,7 +27,7 @@ exec "$setpriv" --reuid {nobody} --regid {nobody} --clear-groups -- "$@"
 
 def user() -> dict[str, t.Any]:
     """Return the options of `subprocess.Popen` that drop root's rights."""
-    return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+    return {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
 def can_use_kvm() -> bool:
@@ -48,7 +48,7 @@ def with_kvm(command: t.Sequence[str], folder: pathlib.Path) -> tuple[list[str],
     if os.geteuid() != 0 or not can_use_kvm():
         return list(command), user()
     device = os.stat(KVM).st_rdev
-    script = OWN_KVM.format(major=os.major(device), minor=os.minor(device), device=KVM, nobody=NOBODY)
+    script = OWN_KVM.format(major=os.major(device), minor=os.minor(device), device=KVM, nobody=UNPRIVILEGED)
     unshare = shutil.which("unshare") or "unshare"
     return [unshare, "--mount", "/bin/sh", "-c", script, os.fspath(folder), *command], {}
 
@@ -57,7 +57,7 @@ def give(*paths: pathlib.Path) -> None:
     """Let files or folders be that user's own."""
     if os.geteuid() == 0:
         for path in paths:
-            os.chown(path, NOBODY, NOBODY)
+            os.chown(path, UNPRIVILEGED, UNPRIVILEGED)
 
 
 def lend(path: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
