@@ -77,7 +77,7 @@ class Booted(t.NamedTuple):
     under: str
 
 
-def boot_linux(stack: contextlib.ExitStack, folder: str | os.PathLike[str], **options: t.Any) -> Booted:
+def boot_linux(stack: contextlib.ExitStack, folder: str | os.PathLike[str], smp: str, **options: t.Any) -> Booted:
     """Boot a Linux guest of `Guest`'s options under KVM, or under TCG if it does not soon get ready under KVM.
 
     It ends with the stack.
@@ -86,12 +86,12 @@ def boot_linux(stack: contextlib.ExitStack, folder: str | os.PathLike[str], **op
     if problem is None:
         with contextlib.ExitStack() as attempt:
             try:
-                guest = attempt.enter_context(Guest(folder, accel="kvm", cpu=CPUS["kvm"], **options))
+                guest = attempt.enter_context(Guest(folder, smp=smp, accel="kvm", cpu=CPUS["kvm"], **options))
                 seconds = guest.wait_ready(LINUX_PATIENCE)
             except (LabError, OSError):
                 problem = f"under KVM, a Linux guest does not get ready here within {LINUX_PATIENCE:g} s"
             else:
                 stack.push(attempt.pop_all())
                 return Booted(guest, seconds, "KVM")
-    guest = stack.enter_context(Guest(folder, **options))
+    guest = stack.enter_context(Guest(folder, smp=smp, **options))
     return Booted(guest, guest.wait_ready(), f"TCG: {problem}")

@@ -18,7 +18,9 @@ import pathlib
 import re
 import sys
 
-from . import LabError, cache, packages, root
+from . import LabError, cache, packages
+from . import root as roots
+from .root import Root
 
 PACKAGES = ("libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-clients", "python3-libvirt", "python3-lxml")
 # The bindings are for the Python of their own release, which the newest has to bring along with its C library.
@@ -48,9 +50,9 @@ class Software:
     root: pathlib.Path
 
     @property
-    def tree(self) -> root.Root:
+    def tree(self) -> Root:
         """What is unpacked there."""
-        return root.Root(self.root)
+        return Root(self.root)
 
     @property
     def libraries(self) -> pathlib.Path:
@@ -104,7 +106,7 @@ def software(release: str = packages.DISTRIBUTION, again: bool = False) -> Softw
         accept = packages.LIBRARIES + (PYTHON if release == packages.NEWEST else "")
         debs = packages.Archive(release=release).fetch(PACKAGES, accept, again)
         names = [deb.name for deb in debs]
-        sources = pathlib.Path(__file__), pathlib.Path(root.__file__)
+        sources = pathlib.Path(__file__), pathlib.Path(roots.__file__)
         recipe = hashlib.sha256(json.dumps(names).encode() + b"".join(file.read_bytes() for file in sources))
         name = next(name for name in names if name.startswith("libvirt-daemon_"))
         target = cache() / "libvirt" / f"{name[: -len('.deb')]}-{recipe.hexdigest()[:16]}"

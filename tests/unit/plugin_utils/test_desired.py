@@ -103,7 +103,7 @@ class Lazy(dict[str, Any]):
 def test_variables_are_templated_before_they_are_used() -> None:
     guests = desired_guests({"h1": {"kvm_hotplug_desired_guests": [Lazy(name="web1", count="{{ four }}")]}}, "h1")
     assert guests == [{"name": "web1", "count": "4"}]
-    assert type(guests[0]) is dict
+    assert not isinstance(guests[0], Lazy)
 
 
 def test_boot_vcpus_can_be_all_that_is_desired_by_the_guest_or_by_the_defaults() -> None:
