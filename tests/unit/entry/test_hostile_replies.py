@@ -94,17 +94,22 @@ def test_a_greeting_costs_little(peer: StartPeer, usual: Cost, text: str) -> Non
     assert hostile.result["error_code"] == "monitor_unreachable"
 
 
+def named(name: str) -> Imitation:
+    """Return a QEMU that a batch does not take for another: their vCPUs' threads have the same ids."""
+    return Imitation(answers={"query-name": {"return": {"name": name}}})
+
+
 def test_another_guest_of_the_batch_is_not_delayed(peer: StartPeer) -> None:
     hostile = answering_with("neither", LONG_AND_DEEP)
     guests = [
         {
-            "qmp_socket": peer(Imitation()).address,
+            "qmp_socket": peer(named(f"hostile{number}")).address,
             "agent_socket": peer(LinuxAgent([0, 1]).but("guest-get-vcpus", hostile)).address,
             "count": 2,
         }
-        for _number in range(4)
+        for number in range(4)
     ]
-    innocent = {"qmp_socket": peer(Imitation()).address, "count": 3}
+    innocent = {"qmp_socket": peer(named("innocent")).address, "count": 3}
     cost = cost_of("vcpu_batch", guests=[*guests[:2], innocent, *guests[2:]], defaults={"timeout": 2.0})
     result = cost.result["guests"][2]
     assert (result.get("error_code"), result["changed"]) == (None, True)
