@@ -130,7 +130,7 @@ def test_a_guard_stops_only_its_guest(boot: Boot) -> None:
         result = batch(*desired_states, check=check)
         assert told(result) == ["conflicting_request", "conflicting_request", "True"]
         assert "2 vCPUs would be disabled (1-2), and max_disable is 1" in result["guests"][0]["msg"]
-        assert "the live vCPUs are 0-1,7" in result["guests"][1]["msg"]
+        assert "the enabled live vCPUs are 0-1,7" in result["guests"][1]["msg"]
     assert observer.enabled_ids(booted.observer) == [0, 1, 2]
     assert observer.enabled_ids(other.observer) == [0, 1, 7]
     assert observer.enabled_ids(third.observer) == [0, 1, 2, 3]
