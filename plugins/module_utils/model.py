@@ -19,6 +19,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     NOT_HOTPLUGGABLE,
     printable,
 )
+from ansible_collections.kvm.hotplug.plugins.module_utils.placement import Placement, Tuning, differences
 
 LIVE = "live"
 CONFIG = "config"
@@ -136,7 +137,9 @@ class LiveState(NamedTuple):
 
     ``unsafe_plugs`` are the entities whose plug may end the guest; those that are enabled would be, once unplugged.
     ``recorded`` is what libvirt's record has enabled, None for a guest it does not run and where the record cannot be
-    compared with QEMU. ``order``, ``pins`` and ``schedulers`` are there where it ``has_placement``.
+    compared with QEMU; ``order`` and ``tuning`` are the record's, None without one. ``placements`` are those of the
+    vCPUs' threads, by the host's kernel; a vCPU whose thread was not found is missing. ``host_nodes`` are the host
+    nodes that each may run on. ``hidden`` is why the threads cannot be observed.
     """
 
     enabled: frozenset[int]
@@ -150,9 +153,10 @@ class LiveState(NamedTuple):
     thread_ids: Mapping[int, int] = EMPTY
     recorded: frozenset[int] | None = None
     order: Mapping[int, int] = EMPTY
-    pins: Mapping[int, str] = EMPTY
-    schedulers: Mapping[int, str] = EMPTY
-    has_placement: bool = False
+    tuning: Tuning | None = None
+    placements: Mapping[int, Placement] = EMPTY
+    host_nodes: Mapping[int, frozenset[int]] = EMPTY
+    hidden: Blocker | None = None
 
     @property
     def without_unsafe_plugs(self) -> LiveState:
@@ -171,8 +175,7 @@ class ConfigState(NamedTuple):
     cannot_disable: Mapping[int, Blocker] = EMPTY
     hotpluggable: frozenset[int] = frozenset()
     order: Mapping[int, int] = EMPTY
-    pins: Mapping[int, str] = EMPTY
-    schedulers: Mapping[int, str] = EMPTY
+    tuning: Tuning = Tuning()
     boot_vcpus_fixed: Blocker | None = None
 
 
@@ -232,6 +235,25 @@ class GuestState(NamedTuple):
         """The state of ``LIVE``, ``CONFIG`` or ``GUEST``."""
         scopes: dict[str, Scope | None] = {LIVE: self.live, CONFIG: self.config, GUEST: self.online}
         return scopes[name]
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """The placement that the vCPUs are to have: that of libvirt's record of a running guest, else of the config."""
+        if self.live is not None and self.live.tuning is not None:
+            return self.live.tuning
+        return None if self.config is None else self.config.tuning
+
+    @property
+    def misplaced(self) -> Mapping[int, tuple[str, ...]] | None:
+        """How the threads of enabled vCPUs differ from their tuning, by id; None if that is unknown."""
+        if self.live is None or self.tuning is None:
+            return None
+        requested = {vcpu: wanted for vcpu, wanted in self.tuning.placements.items() if vcpu in self.live.enabled}
+        placements = self.live.placements
+        if requested and not placements:
+            return None
+        found = {vcpu: differences(requested[vcpu], placements[vcpu]) for vcpu in requested if vcpu in placements}
+        return {vcpu: texts for vcpu, texts in found.items() if texts}
 
 
 class Host(NamedTuple):

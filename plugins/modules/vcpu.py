@@ -461,11 +461,18 @@ vcpus:
       type: int
       sample: 24511
     pin:
-      description: The host CPUs that it is pinned to; null if unknown.
+      description:
+        - The host CPUs that its thread may run on, by the kernel of the host; null if unknown. Of a vCPU that is not
+          enabled in the running guest, those that the domain XML pins it to.
       type: str
+      sample: 2-3
     scheduler:
-      description: The scheduler of its thread; null if unknown.
+      description:
+        - The scheduler of its thread, by the kernel of the host, C(other), C(batch), C(idle), C(fifo:PRIORITY),
+          C(rr:PRIORITY) or C(deadline); null if unknown. Of a vCPU that is not enabled in the running guest, that of
+          the domain XML.
       type: str
+      sample: fifo:1
 nodes:
   description: The guest NUMA nodes that can have vCPUs.
   returned: as RV(vcpus)

@@ -190,11 +190,28 @@ guests:
           type: int
           sample: 24511
         pin:
-          description: The host CPUs that it is pinned to; null if unknown.
+          description:
+            - The host CPUs that its thread may run on, by the kernel of the host; null if unknown. Of a vCPU that is
+              not enabled in the running guest, those that the domain XML pins it to.
           type: str
+          sample: 2-3
         scheduler:
-          description: The scheduler of its thread; null if unknown.
+          description:
+            - The scheduler of its thread, by the kernel of the host, C(other), C(batch), C(idle), C(fifo:PRIORITY),
+              C(rr:PRIORITY) or C(deadline); null if unknown. Of a vCPU that is not enabled in the running guest, that
+              of the domain XML.
           type: str
+          sample: fifo:1
+        host_nodes:
+          description: The host NUMA nodes with CPUs that its thread may run on; null if unknown.
+          type: str
+          sample: "0"
+        memory_is_local:
+          description:
+            - Whether the memory of its guest node is on one of RV(guests[].vcpus[].host_nodes), by C(<numatune>); null
+              if unknown. If it is not, a warning names the vCPU.
+          type: bool
+          sample: true
         can_enable:
           description: Why this vCPU alone cannot be enabled now; null if it can, or if it is enabled.
           type: dict
@@ -289,6 +306,13 @@ guests:
             - The ids of vCPUs whose state differs between libvirt's record and QEMU; null for guests not managed by
               libvirt, and if unknown.
           type: str
+        placement:
+          description:
+            - The ids of enabled vCPUs whose threads are not where the C(<cputune>) of the guest says, with its
+              C(vcpupin), C(vcpusched), C(period) and C(quota), or the C(cpuset) of its C(<vcpu>). For libvirt guests
+              it is that of the running guest, for others that of O(domain_xml). Null if unknown.
+          type: str
+          sample: "5"
     qemu_args:
       description: The arguments that start QEMU with the config state; empty if that state is unknown.
       type: list

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The drift of guests, in rows: between live and config, between libvirt and QEMU, and from the desired state."""
+"""The drift of guests, in rows: of live, of libvirt's record, of threads from cputune, and from the desired state."""
 
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ def _of_inspection(inspection: Mapping[str, Any], known: list[Row], hypervisor: 
             row = _row(f"{label} at {_place(inspection)}", label, hypervisor, state)
             by_identity[identity] = row
             found.append(row)
-        row["drift"]["libvirt"] = seen["drift"]["libvirt"] or ""
+        for kind in ("libvirt", "placement"):
+            row["drift"][kind] = seen["drift"][kind] or ""
     for failed in inspection["failed_guests"]:
         named = (
             {"name": failed["guest"], "uri": inspection["item"]}
@@ -105,7 +106,7 @@ def _row(key: str, label: str, hypervisor: str, seen: Mapping[str, Any]) -> Row:
         "state": seen.get("state") or "unknown",
         "live": live,
         "config": config,
-        "drift": {"config": drift, "libvirt": "", "desired": ""},
+        "drift": {"config": drift, "libvirt": "", "placement": "", "desired": ""},
         "error_code": "",
         "msg": "",
     }

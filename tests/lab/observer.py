@@ -141,6 +141,12 @@ def slots(monitor: Monitor) -> list[Message]:
     return result
 
 
+def thread_of(monitor: Monitor, vcpu: int) -> int:
+    """The host thread of a vCPU, as QEMU reports it."""
+    path = slot_of(monitor, vcpu)["qom-path"]
+    return int(next(cpu["thread-id"] for cpu in monitor.execute("query-cpus-fast") if cpu["qom-path"] == path))
+
+
 def slot_of(monitor: Monitor, vcpu: int) -> Message:
     """Return the slot a vCPU id belongs to."""
     for slot in slots(monitor):

@@ -38,8 +38,8 @@ def test_an_audit_shows_every_drift_in_a_table_and_a_file_and_changes_nothing(bo
     report = json.loads(file.read_text())
     of_h1 = {guest["guest"]: guest for guest in report["guests"] if guest["hypervisor"] == "h1"}
     of_h2 = {guest["guest"]: guest for guest in report["guests"] if guest["hypervisor"] == "h2"}
-    assert of_h2["other"]["drift"] == {"config": "5", "libvirt": "", "desired": "plug 2, enable 2,5"}
-    assert of_h1["fine"]["drift"] == {"config": "", "libvirt": "", "desired": ""}
+    assert of_h2["other"]["drift"] == {"config": "5", "libvirt": "", "placement": "", "desired": "plug 2, enable 2,5"}
+    assert of_h1["fine"]["drift"] == {"config": "", "libvirt": "", "placement": "", "desired": ""}
     assert (set(of_h1), report["failures"]) == ({"fine", "unnamed"}, [])
     assert observer.enabled_ids(other.observer) == [0, 1, 5]
 

@@ -37,7 +37,7 @@ def test_a_vcpu_removed_without_libvirts_knowledge_is_done_and_drift(domain: Dom
     assert 3 in libvirts(guest)
     assert "restart the libvirt daemon" in applied.warnings
     info = vcpu.info()
-    assert info["drift"] == {"config": "", "libvirt": "3"}
+    assert info["drift"] == {"config": "", "libvirt": "3", "placement": ""}
     assert info["vcpus"][3]["can_enable"]["code"] == "not_hotpluggable"
     refused = vcpu.refuses("not_hotpluggable", vcpus=[{"id": "3", "state": "enabled"}])
     assert "restart the libvirt daemon" in refused["msg"]
@@ -58,7 +58,7 @@ def test_a_vcpu_whose_removal_libvirt_detects_is_removed_everywhere(domain: Doma
     vcpu = Vcpu(guest)
     vcpu.converges([0, 1, 3], vcpus=[{"id": "2", "state": "disabled"}])
     assert libvirts(guest) == libvirts(guest, inactive=True) == [0, 1, 3]
-    assert vcpu.info()["drift"] == {"config": "", "libvirt": ""}
+    assert vcpu.info()["drift"] == {"config": "", "libvirt": "", "placement": ""}
     vcpu.converges([0, 1, 2, 3], vcpus=[{"id": "2", "state": "enabled"}])
     wait_online(guest, 4)
     assert not tainted(guest)

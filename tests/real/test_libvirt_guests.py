@@ -53,7 +53,7 @@ def test_ids_by_plug_live_and_in_config(domain: Domains) -> None:
     assert {node: len(cpus) for node, cpus in observer.guest_nodes(guest).items()} == {0: 2, 1: 2}
     assert not tainted(guest)
     info = Vcpu(guest).info()
-    assert info["drift"] == {"config": "", "libvirt": ""}
+    assert info["drift"] == {"config": "", "libvirt": "", "placement": ""}
     assert info["guest"]["name"] == guest.name
     assert info["guest"]["uuid"] == guest.uuid
     assert info["sparse"] == {"live": True, "config": True}

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.threads import LocalThreads
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     CONFLICTING_REQUEST,
     MONITOR_UNREACHABLE,
@@ -71,7 +72,7 @@ class DirectSource(NamedTuple):
 
     async def open(self, reading: bool) -> Ports:
         """Open the machine; a guest with a config and without a listening monitor is shut off."""
-        ports = Ports(config=self.config)
+        ports = Ports(config=self.config, threads=LocalThreads())
         # It connects at the first query.
         agent = self.make_agent() if self.make_agent is not None else None
         if self.open_machine is not None:

@@ -16,19 +16,22 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import Config
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import Machine
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import HostThreads
 
 
 @dataclass
 class Ports:
     """The open ports of a guest. Without a machine the guest is shut off; without a config its next boot is unknown.
 
-    ``has_agent`` without an ``agent`` means an agent that must not be queried. ``warnings`` are for the user.
+    ``has_agent`` without an ``agent`` means an agent that must not be queried. ``threads`` are those of the host that
+    the task runs on. ``warnings`` are for the user.
     """
 
     machine: Machine | None = None
     config: Config | None = None
     agent: Agent | None = None
     has_agent: bool = False
+    threads: HostThreads | None = None
     warnings: list[str] = field(default_factory=list)
 
     def warn(self, text: str) -> None:

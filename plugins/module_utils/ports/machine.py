@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import VcpuThreads
+
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity, GuestFacts, Layout, LiveState
 
@@ -35,6 +37,7 @@ class MachineView(NamedTuple):
     """The machine at one moment.
 
     ``destination_args`` are those of QEMU that start it with these vCPUs, if known; ``warning`` is for the user.
+    ``threads`` are those of its vCPUs, of which only the kernel of their host knows more.
     """
 
     facts: GuestFacts
@@ -42,6 +45,7 @@ class MachineView(NamedTuple):
     live: LiveState
     destination_args: tuple[str, ...] = ()
     warning: str = ""
+    threads: VcpuThreads = VcpuThreads()
 
 
 class Machine(Protocol):

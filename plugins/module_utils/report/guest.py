@@ -13,6 +13,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import PARTIAL_
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     CHANGED,
     DISABLED,
+    EMPTY,
     ENABLED,
     FULL,
     LEVELS,
@@ -21,9 +22,11 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     GuestState,
     LiveState,
 )
+from ansible_collections.kvm.hotplug.plugins.module_utils.placement import NOWHERE
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.vcpus_xml import vcpus_xml
 
 if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.placement import Placement
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import Inspection
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation
 
@@ -63,15 +66,33 @@ def guest_report(seen: Observation, details: str = FULL, changed: Collection[int
 
 def info_report(seen: Observation, details: str = FULL) -> dict[str, Any]:
     """Return one guest of ``vcpu_info``: the common results, and which changes are possible now."""
-    report = guest_report(seen, details, _differing(seen.state) or frozenset())
+    report = guest_report(
+        seen, details, frozenset(_differing(seen.state) or ()) | frozenset(seen.state.misplaced or ())
+    )
     by_vcpu = seen.state.layout.by_vcpu
     for vcpu in report.get("vcpus", []):
+        vcpu.update(_host_memory(seen.state, vcpu))
         vcpu["can_enable"] = _obstacle(seen.state, by_vcpu[vcpu["id"]], vcpu, enabling=True)
         vcpu["can_disable"] = _obstacle(seen.state, by_vcpu[vcpu["id"]], vcpu, enabling=False)
-    report["drift"] = {"config": _drift(seen.state), "libvirt": _record_drift(seen.state)}
+    report["drift"] = {
+        "config": _drift(seen.state),
+        "libvirt": _record_drift(seen.state),
+        "placement": None if seen.state.misplaced is None else format_cpulist(seen.state.misplaced),
+    }
     if details == FULL:
         report["qemu_args"] = _qemu_args(seen)
     return report
+
+
+def _host_memory(state: GuestState, vcpu: Mapping[str, Any]) -> dict[str, Any]:
+    """The host nodes that a vCPU may run on, and whether the memory of its guest node is there."""
+    host_nodes = EMPTY if state.live is None else state.live.host_nodes
+    found = host_nodes.get(vcpu["id"])
+    memory = None if state.tuning is None else state.tuning.memory_of(vcpu["node"])
+    return {
+        "host_nodes": None if found is None else format_cpulist(found),
+        "memory_is_local": None if found is None or memory is None else not memory.isdisjoint(found),
+    }
 
 
 def failure_report(inspection: Inspection) -> dict[str, Any]:
@@ -117,7 +138,7 @@ def _state_of(vcpu: int, enabled: frozenset[int] | None) -> str | None:
 
 def _vcpu(state: GuestState, entity: Entity, vcpu: int) -> dict[str, Any]:
     live = state.live
-    placed = live if live is not None and live.has_placement else state.config
+    placement = _placement(state, vcpu)
     return {
         "id": vcpu,
         "live": _state_of(vcpu, _live(state)),
@@ -129,11 +150,24 @@ def _vcpu(state: GuestState, entity: Entity, vcpu: int) -> dict[str, Any]:
         "thread": entity.thread_of(vcpu),
         "entity": format_cpulist(entity.vcpus),
         "alias": None if live is None else live.aliases.get(entity.vcpus[0]),
-        "order": None if placed is None else placed.order.get(vcpu),
+        "order": _order(state).get(vcpu),
         "thread_id": None if live is None else live.thread_ids.get(vcpu),
-        "pin": None if placed is None else placed.pins.get(vcpu),
-        "scheduler": None if placed is None else placed.schedulers.get(vcpu),
+        "pin": placement.pin,
+        "scheduler": placement.scheduler,
     }
+
+
+def _placement(state: GuestState, vcpu: int) -> Placement:
+    """Where the thread of a vCPU runs, or is to run if the vCPU has none."""
+    if state.live is not None and vcpu in state.live.enabled:
+        return state.live.placements.get(vcpu, NOWHERE)
+    return NOWHERE if state.tuning is None else state.tuning.placements.get(vcpu, NOWHERE)
+
+
+def _order(state: GuestState) -> Mapping[int, int]:
+    if state.live is not None and state.live.tuning is not None:
+        return state.live.order
+    return EMPTY if state.config is None else state.config.order
 
 
 def _is_hotpluggable(state: GuestState, entity: Entity) -> bool:
@@ -222,9 +256,11 @@ def state_lines(
     """Return one line per vCPU, the same text for the same state, for diff mode to compare.
 
     ``with_online`` adds whether the guest OS runs on it, ``with_hotpluggable`` whether an enabled vCPU is
-    hotpluggable at the next boot. ``only`` are the vCPUs to return, None for all.
+    hotpluggable at the next boot. ``only`` are the vCPUs to return, None for all. A vCPU is not placed if its thread is
+    not where ``<cputune>`` says.
     """
     online = state.online if with_online else None
+    misplaced = state.misplaced or EMPTY
     lines: list[str] = []
     for entity in state.layout.entities:
         place = "" if entity.node is None else f" (node {entity.node})"
@@ -235,6 +271,8 @@ def state_lines(
             states = [f"{scope} {value}" for scope, value in scopes if value is not None]
             if with_hotpluggable and state.config is not None and vcpu in state.config.enabled:
                 states.append("hotpluggable" if vcpu in state.config.hotpluggable else "not hotpluggable")
+            if vcpu in misplaced:
+                states.append("not placed")
             if online is not None and vcpu in online.known:
                 states.append("online" if vcpu in online.enabled else "offline")
             lines.append(f"vCPU {vcpu}{place}: {', '.join(states)}\n")

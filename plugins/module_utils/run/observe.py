@@ -75,7 +75,7 @@ async def observe(ports: Ports, need: Need = NO_NEED) -> Observation:
     Raises the ``HotplugError`` of the first required port that fails.
     """
     view = await ports.machine.observe() if ports.machine is not None else None
-    return await _put_together(ports, view, need)
+    return await _put_together(ports, await with_placements(ports, view), need)
 
 
 async def observe_again(ports: Ports, need: Need, before: Observation, config_written: bool) -> Observation:
@@ -84,7 +84,33 @@ async def observe_again(ports: Ports, need: Need, before: Observation, config_wr
     A config that was not written is that of ``before``.
     """
     view = ports.machine.latest() if ports.machine is not None else None
-    return await _put_together(ports, view, need, None if config_written else before)
+    return await _put_together(ports, await with_placements(ports, view), need, None if config_written else before)
+
+
+async def with_placements(ports: Ports, view: MachineView | None) -> MachineView | None:
+    """Return the view with where the vCPUs' threads run, as far as this host's kernel shows it."""
+    if view is None or ports.threads is None:
+        return view
+    seen = await ports.threads.observe(view.threads)
+    live = view.live._replace(placements=seen.placements, host_nodes=seen.host_nodes, hidden=seen.hidden)
+    return view._replace(live=live)
+
+
+def remote_memory(state: GuestState) -> str:
+    """Return a warning about vCPUs on other host nodes than the memory of their guest node; empty if there are none."""
+    if state.live is None or state.tuning is None:
+        return ""
+    found: list[int] = []
+    for vcpu, host_nodes in state.live.host_nodes.items():
+        memory = state.tuning.memory_of(state.layout.by_vcpu[vcpu].node)
+        if memory is not None and memory.isdisjoint(host_nodes):
+            found.append(vcpu)
+    if not found:
+        return ""
+    return (
+        f"vCPU {format_cpulist(found)} may not run on any host node that has the memory of its guest node "
+        "(<numatune>): pin it to a CPU of such a node, or move the memory"
+    )
 
 
 async def _put_together(
@@ -95,6 +121,7 @@ async def _put_together(
     if view is None and ports.config is None and ports.agent is not None:
         return await _of_agent(ports.agent)
     seen = await _without_agent(ports, view, need, known)
+    ports.warn(remote_memory(seen.state))
     if ports.agent is None:
         if need.by_agent and view is None:
             raise HotplugError(GUEST_NOT_RUNNING, "the guest is shut off, so its agent is unavailable: start it")

@@ -16,18 +16,18 @@ from ..support.rollouts import desired, planned, result
 URI = "qemu:///system"
 
 
-def inspected(live: str, libvirt: str = "", **guest: Any) -> dict[str, Any]:
+def inspected(live: str, libvirt: str = "", placement: str = "", **guest: Any) -> dict[str, Any]:
     """Return what vcpu_info returns of a guest."""
     seen = result(live, config="01", guest={"name": "web1", "uuid": None, "state": "running", **guest})
-    return {**seen, "drift": {"config": "", "libvirt": libvirt}}
+    return {**seen, "drift": {"config": "", "libvirt": libvirt, "placement": placement}}
 
 
 def test_each_guest_has_one_row_with_all_of_its_drift() -> None:
     plans = planned("0123", "plug 2 planned", config="01")
-    looks = [{"guests": [inspected("013", libvirt="3")], "failed_guests": []}]
+    looks = [{"guests": [inspected("013", libvirt="3", placement="2")], "failed_guests": []}]
     (row,) = audit_report(plans, looks, "h1")["guests"]
-    assert row["drifts"] == "config: 3, libvirt: 3, desired: plug 2"
-    assert row["drift"] == {"config": "3", "libvirt": "3", "desired": "plug 2"}
+    assert row["drifts"] == "config: 3, libvirt: 3, placement: 2, desired: plug 2"
+    assert row["drift"] == {"config": "3", "libvirt": "3", "placement": "2", "desired": "plug 2"}
     assert not {"key", "identity"} & set(row)
 
 

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import EMPTY
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.placement import Bandwidth
 
 RFC = "rfc"
 LIBVIRT = "libvirt"
@@ -62,6 +65,7 @@ class Domain(NamedTuple):
     memory at boot, ``max_memory`` the maximum with all ``memory_slots`` filled, in KiB and 0 if unknown.
     ``dialect`` is that of its ``<vcpus>`` element, or None without one. ``lines`` are those of the elements a message
     may name: ``vcpu``, ``vcpus``, ``topology``, ``numa``, ``maxMemory``. Everything by vCPU is keyed by its id.
+    ``bandwidth`` is that of each vCPU, ``memory_nodes`` are those of ``Tuning``.
     ``agent`` is whether the guest's agent has opened its channel, according to the XML of a running domain.
     """
 
@@ -85,5 +89,7 @@ class Domain(NamedTuple):
     order: Mapping[int, int] = EMPTY
     pins: Mapping[int, str] = EMPTY
     schedulers: Mapping[int, str] = EMPTY
+    bandwidth: Bandwidth | None = None
+    memory_nodes: Mapping[int | None, frozenset[int]] = EMPTY
     lines: Mapping[str, int] = EMPTY
     agent: bool = False

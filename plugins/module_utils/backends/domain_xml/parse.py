@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import LIBVIRT, RFC, Domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.elements import (
     below,
-    id_list,
     line_of,
     memory_of,
     number,
@@ -24,7 +23,13 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.en
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.numa import cells_of, interconnects_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.scan import check_markup
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import by_default
-from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import HIGHEST_ID, format_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.tuning import (
+    bandwidth_of,
+    memory_nodes_of,
+    pins_of,
+    schedulers_of,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import HIGHEST_ID
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import MissingLibrary, printable
 
 if TYPE_CHECKING:
@@ -34,7 +39,6 @@ _KINDS = ("qemu", "kvm")
 _TOPOLOGY = ("sockets", "dies", "clusters", "cores", "threads")
 _STATES = {RFC: ("state", "enabled", "disabled"), LIBVIRT: ("enabled", "yes", "no")}
 _OWN = {RFC: {"state", "cell", "pin", "scheduler"}, LIBVIRT: {"enabled", "hotpluggable", "order"}}
-_SCHEDULERS = ("batch", "idle", "fifo", "rr")
 _DECLARATION = re.compile(r"^<\?xml\s[^>]*\?>")
 
 
@@ -121,8 +125,10 @@ def _read(root: _Element) -> Domain:
         dialect=dialect,
         hotpluggable=_hotpluggable(children, dialect, max_vcpus, enabled),
         order=dict(_orders(children)),
-        pins=_pins(root, vcpu, max_vcpus),
-        schedulers=_schedulers(root, max_vcpus),
+        pins=pins_of(root, vcpu, max_vcpus),
+        schedulers=schedulers_of(root, max_vcpus),
+        bandwidth=bandwidth_of(root),
+        memory_nodes=memory_nodes_of(root),
         lines={name: line_of(element) for name, element in known.items() if element is not None},
         agent=_has_agent(root),
     )
@@ -226,45 +232,3 @@ def _memory(root: _Element) -> tuple[int, int, int]:
         return max(total, 0), 0, 0
     slots = number(most, most.get("slots"), "slots", 1, HIGHEST_ID)
     return max(total, 0), slots, memory_of(most, most.text, "the number in <maxMemory>")
-
-
-def _pins(root: _Element, vcpu: _Element | None, max_vcpus: int) -> dict[int, str]:
-    """Read the host CPUs that each vCPU may use: its <vcpupin>, else the cpuset of all, unless numad chooses them."""
-    pins: dict[int, str] = {}
-    cpuset = None if vcpu is None else vcpu.get("cpuset")
-    if vcpu is not None and cpuset is not None and vcpu.get("placement") != "auto":
-        pins = dict.fromkeys(range(max_vcpus), format_cpulist(id_list(vcpu, cpuset, "cpuset")))
-    own: set[int] = set()
-    for pin in _tunings(root, "vcpupin"):
-        vcpu_id = number(pin, pin.get("vcpu"), "vcpu", 0, HIGHEST_ID)
-        if vcpu_id in own:
-            raise wrong(pin, f"vCPU {vcpu_id} is pinned a second time: keep one <vcpupin> for it")
-        own.add(vcpu_id)
-        cpus = format_cpulist(id_list(pin, pin.get("cpuset"), "cpuset"))
-        # libvirt ignores those of vCPUs that the domain does not have.
-        if vcpu_id < max_vcpus:
-            pins[vcpu_id] = cpus
-    return pins
-
-
-def _schedulers(root: _Element, max_vcpus: int) -> dict[int, str]:
-    schedulers: dict[int, str] = {}
-    for tuning in _tunings(root, "vcpusched"):
-        scheduler = tuning.get("scheduler")
-        if scheduler not in _SCHEDULERS:
-            raise wrong(
-                tuning, f"the scheduler {printable(scheduler, 40)!r} is unknown: write {', '.join(_SCHEDULERS)}"
-            )
-        if scheduler in ("fifo", "rr"):
-            scheduler = f"{scheduler}:{number(tuning, tuning.get('priority'), 'priority', 0, 99)}"
-        vcpus = id_list(tuning, tuning.get("vcpus"), "vcpus")
-        twice = vcpus & schedulers.keys()
-        if twice:
-            raise wrong(tuning, f"vCPU {format_cpulist(twice)} has a <vcpusched> already: keep one for each vCPU")
-        schedulers.update(dict.fromkeys((vcpu for vcpu in sorted(vcpus) if vcpu < max_vcpus), scheduler))
-    return schedulers
-
-
-def _tunings(root: _Element, tag: str) -> Iterator[_Element]:
-    cputune = only(root, "cputune")
-    return iter(()) if cputune is None else (child for child in cputune if child.tag == tag)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Collection
 from typing import TYPE_CHECKING, Callable, NamedTuple, Protocol
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import RFC
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.tuning import tuning_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_config
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     CONFLICTING_REQUEST,
@@ -99,8 +100,7 @@ def config_state(domain: Domain) -> ConfigState:
         cannot_disable={0: BOOT_VCPU},
         hotpluggable=domain.hotpluggable,
         order=domain.order,
-        pins=domain.pins,
-        schedulers=domain.schedulers,
+        tuning=tuning_of(domain),
         boot_vcpus_fixed=_S390X if domain.arch == "s390x" else _RFC_DIALECT if domain.dialect == RFC else None,
     )
 

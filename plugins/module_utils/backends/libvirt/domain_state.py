@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.qemu_args import qemu_args
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.tuning import tuning_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi, blockers
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.run_states import RunState, run_state
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
@@ -23,6 +24,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     LiveState,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import MachineView
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import VcpuThreads
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import ConfigLayout
@@ -56,6 +58,7 @@ class Record(NamedTuple):
 
     ``in_qemu`` are the vCPUs that QEMU has, None where there is only libvirt's word;
     ``aliases`` are known where QEMU itself was asked. ``unsafe_plugs`` are those of ``LiveState``.
+    ``threads`` are those of a QEMU on this host.
     """
 
     domain: Domain
@@ -65,6 +68,7 @@ class Record(NamedTuple):
     in_qemu: frozenset[int] | None = None
     aliases: Mapping[int, str] | None = None
     unsafe_plugs: Mapping[int, Blocker] = EMPTY
+    threads: VcpuThreads = VcpuThreads()
 
     @property
     def enabled(self) -> frozenset[int]:
@@ -142,11 +146,11 @@ def machine_view(record: Record) -> MachineView:
             unsafe_plugs=record.unsafe_plugs,
             aliases=record.aliases or {},
             recorded=None if record.in_qemu is None else domain.enabled,
+            thread_ids=record.threads.ids,
             order=domain.order,
-            pins=domain.pins,
-            schedulers=domain.schedulers,
-            has_placement=True,
+            tuning=tuning_of(domain),
         ),
+        threads=record.threads,
         destination_args=_destination_args(record),
         warning=_warning(record),
     )

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import VcpuThreads
+
 PROC = Path("/proc")
 
 # libvirt has QEMU name its threads, after the vCPU's index and the accelerator.
@@ -17,26 +19,36 @@ _ALL_IN_ONE = "ALL CPUs/"
 
 def vcpus_of(uuid: str, proc: Path = PROC) -> frozenset[int] | None:
     """Return the vCPUs of the guest that have a thread here; None if it does not run here, or if they share one."""
+    return frozenset(threads_of(uuid, proc).ids) or None
+
+
+def threads_of(uuid: str, proc: Path = PROC) -> VcpuThreads:
+    """Return the guest's process here, if there is one, and the threads of its vCPUs unless they share one."""
     process = process_of(uuid, proc)
     if process is None:
-        return None
-    found: set[int] = set()
+        return VcpuThreads()
+    pid = int(process.name)
+    found: dict[int, int] = {}
     try:
         for thread in (process / "task").iterdir():
             name = (thread / "comm").read_text(encoding="ascii", errors="replace").strip()
             match = _VCPU.fullmatch(name)
             if name.startswith(_ALL_IN_ONE):
-                return None
+                return VcpuThreads(pid)
             if match is not None:
-                found.add(int(match.group(1)))
-    except OSError:
-        # A thread ended while we looked, or we may not look: whoever asks has other signs.
-        return None
-    return frozenset(found) or None
+                found[int(match.group(1))] = _own_id(thread)
+    except (OSError, ValueError):
+        # A thread ended meanwhile, or the user may not inspect it: callers have other signs.
+        return VcpuThreads()
+    return VcpuThreads(pid, found)
 
 
 def process_of(uuid: str, proc: Path) -> Path | None:
-    """Return the folder in ``proc`` of the QEMU that libvirt started with this UUID, None if it is not on this host."""
+    """Return the folder in ``proc`` of the QEMU that libvirt started with this UUID, None if it is not on this host.
+
+    None too if there are several: another user can start a process with the same arguments.
+    """
+    found: list[Path] = []
     wanted = [b"-uuid", uuid.encode()]
     try:
         processes = [entry for entry in proc.iterdir() if entry.name.isdecimal()]
@@ -48,5 +60,11 @@ def process_of(uuid: str, proc: Path) -> Path | None:
         except OSError:
             continue
         if wanted in ([words[at], words[at + 1]] for at in range(len(words) - 1) if words[at] == b"-uuid"):
-            return process
-    return None
+            found.append(process)
+    return found[0] if len(found) == 1 else None
+
+
+def _own_id(thread: Path) -> int:
+    """The id of a thread as its process has it."""
+    status = (thread / "status").read_text(encoding="utf-8", errors="replace")
+    return int(next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[-1])

@@ -22,7 +22,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domai
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import SYSTEM_ERROR, LibvirtCallError
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.events import imported_for_qemu
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import hypervisor_of, is_remote
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import vcpus_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import threads_of, vcpus_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.messages import read_object
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.readiness import is_listening
@@ -34,6 +34,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     HOTPLUG_UNSUPPORTED,
     HotplugError,
 )
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import VcpuThreads
 
 if TYPE_CHECKING:
     import libvirt
@@ -84,7 +85,10 @@ class Reader:
         migrating = job.get("type", _JOB_NONE) != _JOB_NONE and job.get("operation") in _MIGRATIONS
         slots = await self._slots() if self._ask_qemu else None
         laid_out = ConfigLayout(slots) if slots is not None else (await self._lay_out(domain)).laid_out
-        return await self.again(Record(domain, laid_out, migrating=migrating))
+        return await self.again(Record(domain, laid_out, migrating=migrating, threads=self._threads(domain)))
+
+    def _threads(self, domain: Domain) -> VcpuThreads:
+        return VcpuThreads() if is_remote(self._connection.uri) else threads_of(domain.uuid or "")
 
     async def again(self, known: Record) -> Record:
         """Return what is ``known`` with its vCPUs as they are now, while another call may keep the domain.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.threads import LocalThreads
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.config import LibvirtConfig
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.machine import LibvirtMachine
@@ -64,7 +65,7 @@ class LibvirtSource:
         except LibvirtCallError as error:
             raise error.error(f"cannot observe guest {printable(self._name)}") from None
         reader = Reader(connection, domain, self._lay_out, self._ask_qemu)
-        ports = Ports()
+        ports = Ports(threads=LocalThreads())
         if active:
             ports.machine = LibvirtMachine(connection, self._pool.ears(connection), domain, reader)
             ports.has_agent = await self._has_agent(reader)

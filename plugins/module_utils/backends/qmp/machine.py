@@ -27,6 +27,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     HotplugError,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, MachineView, StepOutcome
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import VcpuThreads
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity
@@ -71,10 +72,13 @@ class QmpMachine:
         self._know(view.slots)
         # On other machines an unplug ends with a reset, or cannot be repeated while it is in progress.
         self._handshake.latches = view.acknowledges
-        return view.machine_view()
+        return self._machine_view(view)
 
     def latest(self) -> MachineView:
-        return self._latest.machine_view()
+        return self._machine_view(self._latest)
+
+    def _machine_view(self, view: QmpView) -> MachineView:
+        return view.machine_view()._replace(threads=VcpuThreads(self._monitor.peer_pid(), view.thread_ids))
 
     @property
     def _latest(self) -> QmpView:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -34,6 +36,8 @@ GREETING_SECONDS = 10.0
 # 4096 vCPUs take less than 1 MiB of a reply.
 LONGEST_REPLY = 4 * 1024 * 1024
 
+_UCRED = struct.Struct("=iII")
+
 Command = tuple[str, Mapping[str, Any]]
 
 
@@ -42,7 +46,7 @@ class Monitor:
 
     def __init__(self, address: str, timeout: float) -> None:
         try:
-            self._client = _client_without_logs()
+            self._client, self._peer_pid = _client_without_logs()
         except ImportError as error:
             raise MissingLibrary("qemu.qmp", "https://pypi.org/project/qemu.qmp/") from error
         self._address = address
@@ -87,6 +91,10 @@ class Monitor:
     def _pass_on(self, event: Mapping[str, Any]) -> bool:
         self._heard(event)
         return False
+
+    def peer_pid(self) -> int | None:
+        """Return the process that listens at the monitor's UNIX socket, by the kernel; None if it is not known here."""
+        return self._peer_pid()
 
     async def execute(self, command: str, **arguments: Any) -> Any:
         """Return QEMU's reply; raises ``CommandError`` for its error, ``HotplugError`` (connection_lost)."""
@@ -158,7 +166,8 @@ class Monitor:
         return await asyncio.shield(self._loss)
 
 
-def _client_without_logs() -> QMPClient:
+def _client_without_logs() -> tuple[QMPClient, Callable[[], int | None]]:
+    """Return a client, and the function that returns the process at its other end."""
     from qemu.qmp import Message, QMPClient
 
     read = message_reader()
@@ -175,7 +184,17 @@ def _client_without_logs() -> QMPClient:
         def _cb_inbound(self, msg: Message) -> Message:
             return msg
 
-    return SilentLogClient("kvm.hotplug", readbuflen=LONGEST_REPLY)
+        def peer_pid(self) -> int | None:
+            """Return the process at the other end, None if it has no id in this namespace."""
+            peer = None if self._writer is None else self._writer.get_extra_info("socket")
+            if peer is None or peer.family != socket.AF_UNIX:
+                return None
+            # unix(7): struct ucred begins with the id, which is 0 for a process of another namespace.
+            credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+            return int(_UCRED.unpack(credentials)[0]) or None
+
+    client = SilentLogClient("kvm.hotplug", readbuflen=LONGEST_REPLY)
+    return client, client.peer_pid
 
 
 def _why_unreachable(address: str, error: BaseException) -> str:

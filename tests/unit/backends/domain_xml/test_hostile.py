@@ -182,6 +182,11 @@ ONE = "<vcpu>1</vcpu>"
         (ONE + "<cpu><numa><cell memory='1' cpus='0-'/></numa></cpu>", "cpus: '0-' is not a list of ids"),
         (ONE + "<cpu><numa><cell memory='1' cpus='0-9999999999'/></numa></cpu>", "above 65535"),
         (ONE + "<cputune><vcpupin vcpu='0'/></cputune>", "cpuset is missing"),
+        (ONE + "<cputune><quota>999</quota></cputune>", "the number in <quota> is 999"),
+        (ONE + "<cputune><quota>x</quota></cputune>", "the number in <quota> is 'x'"),
+        (ONE + "<cputune><quota>1000</quota><period>999</period></cputune>", "the number in <period> is 999"),
+        (ONE + "<cputune><quota>1000</quota><period>1000001</period></cputune>", "the number in <period> is '1000001'"),
+        (ONE + "<numatune><memnode cellid='0'/></numatune>", "nodeset is missing"),
         (ONE + "<cputune><vcpupin vcpu='x' cpuset='0'/></cputune>", "vcpu is 'x'"),
         (
             ONE + "<cputune><vcpupin vcpu='0' cpuset='0'/><vcpupin vcpu='0' cpuset='1'/></cputune>",

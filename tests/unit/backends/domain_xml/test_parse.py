@@ -13,7 +13,9 @@ import pytest
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Cell
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.tuning import tuning_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, MissingLibrary
+from ansible_collections.kvm.hotplug.plugins.module_utils.placement import UNLIMITED, Bandwidth
 
 from ...support.domains import RFC_EXAMPLE
 
@@ -137,6 +139,32 @@ def test_without_the_attribute_disabled_vcpus_are_hotpluggable() -> None:
 
 def test_order_0_is_no_order() -> None:
     assert read("<vcpu>1</vcpu><vcpus><vcpu id='0' enabled='yes' order='0'/></vcpus>").order == {}
+
+
+@pytest.mark.parametrize(
+    ("cputune", "bandwidth"),
+    [
+        ("", None),
+        ("<period>50000</period>", None),
+        ("<quota>20000</quota>", Bandwidth(20000, 100000)),
+        ("<period>50000</period><quota>20000</quota>", Bandwidth(20000, 50000)),
+        ("<period>0</period><quota>20000</quota>", Bandwidth(20000, 100000)),
+        ("<quota>-1</quota>", UNLIMITED),
+        ("<quota>0</quota>", None),
+        ("<emulator_quota>20000</emulator_quota><shares>7</shares>", None),
+    ],
+)
+def test_the_bandwidth_of_vcpus_is_the_quota_in_its_period(cputune: str, bandwidth: Bandwidth | None) -> None:
+    domain = read(f"<vcpu>2</vcpu><cputune>{cputune}</cputune>")
+    assert domain.bandwidth == bandwidth
+    assert set(tuning_of(domain).placements) == (set() if bandwidth is None else {0, 1})
+
+
+def test_the_memory_of_each_guest_node_is_on_host_nodes() -> None:
+    memory = "<memory mode='strict' nodeset='0-1'/><memnode cellid='1' mode='strict' nodeset='3'/>"
+    tuning = tuning_of(read(f"<vcpu>2</vcpu><numatune>{memory}</numatune>"))
+    assert [tuning.memory_of(node) for node in (None, 0, 1)] == [{0, 1}, {0, 1}, {3}]
+    assert tuning_of(read("<numatune><memory placement='auto'/></numatune>")).memory_of(0) is None
 
 
 def test_a_cpuset_that_numad_chooses_pins_nothing() -> None:

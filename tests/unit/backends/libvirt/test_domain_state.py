@@ -32,8 +32,9 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host 
     hypervisor_of,
     is_remote,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import vcpus_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import threads_of, vcpus_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.run_states import run_state_of_domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import VcpuThreads
 
 # As libvirt 11.3 told of a guest with vCPUs 0-5 of which 5 is gone: at once, and after it had plugged 6.
 GONE: dict[str, Any] = {
@@ -109,6 +110,7 @@ def process(folder: Path, uuid: str, *threads: str) -> Path:
     for number, name in enumerate(threads):
         (tasks / str(number)).mkdir(parents=True)
         (tasks / str(number) / "comm").write_text(f"{name}\n")
+        (tasks / str(number) / "status").write_text(f"Name:\t{name}\nNSpid:\t{number}\t{number + 40}\n")
     (folder / "4711" / "cmdline").write_bytes(
         b"\0".join([b"qemu", b"-name", b"guest=web", b"-uuid", uuid.encode(), b""])
     )
@@ -122,6 +124,19 @@ def test_the_names_of_threads_show_the_vcpus(tmp_path: Path) -> None:
     assert vcpus_of(UUID, proc) == {0, 12}
     assert vcpus_of("another", proc) is None
     assert vcpus_of(UUID, tmp_path / "nowhere") is None
+
+
+def test_the_threads_of_vcpus_have_the_ids_that_qemu_has_for_them(tmp_path: Path) -> None:
+    proc = process(tmp_path, UUID, "qemu-system-x86", "CPU 0/TCG", "CPU 12/KVM")
+    assert threads_of(UUID, proc) == VcpuThreads(4711, {0: 41, 12: 42})
+    assert threads_of(UUID, tmp_path / "nowhere") == VcpuThreads()
+
+
+def test_of_two_processes_with_the_same_uuid_none_is_taken_for_qemu(tmp_path: Path) -> None:
+    proc = process(tmp_path, UUID, "qemu-system-x86", "CPU 0/TCG")
+    (proc / "4712").mkdir()
+    (proc / "4712" / "cmdline").write_bytes((proc / "4711" / "cmdline").read_bytes())
+    assert threads_of(UUID, proc) == VcpuThreads()
 
 
 def test_a_thread_that_vcpus_share_shows_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,94 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The host threads port on this host: what the kernel shows of the threads of a QEMU, below /proc and /sys."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.cgroups import Cgroups
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.placement import Placement
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import (
+    ELSEWHERE,
+    SHARED_THREAD,
+    ThreadsView,
+    VcpuThreads,
+)
+
+PROC = Path("/proc")
+SYS = Path("/sys")
+
+# linux/sched.h; batch, idle and deadline have no priority.
+_POLICIES = {0: "other", 1: "fifo", 2: "rr", 3: "batch", 5: "idle", 6: "deadline"}
+_WITH_PRIORITY = ("fifo", "rr")
+# proc_pid_stat(5): fields 40 and 41, of which the first two are before the parenthesis that ends the name.
+_RT_PRIORITY, _POLICY = 40 - 3, 41 - 3
+
+
+class LocalThreads:
+    """The threads below ``proc``, and the host's nodes below ``sys``."""
+
+    def __init__(self, proc: Path = PROC, sys: Path = SYS) -> None:
+        self._proc = proc
+        self._sys = sys
+
+    async def observe(self, threads: VcpuThreads) -> ThreadsView:
+        if threads.pid is None:
+            return ThreadsView(hidden=ELSEWHERE)
+        if not threads.ids:
+            return ThreadsView(hidden=SHARED_THREAD)
+        return await asyncio.to_thread(self._observe, threads.pid, threads.ids)
+
+    def _observe(self, pid: int, ids: Mapping[int, int]) -> ThreadsView:
+        found = host_ids(pid, ids, self._proc)
+        if not found:
+            return ThreadsView(hidden=ELSEWHERE)
+        cgroups = Cgroups(self._proc)
+        nodes = dict(self._nodes())
+        placements: dict[int, Placement] = {}
+        host_nodes: dict[int, frozenset[int]] = {}
+        for vcpu, thread in found.items():
+            folder = self._proc / str(pid) / "task" / str(thread)
+            # The thread may end at any moment.
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                cpus = parse_cpulist(_status(folder)["Cpus_allowed_list"])
+                placements[vcpu] = Placement(format_cpulist(cpus), _scheduler(folder), cgroups.bandwidth(folder))
+                host_nodes[vcpu] = frozenset(node for node, has in nodes.items() if not has.isdisjoint(cpus))
+        return ThreadsView(placements, host_nodes)
+
+    def _nodes(self) -> Iterator[tuple[int, frozenset[int]]]:
+        """The CPUs of each node of the host that has any."""
+        for folder in (self._sys / "devices/system/node").glob("node[0-9]*"):
+            with contextlib.suppress(OSError, ValueError):
+                yield int(folder.name[4:]), parse_cpulist((folder / "cpulist").read_text(encoding="ascii"))
+
+
+def host_ids(pid: int, ids: Mapping[int, int], proc: Path = PROC) -> dict[int, int]:
+    """Return the ids in this namespace of those threads that process ``pid`` has, by the same keys.
+
+    ``ids`` are those in the process's own namespace: QEMU may run in a container.
+    """
+    found: dict[int, int] = {}
+    with contextlib.suppress(OSError):
+        for folder in (proc / str(pid) / "task").iterdir():
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                found[int(_status(folder)["NSpid"].split()[-1])] = int(folder.name)
+    return {key: found[thread] for key, thread in ids.items() if thread in found}
+
+
+def _status(folder: Path) -> dict[str, str]:
+    text = (folder / "status").read_text(encoding="utf-8", errors="replace")
+    fields = (line.partition(":") for line in text.splitlines())
+    return {name: value.strip() for name, _colon, value in fields}
+
+
+def _scheduler(folder: Path) -> str | None:
+    """The scheduler of a thread; None for one that has no name here."""
+    fields = (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    name = _POLICIES.get(int(fields[_POLICY]))
+    return f"{name}:{int(fields[_RT_PRIORITY])}" if name in _WITH_PRIORITY else name
