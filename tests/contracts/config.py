@@ -15,7 +15,7 @@ import pytest
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import Config
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports, Source, opened
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports, ReadSource, Source
 
 PATIENCE = 240.0
 
@@ -27,10 +27,11 @@ class Stored:
     """A config of vCPUs 0 and 1 of 8, and how others read and change it.
 
     ``read`` returns all that is stored, ``enabled`` the vCPUs enabled in that, ``enable`` enables one more.
-    ``closed`` is awaited when the source is no longer used.
+    ``reader`` is the source that only observes. ``closed`` is awaited when the sources are no longer used.
     """
 
     source: Source
+    reader: ReadSource
     read: Callable[[], str]
     enabled: Callable[[str], Set[int]]
     enable: Callable[[int], None]
@@ -40,13 +41,16 @@ class Stored:
         """Return the vCPUs that others find enabled."""
         return self.enabled(self.read())
 
-    def use(self, work: Work, reading: bool = False) -> None:
+    def use(self, work: Work) -> None:
         """Open the config for ``work``."""
 
         async def all_of_it() -> None:
             try:
-                async with opened(self.source, reading) as ports:
+                ports = await self.source.open()
+                try:
                     await work(_config_of(ports))
+                finally:
+                    await ports.close()
             finally:
                 if self.closed is not None:
                     await self.closed()
@@ -72,7 +76,20 @@ class ConfigContract:
             assert view.state.cannot_disable.keys() == {0}
 
         before = stored.read()
-        stored.use(look, reading=True)
+        stored.use(look)
+        assert stored.read() == before
+
+    def test_a_reader_returns_the_same(self, stored: Stored) -> None:
+        async def look(config: Config) -> None:
+            ports = await stored.reader.open()
+            assert ports.config is not None
+            seen, read = await config.observe(), await ports.config.observe()
+            await ports.close()
+            assert read._replace(boot_arguments=seen.boot_arguments) == seen
+            assert read.boot_arguments(frozenset({0, 5})) == seen.boot_arguments(frozenset({0, 5}))
+
+        before = stored.read()
+        stored.use(look)
         assert stored.read() == before
 
     def test_it_knows_the_layout_of_the_next_boot(self, stored: Stored) -> None:
@@ -82,7 +99,7 @@ class ConfigContract:
             assert view.layout.max_vcpus == 8
             assert view.layout_error is None
 
-        stored.use(look, reading=True)
+        stored.use(look)
 
     def test_it_knows_the_arguments_of_any_set_of_vcpus(self, stored: Stored) -> None:
         async def look(config: Config) -> None:
@@ -90,7 +107,7 @@ class ConfigContract:
             assert "cpus=1,maxcpus=8" in arguments
             assert "id=vcpu5" in arguments
 
-        stored.use(look, reading=True)
+        stored.use(look)
 
     def test_it_is_written_once(self, stored: Stored) -> None:
         async def write(config: Config) -> None:
@@ -156,5 +173,5 @@ class ConfigContract:
             config.check(frozenset({0, 2, 7}))
 
         before = stored.read()
-        stored.use(check, reading=True)
+        stored.use(check)
         assert stored.read() == before

@@ -12,15 +12,25 @@ from typing import Callable
 
 import pytest
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.resolve import lay_out
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import DirectSource
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.resolve import BootLayout, lay_out
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.socket_transport import agent_at
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.pool import Pool
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.read_source import LibvirtReadSource
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.source import LibvirtSource
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.machine import QmpMachine
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.reader import QmpReader
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.readers import DirectReadSource
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.writers import DirectSource
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports, Source, opened
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, REFUSED, Machine
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports, ReadSource, Source
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import (
+    DONE,
+    REFUSED,
+    Machine,
+    MachineReader,
+    MachineView,
+)
 from contracts.agent import AgentContract, Served
 from contracts.config import ConfigContract, Stored
 from contracts.domain_xml import enabled_vcpus
@@ -39,6 +49,10 @@ PATIENCE = 60.0
 Work = Callable[[Ports], Awaitable[None]]
 
 
+async def derive(xml: Domain) -> BootLayout:
+    return await lay_out(xml, "never", None, PATIENCE)
+
+
 class OwnLibvirtSource(LibvirtSource):
     """A source that closes its connection with its ports."""
 
@@ -46,16 +60,22 @@ class OwnLibvirtSource(LibvirtSource):
         if not bindings():
             pytest.skip("libvirt's bindings are for another Python than this one")
         self.pool = Pool()
-        super().__init__(
-            self.pool, guest.daemon.uri, guest.name, PATIENCE, lambda xml: lay_out(xml, "never", None, PATIENCE)
-        )
+        self._place = (guest.daemon.uri, guest.name)
+        super().__init__(self.pool, *self._place, PATIENCE, derive)
+
+    def reader(self) -> LibvirtReadSource:
+        """Return the source of the same guest that only observes it, over the same pool."""
+        return LibvirtReadSource(self.pool, *self._place, PATIENCE, derive)
 
 
-def using(source: Source, work: Work, reading: bool = False) -> None:
+def using(source: Source, work: Work) -> None:
     async def all_of_it() -> None:
         try:
-            async with opened(source, reading) as ports:
+            ports = await source.open()
+            try:
                 await work(ports)
+            finally:
+                await ports.close()
         finally:
             if isinstance(source, OwnLibvirtSource):
                 await source.pool.close()
@@ -84,6 +104,19 @@ def running(request: pytest.FixtureRequest) -> tuple[Contact, Source]:
     return guest, DirectSource(open_machine)
 
 
+def reader_of(guest: Contact, source: Source) -> ReadSource:
+    """Return the source of the same guest that only observes it."""
+    if isinstance(source, OwnLibvirtSource):
+        return source.reader()
+
+    async def open_machine() -> MachineReader:
+        machine = QmpReader(guest.qmp_socket, PATIENCE)
+        await machine.connect()
+        return machine
+
+    return DirectReadSource(open_machine)
+
+
 def test_a_machine_returns_its_state(running: tuple[Contact, Source]) -> None:
     guest, source = running
 
@@ -96,7 +129,29 @@ def test_a_machine_returns_its_state(running: tuple[Contact, Source]) -> None:
         assert view.live.cannot_disable.keys() == {0}
         assert machine_of(ports).latest() == view
 
-    using(source, look, reading=True)
+    using(source, look)
+
+
+def test_a_reader_returns_the_same_state(running: tuple[Contact, Source]) -> None:
+    guest, source = running
+    seen: list[MachineView] = []
+
+    async def look(ports: Ports) -> None:
+        seen.append(await machine_of(ports).observe())
+
+    async def read() -> None:
+        ports = await reader_of(guest, source).open()
+        assert ports.machine is not None
+        seen.append(await ports.machine.observe())
+        await ports.close()
+
+    async def close(_ports: Ports) -> None:
+        return None
+
+    using(source, look)
+    asyncio.run(asyncio.wait_for(read(), PATIENCE))
+    using(source, close)
+    assert seen[0] == seen[1]
 
 
 def test_a_machine_plugs_and_receives_the_acknowledgement(running: tuple[Contact, Source]) -> None:
@@ -155,7 +210,9 @@ class TestConfigOverLibvirt(ConfigContract):
         def enable(vcpu: int) -> None:
             domain.virsh("setvcpu", str(vcpu), "--enable", "--config")
 
-        return Stored(source, lambda: domain.xml(inactive=True), enabled_vcpus, enable, source.pool.close)
+        return Stored(
+            source, source.reader(), lambda: domain.xml(inactive=True), enabled_vcpus, enable, source.pool.close
+        )
 
 
 def served(guest: Contact, open_agent: Callable[[], Awaitable[tuple[Agent, Callable[[], Awaitable[None]]]]]) -> Served:
@@ -198,7 +255,7 @@ class TestAgentOverLibvirt(AgentContract):
         source = OwnLibvirtSource(domain)
 
         async def open_agent() -> tuple[Agent, Callable[[], Awaitable[None]]]:
-            ports = await source.open(reading=False)
+            ports = await source.open()
             assert ports.agent is not None
 
             async def close() -> None:

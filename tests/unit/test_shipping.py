@@ -29,6 +29,30 @@ CONVERGENCE = (
     "module_utils/run/guest.py",
     "module_utils/run/journal.py",
 )
+# Nor the half of each backend that changes a guest.
+WRITING = (
+    "module_utils/backends/domain_xml/atomic_file.py",
+    "module_utils/backends/domain_xml/config.py",
+    "module_utils/backends/domain_xml/edit.py",
+    "module_utils/backends/domain_xml/locked_file.py",
+    "module_utils/backends/domain_xml/transition.py",
+    "module_utils/backends/domain_xml/validation.py",
+    "module_utils/backends/libvirt/config.py",
+    "module_utils/backends/libvirt/config_calls.py",
+    "module_utils/backends/libvirt/events.py",
+    "module_utils/backends/libvirt/machine.py",
+    "module_utils/backends/libvirt/source.py",
+    "module_utils/backends/qemu/ejection.py",
+    "module_utils/backends/qemu/handshake.py",
+    "module_utils/backends/qemu/ost_tracker.py",
+    "module_utils/backends/qemu/readiness.py",
+    "module_utils/backends/qmp/machine.py",
+    "module_utils/backends/qmp/unplug_request.py",
+    "module_utils/backends/writers.py",
+)
+# A module that names its guests in its options finds none; only a batch has options of several guests.
+ENUMERATION = ("module_utils/backends/discover.py", "module_utils/backends/readers.py")
+BATCH = ("module_utils/request/batch.py",)
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +66,20 @@ def shipped() -> dict[str, dict[str, int]]:
 
 
 def test_vcpu_info_ships_nothing_that_plans_or_changes(shipped):
-    needless = [name for name in shipped["vcpu_info"] if name.startswith(CONVERGENCE)]
+    needless = [name for name in shipped["vcpu_info"] if name.startswith((*CONVERGENCE, *WRITING, *BATCH))]
     assert needless == []
 
 
-def test_vcpu_ships_planner_and_apply(shipped):
-    names = shipped["vcpu"]
-    missing = [prefix for prefix in CONVERGENCE if not any(name.startswith(prefix) for name in names)]
+@pytest.mark.parametrize(("module", "others"), [("vcpu", (*ENUMERATION, *BATCH)), ("vcpu_batch", ENUMERATION)])
+def test_a_module_that_changes_guests_ships_nothing_of_the_others(shipped, module, others):
+    assert [name for name in shipped[module] if name.startswith(others)] == []
+
+
+@pytest.mark.parametrize("module", ["vcpu", "vcpu_batch"])
+def test_the_files_that_vcpu_info_must_not_ship_exist(shipped, module):
+    missing = [
+        prefix for prefix in (*CONVERGENCE, *WRITING) if not any(name.startswith(prefix) for name in shipped[module])
+    ]
     assert missing == []
 
 

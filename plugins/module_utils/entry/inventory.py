@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import Connections, connections, source_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import Connections, connections
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.discover import guests_named
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.readers import reader_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, MissingLibrary
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import check_concurrency
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import guest_ref
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.limits import check_concurrency
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import Inspection, inspect_all
 
 # One of the options ``uris`` and ``qmp_sockets``, and one of its entries.
@@ -44,7 +45,7 @@ async def inspect_places(
     async with connections() as kept:
         named = await asyncio.gather(*(listed(kind, place, kept) for kind, place in places))
         # A socket that several patterns match is inspected once, because a monitor serves one client at a time.
-        sources = {guest_ref(one): source_of(one, kept) for options in named for one in options}
+        sources = {guest_ref(one): reader_of(one, kept) for options in named for one in options}
         by_ref = {inspection.ref: inspection for inspection in await inspect_all(sources, concurrency)}
     for inspection in by_ref.values():
         if isinstance(inspection.error, MissingLibrary):

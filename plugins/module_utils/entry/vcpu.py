@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import connections, source_of
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.discover import host_inspector
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import connections
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.hosts import host_inspector
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.writers import writer_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule, failing, warn
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.signals import run_until_signal
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import convergence_report
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import limits_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import guest_ref
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.limits import limits_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import parse_request
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Job, converge_all
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import UNVERIFIED
@@ -36,7 +37,7 @@ def run_vcpu(module: GuestModule) -> None:
 async def _run(module: GuestModule, interruption: Interruption) -> tuple[Job, list[str]]:
     async with connections() as kept:
         request = parse_request(module.params, module.check_mode)
-        job = Job(guest_ref(module.params), source_of(module.params, kept), request)
+        job = Job(guest_ref(module.params), writer_of(module.params, kept, module.check_mode), request)
         inspect_host = host_inspector([module.params], kept)
         warnings = await converge_all([job], limits_of(module.params), inspect_host, interruption)
         if job.skipped and interruption.error is not None:

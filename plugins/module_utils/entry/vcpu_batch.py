@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import Connections, connections, source_of
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.discover import host_inspector
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import Connections, connections
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.hosts import host_inspector
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.writers import writer_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule, failing, warn
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.signals import run_until_signal
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, MissingLibrary
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import batch_failure, batch_report
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import limits_of, options_of_guests
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import options_of_guests
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.limits import limits_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request, parse_request
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Job, converge_all
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import UNVERIFIED
@@ -57,7 +59,7 @@ class _Invalid(NamedTuple):
 
     error: HotplugError
 
-    async def open(self, reading: bool) -> Ports:
+    async def open(self) -> Ports:
         raise self.error
 
 
@@ -65,7 +67,7 @@ def _job(guest: GuestOptions, kept: Connections, check_mode: bool) -> Job:
     error = guest.error
     if error is None:
         try:
-            return Job(guest.ref, source_of(guest.params, kept), parse_request(guest.params, check_mode))
+            return Job(guest.ref, writer_of(guest.params, kept, check_mode), parse_request(guest.params, check_mode))
         except MissingLibrary:
             raise
         except HotplugError as refusal:

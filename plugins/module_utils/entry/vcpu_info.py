@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import connections, source_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import connections
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.discover import guests_named
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.readers import reader_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule, failing, warn
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.signals import run_until_signal
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import FULL
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import failure_report, info_report
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import check_concurrency
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import guest_ref, names_one
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.limits import check_concurrency
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import Inspection, inspect_all
 
 
@@ -54,4 +55,4 @@ async def inspect_named(params: Mapping[str, Any]) -> list[Inspection]:
     concurrency = check_concurrency(params["max_concurrency"])
     async with connections() as kept:
         named = await guests_named(params, kept)
-        return await inspect_all({guest_ref(one): source_of(one, kept) for one in named}, concurrency)
+        return await inspect_all({guest_ref(one): reader_of(one, kept) for one in named}, concurrency)

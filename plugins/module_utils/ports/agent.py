@@ -50,8 +50,8 @@ class SetResult(NamedTuple):
     refused: bool = False
 
 
-class Agent(Protocol):
-    """The agent of a running guest, for one caller at a time.
+class AgentReader(Protocol):
+    """The agent of a running guest, for observing the guest's CPUs; for one caller at a time.
 
     Every method but ``close`` raises ``HotplugError`` within the agent's timeout: agent_unavailable if no agent replies
     or another client is served, agent_error if the reply is invalid or incomplete, or if the agent does not support
@@ -64,12 +64,16 @@ class Agent(Protocol):
         None if no machine can be queried: the guest's own list of CPUs is then used.
         """
 
+    async def close(self) -> None:
+        """Close the connection; never raises."""
+
+
+class Agent(AgentReader, Protocol):
+    """The agent of a running guest, for changing its CPUs too; raises the same errors."""
+
     async def set_online(self, wanted: Mapping[int, bool]) -> SetResult:
         """Online the vCPUs that are true in ``wanted``, and offline the others, in that order up to the first refusal.
 
         They are vCPUs of the last view. Raises only if the agent has processed none of them as far as is known; a
         guest that did not reply may still carry out the request.
         """
-
-    async def close(self) -> None:
-        """Close the connection; never raises."""

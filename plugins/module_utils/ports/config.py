@@ -54,12 +54,11 @@ class WriteResult(NamedTuple):
     hotpluggable: frozenset[int] = frozenset()
 
 
-class Config(Protocol):
-    """The store of a guest's config state.
+class ConfigReader(Protocol):
+    """The store of a guest's config state, for observing it.
 
     Every method but ``close`` raises ``HotplugError``: guest_not_found when there is no config, config_invalid
-    when it cannot be used, config_locked when another process keeps it locked. ``layout`` is that of the running
-    machine, None for a guest that is shut off. ``hotpluggable`` are vCPUs that stay enabled and become hotpluggable.
+    when it cannot be used.
     """
 
     async def observe(self, running: GuestFacts | None = None) -> ConfigView:
@@ -67,6 +66,18 @@ class Config(Protocol):
 
         ``running`` are the facts of the running guest: the config of another guest is refused (config_invalid).
         """
+
+    async def close(self) -> None:
+        """Release the config; never raises."""
+
+
+class Config(ConfigReader, Protocol):
+    """The store of a guest's config state, for changing it too.
+
+    Raises the same errors, and config_locked when another process keeps the config locked. ``layout`` is that of the
+    running machine, None for a guest that is shut off. ``hotpluggable`` are vCPUs that stay enabled and become
+    hotpluggable.
+    """
 
     def check(
         self, enabled: frozenset[int], layout: Layout | None = None, hotpluggable: frozenset[int] = frozenset()
@@ -80,6 +91,3 @@ class Config(Protocol):
 
         A state that ``check`` refuses is not written.
         """
-
-    async def close(self) -> None:
-        """Release the config; never raises."""

@@ -13,23 +13,24 @@ from typing import TYPE_CHECKING, Protocol
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import LONGEST_MESSAGE, printable
 
 if TYPE_CHECKING:
-    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent
-    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import Config
-    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import Machine
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent, AgentReader
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import Config, ConfigReader
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import Machine, MachineReader
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import HostThreads
 
 
 @dataclass
-class Ports:
-    """The open ports of a guest. Without a machine the guest is shut off; without a config its next boot is unknown.
+class ReadPorts:
+    """The open ports of a guest, for observing it.
 
-    ``has_agent`` without an ``agent`` means an agent that must not be queried. ``threads`` are those of the host that
-    the task runs on. ``warnings`` are for the user.
+    Without a machine the guest is shut off; without a config its next boot is unknown. ``has_agent`` without an
+    ``agent`` means an agent that must not be queried. ``threads`` are those of the host that the task runs on.
+    ``warnings`` are for the user.
     """
 
-    machine: Machine | None = None
-    config: Config | None = None
-    agent: Agent | None = None
+    machine: MachineReader | None = None
+    config: ConfigReader | None = None
+    agent: AgentReader | None = None
     has_agent: bool = False
     threads: HostThreads | None = None
     warnings: list[str] = field(default_factory=list)
@@ -47,17 +48,33 @@ class Ports:
                 await port.close()
 
 
-class Source(Protocol):
-    """The guest that the options of a task name, before its ports are open."""
+@dataclass
+class Ports(ReadPorts):
+    """The open ports of a guest, for changing it too."""
 
-    async def open(self, reading: bool) -> Ports:
-        """Open the ports, only for reading if nothing will be changed; raises the ``HotplugError`` of a port."""
+    machine: Machine | None = None
+    config: Config | None = None
+    agent: Agent | None = None
+
+
+class ReadSource(Protocol):
+    """The guest that the options of a task name, before its ports are open for observing it."""
+
+    async def open(self) -> ReadPorts:
+        """Open the ports; raises the ``HotplugError`` of a port."""
+
+
+class Source(ReadSource, Protocol):
+    """The same, before its ports are open for changing it too."""
+
+    async def open(self) -> Ports:
+        """Open the ports; raises the ``HotplugError`` of a port."""
 
 
 @contextlib.asynccontextmanager
-async def opened(source: Source, reading: bool) -> AsyncIterator[Ports]:
+async def opened(source: ReadSource) -> AsyncIterator[ReadPorts]:
     """Open the ports of a source for a ``with`` block; raises ``HotplugError``."""
-    ports = await source.open(reading)
+    ports = await source.open()
     try:
         yield ports
     finally:

@@ -48,15 +48,22 @@ class MachineView(NamedTuple):
     threads: VcpuThreads = VcpuThreads()
 
 
-class Machine(Protocol):
-    """A running guest's machine.
+class MachineReader(Protocol):
+    """A running guest's machine, for observing it.
 
-    Every method raises ``HotplugError``: monitor_unreachable or monitor_busy before the first reply,
-    connection_lost afterwards. Durations are in seconds.
+    Every method but ``close`` raises ``HotplugError``: monitor_unreachable or monitor_busy before the first reply,
+    connection_lost afterwards.
     """
 
     async def observe(self) -> MachineView:
         """Return the state of the machine; changes nothing."""
+
+    async def close(self) -> None:
+        """Close the connection; never raises."""
+
+
+class Machine(MachineReader, Protocol):
+    """A running guest's machine, for changing it too; raises the same errors. Durations are in seconds."""
 
     def latest(self) -> MachineView:
         """Return the state that the last method observed; sends no query."""
@@ -72,6 +79,3 @@ class Machine(Protocol):
 
     async def settle(self, entities: Sequence[Entity], timeout: float) -> None:
         """Wait until no unplug of ``entities`` is in progress any more, at most ``timeout``."""
-
-    async def close(self) -> None:
-        """Close the connection; never raises."""

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -26,19 +25,8 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.values import unconvertible_option
 
-MOST_AT_ONCE = 256
-
 # Options that belong to one form of the desired state; they are not inherited by a guest with another form.
 _GOES_WITH = {"exclusive": "vcpus", "placement": "count"}
-
-
-class Limits(NamedTuple):
-    """The number of concurrent guests, whether the first failure ends the batch, and the limit per host CPU."""
-
-    concurrency: int = 16
-    fail_fast: bool = False
-    max_overcommit: float | None = None
-    refuse_overcommit: bool = False
 
 
 class GuestOptions(NamedTuple):
@@ -63,39 +51,6 @@ def options_of_guests(guests: Sequence[Mapping[str, Any]], defaults: Mapping[str
                     f"{place[0]} {printable(place[-1])}: name each guest once",
                 )
     return found
-
-
-def check_concurrency(number: int) -> int:
-    """Return ``max_concurrency``; raises ``HotplugError`` if it is out of range."""
-    if not 1 <= number <= MOST_AT_ONCE:
-        raise HotplugError(CONFLICTING_REQUEST, f"max_concurrency is {number}: give 1 to {MOST_AT_ONCE}")
-    return number
-
-
-def limits_of(params: Mapping[str, Any]) -> Limits:
-    """Return the options of the batch as a whole; raises ``HotplugError``."""
-    most = params["max_overcommit"]
-    if most is not None and not most > 0:
-        raise HotplugError(CONFLICTING_REQUEST, f"max_overcommit is {most:g}: give a number above 0, or omit it")
-    return Limits(
-        concurrency=check_concurrency(params.get("max_concurrency", 1)),
-        fail_fast=bool(params.get("fail_fast")),
-        max_overcommit=most,
-        refuse_overcommit=params["overcommit"] == "fail",
-    )
-
-
-def sockets_of(patterns: Sequence[str]) -> list[str]:
-    """Return the sockets that match shell patterns, in order; raises ``HotplugError`` for a pattern without a match."""
-    found: dict[str, None] = {}
-    for pattern in patterns:
-        paths = sorted(glob.glob(pattern))
-        if not paths:
-            raise HotplugError(
-                CONFLICTING_REQUEST, f"qmp_sockets: no file matches {pattern}; check the path of the sockets"
-            )
-        found.update(dict.fromkeys(paths))
-    return list(found)
 
 
 def complete_options(guest: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

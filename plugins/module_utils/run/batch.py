@@ -20,7 +20,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Conve
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Source
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.host import InspectHost
-    from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import Limits
+    from ansible_collections.kvm.hotplug.plugins.module_utils.request.limits import Limits
     from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.interruption import Interruption
 

@@ -96,7 +96,7 @@ class Run:
     async def prepare(self) -> None:
         """Observe the guest and plan; ``plan`` stays None if that failed."""
         with self._errors_in_result():
-            self._ports = await self._source.open(reading=self._request.check_mode)
+            self._ports = await self._source.open()
             self.result.warnings = self._ports.warnings
             seen = await observe(self._ports, self._need)
             self.result.before = self.result.after = seen

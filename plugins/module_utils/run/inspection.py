@@ -14,7 +14,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.run.concurrency import
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation, inspect
 
 if TYPE_CHECKING:
-    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Source
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import ReadSource
     from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import GuestRef
 
 
@@ -29,7 +29,7 @@ class Inspection:
     error: HotplugError | None = None
 
 
-async def inspect_all(sources: Mapping[GuestRef, Source], concurrency: int) -> list[Inspection]:
+async def inspect_all(sources: Mapping[GuestRef, ReadSource], concurrency: int) -> list[Inspection]:
     """Inspect each guest; a failure does not affect the others."""
     inspections = [Inspection(ref) for ref in sources]
 

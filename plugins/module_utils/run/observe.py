@@ -18,10 +18,10 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     HotplugError,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestFacts, GuestState, Layout
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports, Source, opened
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports, ReadPorts, ReadSource, opened
 
 if TYPE_CHECKING:
-    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import AgentReader
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import ConfigView
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import MachineView
 
@@ -47,9 +47,9 @@ class Need(NamedTuple):
 NO_NEED = Need()
 
 
-async def inspect(source: Source) -> tuple[Observation, list[str]]:
+async def inspect(source: ReadSource) -> tuple[Observation, list[str]]:
     """Open the ports, observe, and close them; return the warnings too. Raises ``HotplugError``."""
-    async with opened(source, reading=True) as ports:
+    async with opened(source) as ports:
         seen = await observe(ports)
         ports.warn(unsettled_unplugs(seen.state))
         return seen, ports.warnings
@@ -69,7 +69,7 @@ def unsettled_unplugs(state: GuestState, settled: Collection[int] = frozenset())
     )
 
 
-async def observe(ports: Ports, need: Need = NO_NEED) -> Observation:
+async def observe(ports: ReadPorts, need: Need = NO_NEED) -> Observation:
     """Return the state of all ports; a port that fails and is no ``need`` is left out, with a warning.
 
     Raises the ``HotplugError`` of the first required port that fails.
@@ -87,7 +87,7 @@ async def observe_again(ports: Ports, need: Need, before: Observation, config_wr
     return await _put_together(ports, await with_placements(ports, view), need, None if config_written else before)
 
 
-async def with_placements(ports: Ports, view: MachineView | None) -> MachineView | None:
+async def with_placements(ports: ReadPorts, view: MachineView | None) -> MachineView | None:
     """Return the view with where the vCPUs' threads run, as far as this host's kernel shows it."""
     if view is None or ports.threads is None:
         return view
@@ -114,7 +114,7 @@ def remote_memory(state: GuestState) -> str:
 
 
 async def _put_together(
-    ports: Ports, view: MachineView | None, need: Need, known: Observation | None = None
+    ports: ReadPorts, view: MachineView | None, need: Need, known: Observation | None = None
 ) -> Observation:
     if view is not None:
         ports.warn(view.warning)
@@ -161,7 +161,9 @@ def _with_agent_assumed(seen: Observation) -> Observation:
     return seen._replace(state=seen.state._replace(online=assumed_online(live.enabled)))
 
 
-async def _without_agent(ports: Ports, view: MachineView | None, need: Need, known: Observation | None) -> Observation:
+async def _without_agent(
+    ports: ReadPorts, view: MachineView | None, need: Need, known: Observation | None
+) -> Observation:
     if ports.config is None:
         return _of_machine(view)
     if known is not None and known.config is not None:
@@ -196,7 +198,7 @@ def _of_machine(view: MachineView | None) -> Observation:
     return Observation(GuestState(view.facts, view.layout, live=view.live), view.destination_args)
 
 
-async def _of_agent(agent: Agent) -> Observation:
+async def _of_agent(agent: AgentReader) -> Observation:
     """The state of a guest of which only the agent is known."""
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.online import observe_agent_only
 

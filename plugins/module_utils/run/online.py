@@ -12,7 +12,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import AGENT_ER
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Blocker, Entity, Layout, OnlineState
 
 if TYPE_CHECKING:
-    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent, AgentView
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import AgentReader, AgentView
 
 _UNPLUGGED = Blocker(
     NOT_HOTPLUGGABLE, "it is not plugged, and method agent cannot plug it", "plug it first, with method hotplug"
@@ -25,7 +25,7 @@ _NOT_DETECTED = Blocker(
 _CANNOT_OFFLINE = Blocker(NOT_HOTPLUGGABLE, "the guest OS cannot offline it", "leave it online")
 
 
-async def observe_online(agent: Agent, layout: Layout, plugged: Collection[int], exact: bool) -> OnlineState:
+async def observe_online(agent: AgentReader, layout: Layout, plugged: Collection[int], exact: bool) -> OnlineState:
     """Return which of the vCPUs that are ``plugged`` the guest OS runs on.
 
     The guest's CPUs cannot always be mapped to vCPUs: that is an error if it has to be ``exact``, else no vCPU is known
@@ -39,7 +39,7 @@ async def observe_online(agent: Agent, layout: Layout, plugged: Collection[int],
     return OnlineState(frozenset(), cannot_enable=_cannot_enable(frozenset(), layout, frozenset(plugged)))
 
 
-async def observe_agent_only(agent: Agent) -> tuple[Layout, OnlineState]:
+async def observe_agent_only(agent: AgentReader) -> tuple[Layout, OnlineState]:
     """Return the layout and the state of a guest of which only the agent is known; raises its ``HotplugError``.
 
     vCPUs above the highest CPU of the guest OS are then unknown.

@@ -255,7 +255,7 @@ def test_a_defect_of_the_collection_is_reported_as_internal(run: RunModule, monk
     def broken(*_arguments: object) -> None:
         raise ZeroDivisionError("by mistake")
 
-    monkeypatch.setattr(entry, "source_of", broken)
+    monkeypatch.setattr(entry, "writer_of", broken)
     answer = run("vcpu", qmp_socket="/nowhere", count=1)
     assert (answer["failed"], answer["error_code"], answer["changed"]) == (True, "internal", False)
     assert "please report it: ZeroDivisionError: by mistake" in answer["msg"]

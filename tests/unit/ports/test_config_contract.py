@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import DirectSource
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.config import XmlFile
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.reader import XmlFileReader
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.readers import DirectReadSource
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.writers import DirectSource
 from contracts.config import ConfigContract, Stored
 from contracts.domain_xml import enable_vcpu, enabled_vcpus
 
@@ -37,6 +39,7 @@ class TestXmlFile(ConfigContract):
         path.write_text(EIGHT, encoding="utf-8")
         return Stored(
             DirectSource(config=XmlFile(str(path), 10.0, derive_boot)),
+            DirectReadSource(config=XmlFileReader(str(path), derive_boot)),
             path.read_text,
             enabled_vcpus,
             lambda vcpu: enable_vcpu(path, vcpu),
@@ -55,5 +58,9 @@ class TestJsonFile(ConfigContract):
             path.write_text(json.dumps(found), encoding="utf-8")
 
         return Stored(
-            DirectSource(config=JsonFile(path)), path.read_text, lambda text: set(json.loads(text)["enabled"]), enable
+            DirectSource(config=JsonFile(path)),
+            DirectReadSource(config=JsonFile(path)),
+            path.read_text,
+            lambda text: set(json.loads(text)["enabled"]),
+            enable,
         )

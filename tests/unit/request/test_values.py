@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import connections, source_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import connections
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.writers import writer_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import options_of_guests
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import VCPU_SPEC
@@ -71,7 +72,7 @@ def refusal(guest: Any, defaults: dict[str, Any]) -> HotplugError | None:
             (found,) = options_of_guests([guest], defaults)
             if found.error is not None:
                 raise found.error
-            source_of(found.params, kept)
+            writer_of(found.params, kept, check_mode=False)
             parse_request(found.params, False)
 
     try:

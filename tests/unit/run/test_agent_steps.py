@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import DirectSource
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.writers import DirectSource
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     AGENT_ERROR,
     AGENT_UNAVAILABLE,

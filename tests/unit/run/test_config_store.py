@@ -13,8 +13,8 @@ from typing import Callable
 
 import pytest
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import DirectSource
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.config import XmlFile
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.writers import DirectSource
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import info_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import convergence_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request

@@ -10,15 +10,15 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any, Callable, TypeVar
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import DirectSource, OpenMachine
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.machine import QmpMachine
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.writers import DirectSource, OpenMachine
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Host
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Source
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import Machine
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import Limits
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import DesiredState, VcpuTarget
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import GuestRef
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.limits import Limits
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Job, converge_all
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence

@@ -10,8 +10,11 @@ import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.machine_validation import (
+    at,
+    check_machine,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.nodes import nodes_of
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import at, check_machine
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import (
     MOST_VCPUS,
     Slot,

@@ -28,7 +28,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.p
     topology_of,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.qemu_args import smp_argument
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_machine
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.machine_validation import check_machine
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import invalid_reply, read_slots

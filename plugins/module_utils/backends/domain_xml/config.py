@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The config port on a file of domain XML: for QEMU guests not managed by libvirt."""
+"""The config port on a file of domain XML, for changing it: for QEMU guests not managed by libvirt."""
 
 from __future__ import annotations
 
@@ -14,23 +14,18 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.do
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.edit import edit_domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.encoding import SIZE_LIMIT
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.nodes import nodes_of
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.state import (
-    Definition,
-    DeriveBoot,
-    define,
-    facts_of,
-)
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.reader import XmlFileReader
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.state import Definition, DeriveBoot
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import with_enabled
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.identity import difference
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, INTERNAL, HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import ConfigView, WriteResult
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_next_boot
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import WriteResult
 
 if TYPE_CHECKING:
-    from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestFacts, Layout
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
 
 
-class XmlFile:
+class XmlFile(XmlFileReader):
     """A file of domain XML; ``derive_boot`` returns the machine of its next boot.
 
     ``timeout`` is how long another run may keep it locked, in seconds. ``detail`` is one of ``xml_edit.DETAILS``,
@@ -46,22 +41,12 @@ class XmlFile:
         detail: str | None = None,
         forced: bool = False,
     ) -> None:
-        self._path = path
+        super().__init__(path, derive_boot)
         self._timeout = timeout
-        self._derive_boot = derive_boot
         self._backup = backup
         self._detail = detail
         self._forced = forced
-        self._observed: Definition | None = None
-        self._running: GuestFacts | None = None
         self._backup_file: str | None = None
-
-    async def observe(self, running: GuestFacts | None = None) -> ConfigView:
-        self._running = running
-        domain = await asyncio.to_thread(self._read)
-        found = await define(domain, self._derive_boot)
-        self._observed = found._replace(error=self._named(found.error) if found.error is not None else None)
-        return self._observed.view(self._path, self._warning(domain))
 
     def check(
         self, enabled: frozenset[int], layout: Layout | None = None, hotpluggable: frozenset[int] = frozenset()
@@ -82,16 +67,10 @@ class XmlFile:
             await asyncio.gather(writing, return_exceptions=True)
             raise
 
-    async def close(self) -> None:
-        return None
-
     def _warning(self, domain: Domain) -> str:
         if self._detail is None or domain.dialect == RFC:
             return ""
         return f"xml_detail changes nothing in {self._path}: its <vcpus> is not in the RFC's dialect, or it has none"
-
-    def _read(self) -> Domain:
-        return self._parsed(locked_file.read(self._path, SIZE_LIMIT))
 
     def _write(
         self,
@@ -138,7 +117,7 @@ class XmlFile:
         hotpluggable: frozenset[int],
     ) -> None:
         try:
-            definition.check(enabled, layout, hotpluggable, self._forced)
+            check_next_boot(definition, enabled, layout, hotpluggable, self._forced)
         except HotplugError as error:
             raise self._named(error) from None
 
@@ -155,23 +134,3 @@ class XmlFile:
         entities = () if layout is None else layout.entities
         nodes = {vcpu: entity.node for entity in entities if entity.node is not None for vcpu in entity.vcpus}
         return goal, edit_domain(data, domain, goal, self._detail, nodes or nodes_of(domain))
-
-    def _parsed(self, data: bytes) -> Domain:
-        try:
-            domain = read_domain(data)
-        except HotplugError as error:
-            raise self._named(error) from None
-        found = None if self._running is None else difference(self._running, facts_of(domain))
-        if found is not None:
-            raise HotplugError(
-                CONFIG_INVALID,
-                f"{self._path} is the config of another guest than the running one: its {found.what} is "
-                f"{found.config}, that of the running guest is {found.running}; name the file of this guest, or "
-                "correct the file",
-            )
-        return domain
-
-    def _named(self, error: HotplugError) -> HotplugError:
-        if error.code not in (CONFIG_INVALID, INTERNAL):
-            return error
-        return HotplugError(error.code, f"{self._path}: {error.msg}")

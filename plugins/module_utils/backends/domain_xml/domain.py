@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import EMPTY
@@ -93,3 +93,17 @@ class Domain(NamedTuple):
     memory_nodes: Mapping[int | None, frozenset[int]] = EMPTY
     lines: Mapping[str, int] = EMPTY
     agent: bool = False
+
+
+def contiguous(ids: Iterable[int]) -> frozenset[int]:
+    """Return 0, 1, 2, ... up to the first gap in ``ids``."""
+    there = frozenset(ids)
+    length = 0
+    while length in there:
+        length += 1
+    return frozenset(range(length))
+
+
+def by_default(max_vcpus: int, enabled: frozenset[int]) -> frozenset[int]:
+    """Return the hotpluggable vCPUs if the XML has no such attribute: all but the first ones, the boot vCPUs."""
+    return frozenset(range(max_vcpus)) - contiguous(enabled)

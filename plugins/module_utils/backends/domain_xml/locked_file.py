@@ -9,24 +9,22 @@ import contextlib
 import fcntl
 import os
 import re
-import stat
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
-    CONFIG_INVALID,
-    CONFIG_LOCKED,
-    GUEST_NOT_FOUND,
-    HotplugError,
-    printable,
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.regular_file import (
+    READING,
+    closing,
+    opening,
+    read_open,
+    refuse_other_kinds,
 )
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_LOCKED, HotplugError, printable
 
 _POLL = 0.02
-# Without O_NONBLOCK, opening a FIFO would wait for a process that writes to it.
-_READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 
 
@@ -57,13 +55,6 @@ class LockedFile(NamedTuple):
         return (now.st_mtime_ns, now.st_size) == (self.status.st_mtime_ns, self.status.st_size)
 
 
-def read(path: str, limit: int) -> bytes:
-    """Return the file's bytes, at most one more than ``limit``."""
-    with _opening(path), _closing(os.open(path, _READING)) as descriptor:
-        _refuse_other_kinds(path, descriptor)
-        return _read(descriptor, limit)
-
-
 @contextlib.contextmanager
 def locked(path: str, limit: int, timeout: float, ended: threading.Event | None = None) -> Iterator[LockedFile]:
     """Lock the file against other runs for a ``with`` block, and yield its content.
@@ -76,59 +67,20 @@ def locked(path: str, limit: int, timeout: float, ended: threading.Event | None 
     deadline = time.monotonic() + timeout
     while True:
         with contextlib.ExitStack() as opened:
-            with _opening(path):
+            with opening(path):
                 # The target of a link is replaced, never the link.
                 folder_path, name = os.path.split(os.path.realpath(path))
-                folder = opened.enter_context(_closing(os.open(folder_path, _FOLDER)))
-                descriptor = opened.enter_context(_closing(os.open(name, _READING | os.O_NOFOLLOW, dir_fd=folder)))
-                _refuse_other_kinds(path, descriptor)
+                folder = opened.enter_context(closing(os.open(folder_path, _FOLDER)))
+                descriptor = opened.enter_context(closing(os.open(name, READING | os.O_NOFOLLOW, dir_fd=folder)))
+                refuse_other_kinds(path, descriptor)
             target = os.path.join(folder_path, name)
             _lock(target, descriptor, deadline, timeout, ended or threading.Event())
             held = LockedFile(target, folder, name, descriptor, b"", os.fstat(descriptor))
             if held.is_in_place():
-                with _opening(path):
-                    held = held._replace(data=_read(descriptor, limit))
+                with opening(path):
+                    held = held._replace(data=read_open(descriptor, limit))
                 yield held
                 return
-
-
-@contextlib.contextmanager
-def _opening(path: str) -> Iterator[None]:
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        raise HotplugError(
-            GUEST_NOT_FOUND, f"there is no file {path}: name the file with the guest's domain XML"
-        ) from None
-    except OSError as error:
-        raise HotplugError(
-            CONFIG_INVALID, f"{path} cannot be read ({error.strerror}): run the task as a user who may read it"
-        ) from None
-
-
-@contextlib.contextmanager
-def _closing(descriptor: int) -> Iterator[int]:
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _refuse_other_kinds(path: str, descriptor: int) -> None:
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise HotplugError(CONFIG_INVALID, f"{path} is not a regular file: name the file with the domain XML")
-
-
-def _read(descriptor: int, limit: int) -> bytes:
-    parts: list[bytes] = []
-    length = 0
-    while length <= limit:
-        part = os.read(descriptor, min(1 << 20, limit + 1 - length))
-        if not part:
-            break
-        parts.append(part)
-        length += len(part)
-    return b"".join(parts)
 
 
 def _lock(path: str, descriptor: int, deadline: float, timeout: float, ended: threading.Event) -> None:

@@ -9,7 +9,12 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import LIBVIRT, RFC, Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import (
+    LIBVIRT,
+    RFC,
+    Domain,
+    by_default,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.elements import (
     below,
     line_of,
@@ -22,7 +27,6 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.el
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.encoding import XmlText, decode, invalid
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.numa import cells_of, interconnects_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.scan import check_markup
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import by_default
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.tuning import (
     bandwidth_of,
     memory_nodes_of,

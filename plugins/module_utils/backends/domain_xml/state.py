@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A domain's XML for the config port: the next boot's vCPUs, which of them must stay enabled, and invalid states."""
+"""A domain's XML for the config port: the next boot's vCPUs, and which of them must stay enabled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Callable, NamedTuple, Protocol
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import RFC
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.tuning import tuning_of
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_config
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     CONFLICTING_REQUEST,
     NOT_HOTPLUGGABLE,
@@ -73,16 +72,6 @@ class Definition(NamedTuple):
     def layout(self, running: Layout | None) -> Layout | None:
         """Return the layout of the ``running`` machine, or without one that of the next boot if it is known."""
         return self.next_boot.layout if running is None and self.next_boot is not None else running
-
-    def check(self, enabled: frozenset[int], layout: Layout | None, hotpluggable: frozenset[int], forced: bool) -> None:
-        """Refuse a config state with which the next boot would fail in libvirt or QEMU.
-
-        ``layout`` is that of the running machine, ``hotpluggable`` are vCPUs that stay enabled and become hotpluggable.
-        ``forced`` allows vCPUs on nodes without memory. Raises ``HotplugError`` (config_invalid).
-        """
-        if self.next_boot is not None:
-            self.next_boot.check(enabled)
-        check_config(self.domain, self.layout(layout), enabled, forced, hotpluggable)
 
 
 async def define(domain: Domain, derive_boot: DeriveBoot) -> Definition:

@@ -5,24 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import LIBVIRT, Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import (
+    LIBVIRT,
+    Domain,
+    by_default,
+    contiguous,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, HotplugError
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
-
-
-def contiguous(ids: Iterable[int]) -> frozenset[int]:
-    """Return 0, 1, 2, ... up to the first gap in ``ids``."""
-    there = frozenset(ids)
-    length = 0
-    while length in there:
-        length += 1
-    return frozenset(range(length))
 
 
 def with_enabled(
@@ -75,11 +71,6 @@ def _with_boot_vcpus(domain: Domain, enabled: frozenset[int]) -> Domain:
     if domain.dialect != LIBVIRT:
         return domain._replace(enabled=enabled, hotpluggable=hotpluggable)
     return domain._replace(enabled=enabled, hotpluggable=hotpluggable, order=_order(domain, enabled, []))
-
-
-def by_default(max_vcpus: int, enabled: frozenset[int]) -> frozenset[int]:
-    """Return the hotpluggable vCPUs if the XML has no such attribute: all but the first ones, the boot vCPUs."""
-    return frozenset(range(max_vcpus)) - contiguous(enabled)
 
 
 def _hotpluggable(

@@ -6,19 +6,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import prod
 from typing import TYPE_CHECKING
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import contiguous, with_enabled
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import contiguous
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.machine_validation import (
+    at,
+    machine_problems,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import with_enabled
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, HotplugError
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.state import Definition
     from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
 
-_MOST_CELLS = 128
-_KIB_PER_MIB = 1024
+
+def check_next_boot(
+    definition: Definition,
+    enabled: frozenset[int],
+    running: Layout | None,
+    hotpluggable: frozenset[int],
+    forced: bool,
+) -> None:
+    """Refuse a config state with which the next boot would fail in libvirt or QEMU.
+
+    ``running`` is the layout of the running machine, ``hotpluggable`` are vCPUs that stay enabled and become
+    hotpluggable. ``forced`` allows vCPUs on nodes without memory. Raises ``HotplugError`` (config_invalid).
+    """
+    if definition.next_boot is not None:
+        definition.next_boot.check(enabled)
+    check_config(definition.domain, definition.layout(running), enabled, forced, hotpluggable)
 
 
 def check_config(
@@ -40,20 +59,11 @@ def check_config(
         raise HotplugError(CONFIG_INVALID, problem)
 
 
-def check_machine(domain: Domain) -> None:
-    """Refuse a topology or nodes with which no guest could boot, regardless of its enabled vCPUs.
-
-    Raises config_invalid for the first problem.
-    """
-    for problem in _of_machine(domain):
-        raise HotplugError(CONFIG_INVALID, problem)
-
-
 def _problems(before: Domain, after: Domain, entities: Sequence[Sequence[int]], forced: bool) -> Iterator[str]:
     yield from _of_the_set(after)
     yield from _of_entities(after, entities)
     yield from _of_order(after, entities)
-    yield from _of_machine(after)
+    yield from machine_problems(after)
     if not forced:
         yield from _of_memory(after, after.enabled - before.enabled)
 
@@ -126,66 +136,6 @@ def _of_order(after: Domain, entities: Sequence[Sequence[int]]) -> Iterator[str]
             )
 
 
-def _of_machine(domain: Domain) -> Iterator[str]:
-    yield from _of_topology(domain)
-    yield from _of_cells(domain)
-    yield from _of_distances(domain)
-    yield from _of_max_memory(domain)
-
-
-def _of_topology(after: Domain) -> Iterator[str]:
-    product = prod(after.topology.values())
-    if after.topology and product != after.max_vcpus:
-        factors = " x ".join(f"{number} {level}" for level, number in after.topology.items())
-        yield (
-            f"{at(after, 'topology')}<topology> makes {product} vCPUs ({factors}), but <vcpu> has "
-            f"{after.max_vcpus}: make them agree"
-        )
-
-
-def _of_cells(after: Domain) -> Iterator[str]:
-    where = at(after, "numa")
-    if len(after.cells) > _MOST_CELLS:
-        yield f"{where}<numa> has {len(after.cells)} cells, but QEMU supports {_MOST_CELLS}: remove the others"
-    missing = frozenset(range(len(after.cells))) - {cell.id for cell in after.cells}
-    if missing:
-        yield f"{where}<numa> has no cell {format_cpulist(missing)}: number the cells from 0, without a gap"
-    cell_of: dict[int, int] = {}
-    for cell in after.cells:
-        beyond = frozenset(vcpu for vcpu in cell.cpus or () if vcpu >= after.max_vcpus)
-        if beyond:
-            yield (
-                f"{where}cell {cell.id} has vCPU {format_cpulist(beyond)}, but the highest possible id is "
-                f"{after.max_vcpus - 1}: remove it, or raise the number in <vcpu>"
-            )
-        twice = cell_of.keys() & (cell.cpus or frozenset())
-        if twice:
-            others = format_cpulist(cell_of[vcpu] for vcpu in twice)
-            yield f"{where}vCPU {format_cpulist(twice)} is in cell {cell.id} and in {others}: keep it in one of them"
-        cell_of.update(dict.fromkeys(cell.cpus or (), cell.id))
-
-
-def _of_distances(domain: Domain) -> Iterator[str]:
-    where = at(domain, "numa")
-    cells = {cell.id for cell in domain.cells}
-    named = {other for cell in domain.cells for other in cell.distances}
-    named |= {cell for link in domain.interconnects for cell in (link.initiator, link.target)}
-    if named - cells:
-        yield f"{where}<numa> has no cell {format_cpulist(named - cells)}, but refers to it: use an existing cell"
-    for link in domain.interconnects:
-        if link.kind == "bandwidth" and link.value % _KIB_PER_MIB:
-            yield f"{where}a bandwidth is {link.value} KiB, but QEMU accepts only whole MiB: round it"
-
-
-def _of_max_memory(domain: Domain) -> Iterator[str]:
-    memory = sum(cell.memory for cell in domain.cells) or domain.memory
-    if domain.memory_slots and domain.max_memory <= memory:
-        yield (
-            f"{at(domain, 'maxMemory')}<maxMemory> is {domain.max_memory} KiB, but the guest boots with {memory}: "
-            "raise it, or remove it"
-        )
-
-
 def _of_memory(after: Domain, newly_enabled: frozenset[int]) -> Iterator[str]:
     for cell in after.cells:
         vcpus = newly_enabled & (cell.cpus or frozenset())
@@ -194,8 +144,3 @@ def _of_memory(after: Domain, newly_enabled: frozenset[int]) -> Iterator[str]:
                 f"{at(after, 'numa')}vCPU {format_cpulist(vcpus)} would be enabled on node {cell.id}, which has no "
                 "memory: give the cell memory, select other vCPUs, or set force: true"
             )
-
-
-def at(domain: Domain, element: str) -> str:
-    """Return the beginning of a message about an element of the XML, empty if its line is unknown."""
-    return f"line {domain.lines[element]} of the domain XML: " if element in domain.lines else ""

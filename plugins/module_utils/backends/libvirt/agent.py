@@ -17,9 +17,12 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.r
     HIGHEST_NUMBER,
     invalid_reply,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection, imported
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import (
+    Connection,
+    imported,
+    imported_for_qemu,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.events import imported_for_qemu
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.messages import read_object
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
@@ -33,7 +36,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Set
 if TYPE_CHECKING:
     import libvirt
 
-    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.reader import Reader
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_reader import DomainReader
 
 Result = TypeVar("Result")
 
@@ -45,7 +48,7 @@ _CPU_SETS = ("vcpus", "online", "offlinable")
 class LibvirtAgentCommands:
     """The agent of a running domain; ``timeout`` limits each reply, in seconds."""
 
-    def __init__(self, connection: Connection, domain: libvirt.virDomain, reader: Reader, timeout: float) -> None:
+    def __init__(self, connection: Connection, domain: libvirt.virDomain, reader: DomainReader, timeout: float) -> None:
         self._connection = connection
         self._domain = domain
         self._reader = reader

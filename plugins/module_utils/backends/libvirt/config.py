@@ -7,56 +7,49 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.state import Definition, define
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.state import Definition
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_next_boot
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.config_calls import calls_for
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.config_reader import LibvirtConfigReader
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import (
     LibvirtCallError,
     classify_config_error,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import GUEST_NOT_FOUND, HotplugError, printable
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import ConfigView, WriteResult
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import WriteResult
 
 if TYPE_CHECKING:
     import libvirt
 
-    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.state import DeriveBoot
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
-    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.reader import Reader
-    from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestFacts, Layout
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_reader import DomainReader
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
 
 
-class LibvirtConfig:
+class LibvirtConfig(LibvirtConfigReader):
     """The persistent definition of a domain; ``forced`` allows vCPUs on nodes without memory."""
 
     def __init__(
         self,
         connection: Connection,
         domain: libvirt.virDomain,
-        reader: Reader,
+        reader: DomainReader,
         derive_boot: DeriveBoot,
         source: str,
         forced: bool,
         saved: bool,
     ) -> None:
+        super().__init__(reader, derive_boot, source, saved)
         self._connection = connection
         self._domain = domain
-        self._reader = reader
-        self._derive_boot = derive_boot
-        self._source = source
         self._forced = forced
-        self._saved = saved
-        self._observed: Definition | None = None
-
-    async def observe(self, running: GuestFacts | None = None) -> ConfigView:
-        self._observed = await define(await self._read(), self._derive_boot)
-        return self._observed.view(self._source, self._warning())
 
     def check(
         self, enabled: frozenset[int], layout: Layout | None = None, hotpluggable: frozenset[int] = frozenset()
     ) -> None:
         if self._observed is not None:
-            self._observed.check(enabled, layout, hotpluggable, self._forced)
+            check_next_boot(self._observed, enabled, layout, hotpluggable, self._forced)
 
     async def write(
         self, enabled: frozenset[int], layout: Layout | None = None, hotpluggable: frozenset[int] = frozenset()
@@ -67,7 +60,7 @@ class LibvirtConfig:
         observed = self._observed or Definition(domain, None)
         before = observed.domain.enabled
         wanted = (domain.enabled | (enabled - before)) - (before - enabled)
-        observed._replace(domain=domain).check(wanted, layout, hotpluggable, self._forced)
+        check_next_boot(observed._replace(domain=domain), wanted, layout, hotpluggable, self._forced)
         machine = observed.layout(layout)
         todo = calls_for(domain, wanted, machine is None or machine.hotplug, hotpluggable)
         failure = None
@@ -82,9 +75,6 @@ class LibvirtConfig:
         found = self._observed.domain
         return WriteResult(bool(todo), found.enabled, failure=failure, hotpluggable=found.hotpluggable)
 
-    async def close(self) -> None:
-        return None
-
     async def _check_defined(self) -> None:
         """Raise guest_not_found for a guest that was undefined: while it runs, libvirt returns its live XML instead."""
         try:
@@ -97,17 +87,3 @@ class LibvirtConfig:
                 f"libvirt at {printable(self._source)} no longer has a definition of the guest: it was undefined "
                 "meanwhile; define it again, or use scope live",
             )
-
-    async def _read(self) -> Domain:
-        try:
-            return await self._reader.config()
-        except LibvirtCallError as error:
-            raise error.error("cannot read the config state") from None
-
-    def _warning(self) -> str:
-        if not self._saved:
-            return ""
-        return (
-            "the guest has a managed save, so its next start resumes it with the vCPUs it was saved with: the config "
-            "state applies from the boot after that (or after virsh managedsave-remove)"
-        )

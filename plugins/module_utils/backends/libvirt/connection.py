@@ -10,7 +10,7 @@ import contextlib
 import functools
 import re
 import threading
-from typing import TYPE_CHECKING, Any, Callable, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Protocol, TypeVar
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import (
     INVALID_ARGUMENT,
@@ -45,6 +45,16 @@ _UUID = re.compile(r"[0-9A-Fa-f]{8}-?(?:[0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12}")
 Result = TypeVar("Result")
 
 
+class Attachment(Protocol):
+    """What uses a connection until that is closed."""
+
+    async def close(self) -> None:
+        """End its use of the connection; never raises."""
+
+
+Attached = TypeVar("Attached", bound=Attachment)
+
+
 class Connection:
     """An open connection; ``reading`` ones are read-only. ``patience`` limits each call, in seconds."""
 
@@ -53,6 +63,7 @@ class Connection:
         self.reading = reading
         self._patience = patience + MARGIN_SECONDS
         self._open: libvirt.virConnect | None = None
+        self._attachments: dict[Callable[[Connection], Any], Any] = {}
 
     async def open(self) -> None:
         """Connect; a driver of libvirt other than QEMU's is refused.
@@ -128,8 +139,18 @@ class Connection:
         except (LibvirtCallError, HotplugError):
             return False
 
+    def attached(self, create: Callable[[Connection], Attached]) -> Attached:
+        """Return what ``create`` made for this connection, now or before; it is closed with the connection."""
+        if create not in self._attachments:
+            self._attachments[create] = create(self)
+        found: Attached = self._attachments[create]
+        return found
+
     async def close(self) -> None:
-        """Close the connection; never raises."""
+        """Close what is attached, and the connection; never raises."""
+        attachments, self._attachments = self._attachments, {}
+        for attachment in attachments.values():
+            await attachment.close()
         connection, self._open = self._open, None
         if connection is None:
             return
@@ -169,6 +190,15 @@ def imported() -> Any:
     # Without a handler, the library prints every error.
     libvirt.registerErrorHandler(lambda _opaque, _error: None, None)
     return libvirt
+
+
+def imported_for_qemu() -> Any:
+    """Return the part of the library for direct access to QEMU; raises ``MissingLibrary``."""
+    try:
+        import libvirt_qemu
+    except ImportError:
+        raise MissingLibrary("libvirt-python", "https://pypi.org/project/libvirt-python/") from None
+    return libvirt_qemu
 
 
 async def _in_thread(function: Callable[..., Result], *arguments: Any) -> Result:

@@ -9,7 +9,11 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Callable
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection, imported
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import (
+    Connection,
+    imported,
+    imported_for_qemu,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.messages import read_object
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, MissingLibrary
@@ -17,7 +21,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugE
 if TYPE_CHECKING:
     import libvirt
 
-    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.ost_tracker import OstTracker
 
 _EVENTS = ("ACPI_DEVICE_OST", "DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR", "RESET")
 # Other events of a hypervisor's guests are ignored.
@@ -32,13 +36,13 @@ class EventRouter:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._listeners: dict[str, acpi.OstTracker] = {}
+        self._listeners: dict[str, OstTracker] = {}
         self._opening = asyncio.Lock()
         self._is_open = False
         self._stop: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
         self.refused: str | None = None
 
-    async def listen(self, domain: libvirt.virDomain, news: acpi.OstTracker) -> None:
+    async def listen(self, domain: libvirt.virDomain, news: OstTracker) -> None:
         """Pass events of ``domain`` to ``news`` from now on.
 
         ``refused`` is then the reason if QEMU's events are unavailable. Raises ``HotplugError``.
@@ -114,12 +118,3 @@ class EventRouter:
             news.wake()
         else:
             news.hear(event)
-
-
-def imported_for_qemu() -> Any:
-    """Return the part of the library for direct access to QEMU; raises ``MissingLibrary``."""
-    try:
-        import libvirt_qemu
-    except ImportError:
-        raise MissingLibrary("libvirt-python", "https://pypi.org/project/libvirt-python/") from None
-    return libvirt_qemu

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The machine port over libvirt: plugs and unplugs through its API, and acknowledgements by QEMU's own events."""
+"""The machine port over libvirt, for changing a guest: its API plugs and unplugs, QEMU's own events acknowledge."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_state import Record, machine_view
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_state import machine_view
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import (
     LibvirtCallError,
     classify,
     classify_failed_placement,
 )
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.machine_reader import LibvirtMachineReader
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.ejection import TICK_SECONDS
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.handshake import Handshake
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.ost_tracker import OstTracker
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.readiness import is_listening
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     INTERNAL,
@@ -32,8 +35,8 @@ if TYPE_CHECKING:
     import libvirt
 
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_reader import DomainReader
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.events import EventRouter
-    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.reader import Reader
     from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity
 
 _AFFECT_LIVE = 1
@@ -45,36 +48,33 @@ RECORD_TICK_SECONDS = 0.1
 _ASYNC_SINCE = 12_004_000
 
 
-class LibvirtMachine:
-    """A domain that runs."""
+class LibvirtMachine(LibvirtMachineReader):
+    """A domain that runs, for changing it too; ``router`` receives the events of its connection."""
 
-    def __init__(self, connection: Connection, ears: EventRouter, domain: libvirt.virDomain, reader: Reader) -> None:
+    def __init__(
+        self, connection: Connection, router: EventRouter, domain: libvirt.virDomain, reader: DomainReader
+    ) -> None:
+        super().__init__(reader)
         self._connection = connection
-        self._ears = ears
+        self._router = router
         self._domain = domain
-        self._reader = reader
-        self._ost = acpi.OstTracker()
+        self._ost = OstTracker()
         self._handshake = Handshake(self, self._ost)
-        self._record: Record | None = None
         self._unplugging: asyncio.Task[Any] | None = None
         self._unplug_flags: int | None = None
 
     async def observe(self) -> MachineView:
-        try:
-            self._record = await self._reader.record()
-        except LibvirtCallError as error:
-            raise error.error("cannot observe the guest") from None
-        slots = self._record.laid_out.layout.entities
-        aliases = {f"vcpu{entity.vcpus[0]}": entity.index for entity in slots}
-        self._ost.expect(frozenset(entity.index for entity in slots), aliases)
-        self._handshake.latches = self._record.domain.arch in acpi.ARCHITECTURES
-        return machine_view(self._record)
+        view = await super().observe()
+        aliases = {f"vcpu{entity.vcpus[0]}": entity.index for entity in view.layout.entities}
+        self._ost.expect(frozenset(entity.index for entity in view.layout.entities), aliases)
+        self._handshake.latches = self._observed.domain.arch in acpi.ARCHITECTURES
+        return view
 
     def latest(self) -> MachineView:
         return machine_view(self._observed)
 
     async def plug(self, entities: Sequence[Entity]) -> dict[int, StepOutcome]:
-        await self._ears.listen(self._domain, self._ost)
+        await self._router.listen(self._domain, self._ost)
         self._handshake.before_plug(starts=await self.is_listening() is False)
         errors: dict[int, LibvirtCallError | None] = {}
         for entity in entities:
@@ -86,13 +86,13 @@ class LibvirtMachine:
         return {entity.index: self._plugged(entity, errors[entity.index]) for entity in entities}
 
     async def await_insertion(self, entities: Sequence[Entity], timeout: float) -> dict[int, StepOutcome]:
-        if self._ears.refused is None:
+        if self._router.refused is None:
             return await self._handshake.await_insertion(entities, timeout)
-        deaf = StepOutcome(DONE, took_effect=True, detail=f"guest events are unavailable: {self._ears.refused}")
+        deaf = StepOutcome(DONE, took_effect=True, detail=f"guest events are unavailable: {self._router.refused}")
         return {entity.index: deaf for entity in entities}
 
     async def unplug(self, entity: Entity, timeout: float) -> StepOutcome:
-        await self._ears.listen(self._domain, self._ost)
+        await self._router.listen(self._domain, self._ost)
         answer = await self._handshake.unplug(entity, timeout)
         if answer.status == DONE:
             # A guest that stops now has ejected the vCPU all the same.
@@ -107,7 +107,7 @@ class LibvirtMachine:
         # The outcome of the call is known by then, or stays unknown.
         with contextlib.suppress(HotplugError):
             await self._join()
-        self._ears.leave(self._domain)
+        self._router.leave(self._domain)
 
     async def refresh(self) -> None:
         """Query which vCPUs libvirt's record has now, and which of them QEMU has."""
@@ -125,7 +125,13 @@ class LibvirtMachine:
 
     async def is_listening(self) -> bool | None:
         """Return whether the guest handles hotplug events now, None if QEMU itself must not be queried."""
-        return await self._reader.is_listening()
+        if not self._reader.asks_qemu:
+            return None
+        try:
+            return await is_listening(self._reader.execute)
+        except LibvirtCallError:
+            # Another call holds the domain, such as an unplug that was not waited for.
+            return None
 
     async def request_eject(self, entity: Entity, deadline: float) -> StepOutcome | None:
         """Request the unplug through libvirt.
@@ -165,12 +171,6 @@ class LibvirtMachine:
                 return
             await self._ost.wait(RECORD_TICK_SECONDS)
             await self.refresh()
-
-    @property
-    def _observed(self) -> Record:
-        if self._record is None:
-            raise HotplugError(INTERNAL, "the guest was not observed yet")
-        return self._record
 
     async def _flags_to_unplug(self) -> int:
         if self._unplug_flags is None:

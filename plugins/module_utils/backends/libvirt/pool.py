@@ -9,7 +9,6 @@ import asyncio
 import time
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.events import EventRouter
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import MONITOR_UNREACHABLE, HotplugError
 
 # How long a daemon that disconnected during the run may take to restart.
@@ -23,7 +22,6 @@ class Pool:
     def __init__(self) -> None:
         self._connections: dict[tuple[str, bool], Connection] = {}
         self._locks: dict[tuple[str, bool], asyncio.Lock] = {}
-        self._ears: dict[Connection, EventRouter] = {}
         self._once_there: set[str] = set()
 
     async def close(self) -> None:
@@ -31,11 +29,7 @@ class Pool:
         connections = list(self._connections.values())
         self._connections.clear()
         for connection in connections:
-            await self._close(connection)
-
-    def ears(self, connection: Connection) -> EventRouter:
-        """Return the event receiver of one of its connections."""
-        return self._ears.setdefault(connection, EventRouter(connection))
+            await connection.close()
 
     async def connection(self, uri: str, reading: bool, patience: float) -> Connection:
         """Return an open connection; raises ``MissingLibrary``, or ``HotplugError`` (monitor_unreachable).
@@ -49,7 +43,7 @@ class Pool:
                 return found
             deadline = time.monotonic() + (RESTART_SECONDS if uri in self._once_there else 0.0)
             if found is not None:
-                await self._close(found)
+                await found.close()
             while True:
                 connection = Connection(uri, reading, patience)
                 try:
@@ -63,9 +57,3 @@ class Pool:
                     self._once_there.add(uri)
                     return connection
                 await asyncio.sleep(RETRY_SECONDS)
-
-    async def _close(self, connection: Connection) -> None:
-        ears = self._ears.pop(connection, None)
-        if ears is not None:
-            await ears.close()
-        await connection.close()

@@ -25,6 +25,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import (
 )
 
 if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.ost_tracker import OstTracker
     from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity
 
 # Events end a wait; the tick is for a status that was lost, and for guests that report nothing.
@@ -72,7 +73,7 @@ class Ejection:
     def __init__(
         self,
         transport: Transport,
-        ost: acpi.OstTracker,
+        ost: OstTracker,
         entity: Entity,
         timeout: float,
         latches: bool,

@@ -17,6 +17,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import D
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.ejection import Transport
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.ost_tracker import OstTracker
     from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity
 
 
@@ -26,7 +27,7 @@ class Handshake:
     ``latches`` is whether QEMU keeps an unplug request until the guest handles it, so that it can be repeated.
     """
 
-    def __init__(self, transport: Transport, ost: acpi.OstTracker) -> None:
+    def __init__(self, transport: Transport, ost: OstTracker) -> None:
         self._transport = transport
         self._ost = ost
         self._starts = False

@@ -11,9 +11,10 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import contiguous
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.edit import DETAILS, edit_domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import contiguous, with_enabled
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import with_enabled
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity, Layout
 
 from ...support.domains import Written, files, without_current

@@ -12,9 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import LIBVIRT, RFC, Cell, Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import (
+    LIBVIRT,
+    RFC,
+    Cell,
+    Domain,
+    by_default,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.nodes import nodes_of
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import by_default, with_enabled
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import with_enabled
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_config
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity, Layout

@@ -16,7 +16,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.do
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt import machine
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_state import Record
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.machine import LibvirtMachine
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.acpi import OstTracker
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.ost_tracker import OstTracker
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import MachineView, StepOutcome
 
 from ...support.queries import run
@@ -33,6 +33,7 @@ class MadeUpLibvirt:
 
     def __init__(self, events: list[dict[str, Any]], noted: float) -> None:
         self.refused = None
+        self.asks_qemu = False
         self.looks = 0
         self._events = events
         self._noted = noted
@@ -68,9 +69,6 @@ class MadeUpLibvirt:
         laid_out = layout_of_domain(DOMAIN)
         assert laid_out is not None
         return Record(DOMAIN, laid_out, in_qemu=DOMAIN.enabled)
-
-    async def is_listening(self) -> bool | None:
-        return None
 
     async def again(self, known: Record) -> Record:
         if not self._is_removed:

@@ -2,11 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""ACPI codes, events and refusals of guests and QEMU, and invalid ones of hostile peers."""
+"""ACPI codes of guests and refusals of QEMU, and invalid ones of hostile peers."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -21,7 +20,6 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.acpi imp
     INSERTED,
     NOT_INSERTED,
     REJECTED,
-    OstTracker,
     read_ospm_status,
     read_ost,
 )
@@ -130,58 +128,6 @@ def test_malformed_statuses_are_ignored(reply: object) -> None:
 def test_any_reply_instead_of_statuses_is_handled(reply: object) -> None:
     assert isinstance(read_ospm_status(reply), dict)
     assert isinstance(read_ospm_status([reply]), dict)
-
-
-def heard(*events: dict[str, Any]) -> OstTracker:
-    news = OstTracker()
-    news.expect(frozenset({0, 1, 2}), {"vcpu2": 2, "/machine/peripheral/vcpu2": 2})
-    for event in events:
-        news.hear(event)
-    return news
-
-
-def ost(number: object, source: object = 3, status: object = 0) -> dict[str, Any]:
-    return {"event": "ACPI_DEVICE_OST", "data": {"info": slot(number, source, status)}}
-
-
-def test_the_latest_of_several_statuses_counts() -> None:
-    word = asyncio.run(_async(lambda: heard(ost("2", 3, 132), ost("2", 3, 130)).word(2)))
-    assert word is not None
-    assert word.kind == BUSY
-
-
-def test_a_status_without_a_device_id_is_assigned_by_its_slot() -> None:
-    word = asyncio.run(_async(lambda: heard(ost("1", 3, 132)).word(1)))
-    assert word is not None
-    assert word.kind == EJECTING
-
-
-@pytest.mark.parametrize(
-    "data", [{"device": "vcpu2"}, {"path": "/machine/peripheral/vcpu2"}, {"device": None, "path": "vcpu2"}]
-)
-def test_a_guest_error_is_a_refusal_by_any_name_of_the_device(data: dict[str, Any]) -> None:
-    word = asyncio.run(_async(lambda: heard({"event": "DEVICE_UNPLUG_GUEST_ERROR", "data": data}).word(2)))
-    assert word is not None
-    assert word.kind == BUSY
-
-
-def test_only_one_status_is_kept_per_existing_slot() -> None:
-    news = asyncio.run(_async(lambda: heard(*(ost(str(number)) for number in range(1000)))))
-    assert len(news._statuses) == 3
-
-
-@given(st.lists(json_values, max_size=3), st.sampled_from(["ACPI_DEVICE_OST", "DEVICE_UNPLUG_GUEST_ERROR", "X"]))
-def test_any_event_is_handled(values: list[Any], name: str) -> None:
-    async def hear() -> None:
-        for value in values:
-            heard({"event": name, "data": value}, {"event": name, "data": {"info": value}}, ost(value), ost("1", value))
-
-    asyncio.run(hear())
-
-
-async def _async(call: Any) -> Any:
-    # On Python 3.9 an asyncio.Event belongs to the loop that runs while it is made.
-    return call()
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import Connections, source_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import Connections
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.liveness import sign_of_qemu
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.writers import writer_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports
 
@@ -49,7 +50,7 @@ def listening(path: Path) -> Iterator[None]:
 
 def opened(monitor: Path | str, xml: Path | None) -> Ports:
     options = {**OPTIONS, "qmp_socket": str(monitor), "domain_xml": None if xml is None else str(xml)}
-    return asyncio.run(source_of(options, Connections()).open(reading=False))
+    return asyncio.run(writer_of(options, Connections(), check_mode=False).open())
 
 
 def test_a_monitor_that_never_existed_shows_nothing(tmp_path: Path) -> None:

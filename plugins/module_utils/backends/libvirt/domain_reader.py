@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import ConfigLayout
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import imported_for_qemu
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_state import (
     Record,
     recorded_in,
     suspects,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import SYSTEM_ERROR, LibvirtCallError
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.events import imported_for_qemu
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import hypervisor_of, is_remote
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import threads_of, vcpus_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.messages import read_object
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.readiness import is_listening
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.run_states import run_state_of_domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot, invalid_reply, read_slots
@@ -54,14 +53,14 @@ _SHUTOFF = 5
 _QUESTION = "query-hotpluggable-cpus"
 
 
-class Reader:
+class DomainReader:
     """Reads one domain. With ``ask_qemu``, QEMU itself is queried, which taints the domain."""
 
     def __init__(self, connection: Connection, domain: libvirt.virDomain, lay_out: LayOut, ask_qemu: bool) -> None:
         self._connection = connection
         self._domain = domain
         self._lay_out = lay_out
-        self._ask_qemu = ask_qemu
+        self.asks_qemu = ask_qemu
         self._just_read: Domain | None = None
 
     async def config(self) -> Domain:
@@ -73,7 +72,7 @@ class Reader:
         return await self._xml(0)
 
     async def has_agent(self) -> bool:
-        """Tell whether the agent has its channel open; what that takes to read, the next ``record`` need not read."""
+        """Return whether the agent has opened its channel; the next ``record`` uses the XML that this reads."""
         self._just_read = await self.live()
         return self._just_read.agent
 
@@ -83,7 +82,7 @@ class Reader:
         job = await self._connection.call(self._domain.jobStats)
         domain = read or await self.live()
         migrating = job.get("type", _JOB_NONE) != _JOB_NONE and job.get("operation") in _MIGRATIONS
-        slots = await self._slots() if self._ask_qemu else None
+        slots = await self._slots() if self.asks_qemu else None
         laid_out = ConfigLayout(slots) if slots is not None else (await self._lay_out(domain)).laid_out
         return await self.again(Record(domain, laid_out, migrating=migrating, threads=self._threads(domain)))
 
@@ -102,7 +101,7 @@ class Reader:
             raise HotplugError(GUEST_NOT_RUNNING, "the guest has been stopped meanwhile: start it, or use scope config")
         recorded = recorded_in(stats) or known.domain.enabled
         now = known._replace(domain=known.domain._replace(enabled=recorded), state=run_state_of_domain(*state))
-        slots = await self._slots() if self._ask_qemu else None
+        slots = await self._slots() if self.asks_qemu else None
         if slots is None:
             now = now._replace(in_qemu=await self._in_qemu(now.domain, stats, seconds))
             return await self._with_unsafe_plugs(now, stats)
@@ -156,29 +155,16 @@ class Reader:
         )
         return found[0][1] if found else {}
 
-    async def is_listening(self) -> bool | None:
-        """Return whether the guest handles hotplug events now, None where QEMU is not asked.
-
-        Raises ``HotplugError``.
-        """
-        if not self._ask_qemu:
-            return None
-        try:
-            return await is_listening(self._execute)
-        except LibvirtCallError:
-            # Another call holds the domain, such as an unplug that was not waited for.
-            return None
-
     async def _slots(self) -> tuple[Slot, ...] | None:
         """Return QEMU's own CPU slots, None for a machine that has no CPU hotplug and so no slots."""
         try:
-            return read_slots(await self._execute(_QUESTION))
+            return read_slots(await self.execute(_QUESTION))
         except CommandError as refusal:
             if classify(refusal.desc)[0] == HOTPLUG_UNSUPPORTED:
                 return None
             raise invalid_reply(_QUESTION, refusal.desc) from None
 
-    async def _execute(self, command: str, **arguments: Any) -> Any:
+    async def execute(self, command: str, **arguments: Any) -> Any:
         """Return QEMU's reply; raises ``CommandError`` for its error, ``HotplugError`` for an invalid reply."""
         qemu = imported_for_qemu()
         request = json.dumps({"execute": command, **({"arguments": arguments} if arguments else {})})
