@@ -21,7 +21,7 @@ export ANSIBLE_HOME := $(CACHE)/ansible
 export ANSIBLE_COLLECTIONS_PATH := $(CACHE)/collections
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
 
-.PHONY: help demo test lint sanity unit real molecule bench matrix matrix-real coverage shipped format clean
+.PHONY: help demo test lint sanity unit real molecule browser bench matrix matrix-real coverage shipped format clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -48,6 +48,11 @@ real: $(READY) ## Run the tests against real QEMU and a real Linux guest
 molecule: $(READY) ## Run the molecule scenarios, on guests of QEMU's and of libvirt's
 	@$(LAB) prepare --libvirt
 	@$(PY) tests/scenarios.py
+
+browser: $(READY) ## Open the page about an audit in Chromium, and draw the picture of the README
+	@$(LAB) prepare-browser
+	@$(PYTEST) --timeout 300 tests/browser
+	@$(PY) tests/browser/screenshot.py
 
 bench: $(READY) ## Measure the modules against ansible.builtin.ping, raw QMP and virsh
 	@$(LAB) prepare --libvirt

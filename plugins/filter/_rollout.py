@@ -11,6 +11,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.audit import audit_failures, audit_problems, audit_report
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.desired import desired_guests, desired_rows
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.page.render import audit_page, rollout_page
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.rollout_plan import (
     outcome_rows,
     plan_rows,
@@ -23,6 +24,7 @@ from ansible_collections.kvm.hotplug.plugins.plugin_utils.rollout_record import 
     end_attempts,
     revert_plan,
 )
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.rollout_report import rollout_report
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.table import text_table
 
 DOCUMENTATION = r"""
@@ -63,6 +65,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
         audit_failures,
+        audit_page,
         audit_problems,
         audit_report,
         begin_attempts,
@@ -75,6 +78,8 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
         problems,
         results_of,
         revert_plan,
+        rollout_page,
+        rollout_report,
         text_table,
     )
 }

@@ -11,6 +11,7 @@ from typing import Any
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 
 from .desired import Row, key_of, unambiguous
+from .guest_layout import UNKNOWN, headroom_of, layout_of
 from .guest_state import identity_of, ids_of, plain, state_of
 from .rollout_plan import failure_of
 
@@ -56,6 +57,7 @@ def audit_failures(failures: Iterable[Row]) -> list[str]:
 def _of_plan(plan: Row) -> Row:
     row = _row(plan["key"], plan["guest"], plan["hypervisor"], plan)
     row["drift"]["desired"] = plan["steps"]
+    row["planned"] = plan["planned"]
     return {**row, "error_code": plan["blocker"], "msg": plan["msg"]}
 
 
@@ -70,10 +72,12 @@ def _of_inspection(inspection: Mapping[str, Any], known: list[Row], hypervisor: 
         if row is None:
             guest = seen["guest"]
             label = guest["name"] or guest["uuid"] or "(no name)"
-            state = {"before": state_of(seen, True), "identity": identity, **guest}
+            state = {"before": state_of(seen), "identity": identity, **guest, **layout_of(seen)}
             row = _row(f"{label} at {_place(inspection)}", label, hypervisor, state)
             by_identity[identity] = row
             found.append(row)
+        # An inspection by a monitor alone has no agent.
+        row["online"] = (state_of(seen, with_online=True) or {}).get("online") or row["online"]
         for kind in ("libvirt", "placement"):
             row["drift"][kind] = seen["drift"][kind] or ""
     for failed in inspection["failed_guests"]:
@@ -103,9 +107,12 @@ def _row(key: str, label: str, hypervisor: str, seen: Mapping[str, Any]) -> Row:
         "guest": label,
         "hypervisor": hypervisor,
         "uuid": seen.get("uuid"),
+        **{name: seen.get(name, unknown) for name, unknown in UNKNOWN.items()},
         "state": seen.get("state") or "unknown",
         "live": live,
         "config": config,
+        "online": seen.get("online"),
+        "planned": None,
         "drift": {"config": drift, "libvirt": "", "placement": "", "desired": ""},
         "error_code": "",
         "msg": "",
@@ -113,4 +120,5 @@ def _row(key: str, label: str, hypervisor: str, seen: Mapping[str, Any]) -> Row:
 
 
 def _public(row: Row) -> Row:
-    return {name: value for name, value in row.items() if name not in ("key", "identity")}
+    shown = {name: value for name, value in row.items() if name not in ("key", "identity", "maximum")}
+    return {**shown, "headroom": headroom_of(row["maximum"], row)}

@@ -18,6 +18,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import c
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import guest_ref
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import parse_request
 
+from .guest_layout import UNKNOWN
 from .guest_state import plain
 
 Row = dict[str, Any]
@@ -117,6 +118,7 @@ def _desired_row(number: int, guest: Any, defaults: Mapping[str, Any], hyperviso
         "method": options.get("method"),
         "guest_online": options.get("guest_online"),
         "state": "unknown",
+        **UNKNOWN,
         "before": None,
         "planned": None,
         "now": "?",

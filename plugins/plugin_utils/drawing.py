@@ -11,25 +11,13 @@ from typing import Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import LEVELS
 
+from .vcpu_symbols import LEGEND, symbol_of
+
 # Of a row; its box takes four columns more.
 WIDTH = 96
 THREADS_IN_A_CELL = 8
 
 _AROUND_A_CORE = LEVELS[: LEVELS.index("core")]
-
-_ENABLED = "●"
-_DISABLED = "○"
-_UNTIL_BOOT = "◐"
-_FROM_BOOT = "◑"
-_OFFLINE = "◌"
-
-_LEGEND = {
-    _ENABLED: "enabled",
-    _DISABLED: "disabled",
-    _OFFLINE: "enabled, but offline in the guest",
-    _UNTIL_BOOT: "enabled until the next boot",
-    _FROM_BOOT: "enabled from the next boot on",
-}
 
 
 def draw(report: Mapping[str, Any]) -> str:
@@ -42,7 +30,7 @@ def draw(report: Mapping[str, Any]) -> str:
     for node in sorted(by_node, key=lambda number: (number is None, number)):
         lines += _box("" if node is None else f" node {node} ", _sockets(by_node[node]))
     used = {_symbol(vcpu) for vcpu in vcpus}
-    lines += _wrapped("", [f"{symbol} {text}" for symbol, text in _LEGEND.items() if symbol in used], "  ")
+    lines += _wrapped("", [f"{symbol} {text}" for symbol, text in LEGEND.items() if symbol in used], "  ")
     return "\n".join(lines)
 
 
@@ -58,12 +46,8 @@ def _headline(report: Mapping[str, Any]) -> str:
 
 
 def _symbol(vcpu: Mapping[str, Any]) -> str:
-    live, config = vcpu["live"], vcpu["config"]
-    if live is None or config is None or live == config:
-        if (live or config) != "enabled":
-            return _DISABLED
-        return _OFFLINE if vcpu["online"] is False else _ENABLED
-    return _UNTIL_BOOT if live == "enabled" else _FROM_BOOT
+    live, config = (None if vcpu[scope] is None else vcpu[scope] == "enabled" for scope in ("live", "config"))
+    return symbol_of(live, config, vcpu["online"])
 
 
 def _sockets(vcpus: Sequence[Mapping[str, Any]]) -> list[str]:

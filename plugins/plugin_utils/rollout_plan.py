@@ -12,6 +12,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import BACKEND_MISSING, INTERNAL, printable
 
 from .desired import OF_GUEST, OF_HYPERVISOR, OF_OPTIONS, Row, unambiguous
+from .guest_layout import layout_of
 from .guest_state import SCOPES, State, identity_of, ids_of, state_of, state_text, steps_text
 
 # Of each scope, the steps that change it, and whether they add to it.
@@ -77,7 +78,7 @@ def outcome_rows(rows: Sequence[Row], results: Sequence[Mapping[str, Any]], done
     """Return the rows with their outcome: ``result``, ``failed``, and the steps that were taken.
 
     ``results`` are those of ``results_of`` for each batch that was run, none if none was. ``done`` is the result of a
-    guest that was changed without a failure.
+    guest that was changed without a failure. ``after`` is the state that the guest has then, None if it is unknown.
     """
     return [_outcome(row, results, done) for row in rows]
 
@@ -106,9 +107,18 @@ def _planned(row: Row, result: Mapping[str, Any]) -> Row:
         "state": guest.get("state") or "unknown",
         "uuid": guest.get("uuid"),
         "identity": identity_of(result),
+        "online": _online(result, steps),
+        **layout_of(result),
         "changed": bool(result["changed"]) and not failed,
         "apply": {**row["desired"], **_guards(before), **_proof(row, result)},
     }
+
+
+def _online(result: Mapping[str, Any], steps: Iterable[Mapping[str, Any]]) -> str | None:
+    """The vCPUs that the guest OS uses before these steps, also where the desired state is not one of the agent."""
+    planned = state_of(result, with_online=True) or {}
+    online, live = (_before(scope, planned.get(scope), steps) for scope in ("online", "live"))
+    return None if online is None else format_cpulist(ids_of(online) & ids_of(live))
 
 
 def _blocked_by(result: Mapping[str, Any]) -> str:
@@ -132,7 +142,12 @@ def _proof(row: Row, result: Mapping[str, Any]) -> dict[str, Any]:
 def _outcome(row: Row, batches: Sequence[Mapping[str, Any]], done: str) -> Row:
     results = [batch[row["key"]] for batch in batches if row["key"] in batch]
     failures = [result for result in results if result["failed"]]
-    found = {**row, "failed": False, "steps": steps_text(step for one in results for step in one.get("steps") or [])}
+    found = {
+        **row,
+        "failed": False,
+        "steps": steps_text(step for one in results for step in one.get("steps") or []),
+        "after": _after(results),
+    }
     if failures:
         reached = state_text(state_of(failures[0]))
         return {
@@ -140,6 +155,7 @@ def _outcome(row: Row, batches: Sequence[Mapping[str, Any]], done: str) -> Row:
             "failed": True,
             "then": reached,
             "result": f"failed: {failures[0]['error_code']}",
+            "error_code": failures[0]["error_code"],
             "blocked_by": _blocked_by(failures[0]),
             "msg": failures[0]["msg"],
         }
@@ -148,6 +164,13 @@ def _outcome(row: Row, batches: Sequence[Mapping[str, Any]], done: str) -> Row:
     if not results or any(result["skipped"] for result in results):
         return {**found, "then": "", "result": "not started"}
     return {**found, "result": done}
+
+
+def _after(results: Sequence[Mapping[str, Any]]) -> State | None:
+    """The state after the last batch; None if that is unknown, or if its steps are only planned."""
+    if not results or any(step["status"] == "planned" for step in results[-1].get("steps") or []):
+        return None
+    return state_of(results[-1], with_online=True)
 
 
 def _unchanged(row: Row) -> dict[str, Any]:

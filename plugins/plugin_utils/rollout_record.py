@@ -19,6 +19,7 @@ from typing import Any
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 
 from .desired import OF_GUEST, OF_HYPERVISOR
+from .guest_layout import UNKNOWN, layout_of
 from .guest_state import SCOPES, ids_of, plain, state_of, state_text, steps_text
 from .rollout_plan import results_of
 
@@ -131,7 +132,8 @@ def revert_plan(record: Mapping[str, Any], seen: Mapping[str, Any], hypervisor: 
         now = state_of(result, _by_agent(guest))
         if now is None:
             continue
-        row.update(before=now, now=state_text(now))
+        row.update(before=now, now=state_text(now), state=(result.get("guest") or {}).get("state") or "unknown")
+        row.update(layout_of(result))
         wanted = _wanted(guest["attempts"], now)
         if wanted is None:
             continue
@@ -155,6 +157,8 @@ def _revert_row(key: str, guest: Mapping[str, Any], hypervisor: str) -> dict[str
         "guest": guest["guest"],
         "hypervisor": hypervisor,
         "options": guest["options"],
+        "state": "unknown",
+        **UNKNOWN,
         "before": None,
         "planned": None,
         "now": "?",

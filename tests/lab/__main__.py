@@ -14,7 +14,7 @@ import signal
 import sys
 import typing as t
 
-from . import LabError, binaries, detached, image, packages, software
+from . import LabError, binaries, browser, detached, image, packages, software
 from .contact import Shell, ShellError
 from .guest import Guest
 from .observer import Monitor, cpulist, enabled_ids
@@ -56,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also the newest QEMU, libvirt and Linux, those that Debian unstable has now",
     )
+
+    commands.add_parser("prepare-browser", help="install the browser that the tests of pages need")
 
     boot = commands.add_parser("boot", help="boot a guest that stays, and print its sockets and pid as JSON")
     boot.add_argument("dir", type=pathlib.Path, help="a folder for its sockets and logs")
@@ -152,6 +154,8 @@ def main() -> int:
             binaries.prepare_newest()
             image.image(release=packages.NEWEST, again=True)
             software.software(packages.NEWEST, again=True)
+    elif options.command == "prepare-browser":
+        browser.prepare()
     elif options.command == "boot":
         guest = Guest(
             options.dir,

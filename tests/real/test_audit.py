@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.page.render import audit_page
 from lab import observer
 
 from .conftest import Boot
@@ -28,9 +29,9 @@ def test_an_audit_shows_every_drift_in_a_table_and_a_file_and_changes_nothing(bo
     fleet = Hypervisors(tmp_path, hosts, audit_qmp_sockets=[unnamed.qmp_socket, fine.qmp_socket])
     observer.plug(other.observer, 5)
     dead.kill()
-    file = tmp_path / "audit.json"
+    file, page = tmp_path / "audit.json", tmp_path / "audit.html"
 
-    audit = fleet.play("audit", audit_json=str(file))
+    audit = fleet.play("audit", audit_json=str(file), audit_html=str(page))
     assert (audit.status, [audit.recap(host)["changed"] for host in hosts]) == (0, [0, 0, 0])
     assert audit.row("fine", 0) == ["h1", "paused", "0-1", "-", ""]
     assert audit.row("other") == ["h2", "paused", "0-1,5", "0-1", "config: 5, desired: plug 2, enable 2,5"]
@@ -42,8 +43,16 @@ def test_an_audit_shows_every_drift_in_a_table_and_a_file_and_changes_nothing(bo
     assert of_h1["fine"]["drift"] == {"config": "", "libvirt": "", "placement": "", "desired": ""}
     assert (set(of_h1), report["failures"]) == ({"fine", "unnamed"}, [])
     assert observer.enabled_ids(other.observer) == [0, 1, 5]
+    assert len(of_h2["other"]["cores"]) == 8
+    assert of_h2["other"]["cores"][5] == {"node": 1, "socket": 2, "core": 1, "vcpus": "5"}
+    assert of_h2["other"]["headroom"] == {"live": 5, "config": 6}
+    assert of_h2["other"]["planned"]["live"] == "0-2,5"
+    assert of_h1["unnamed"]["headroom"] == {"live": 6, "config": None}
+    assert page.read_text() == audit_page(report) + "\n"
 
-    failed = fleet.play("audit", audit_fail_on_drift=True)
+    written = [(path.stat().st_mtime_ns, path.stat().st_ino) for path in (file, page)]
+    failed = fleet.play("audit", "--check", audit_json=str(file), audit_html=str(page), audit_fail_on_drift=True)
+    assert [(path.stat().st_mtime_ns, path.stat().st_ino) for path in (file, page)] == written
     assert failed.status == 2
     assert "other on h2: config: 5, desired: plug 2, enable 2,5" in failed.text
 

@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import time
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.page.render import rollout_page
 from lab import linux_behaviours, observer
 from lab.daemon import Daemon
 from lab.domains import LibvirtGuest
@@ -57,7 +59,9 @@ def test_a_rollout_shows_its_plan_converges_in_waves_and_changes_nothing_twice(b
     }
     fleet = Hypervisors(tmp_path, hosts)
 
-    dry = fleet.play("rollout", "--check", rollout_id="first")
+    file, page = tmp_path / "rollout.json", tmp_path / "rollout.html"
+
+    dry = fleet.play("rollout", "--check", rollout_id="first", rollout_json=str(file), rollout_html=str(page))
     assert dry.status == 0, dry
     assert dry.row("web0", 0) == ["h1", "paused", "0-1", "0-3", "plug 2-3", ""]
     assert dry.row("db", 0) == ["h3", "shutoff", "0-1", "0-1,5", "enable 5", ""]
@@ -66,12 +70,20 @@ def test_a_rollout_shows_its_plan_converges_in_waves_and_changes_nothing_twice(b
     assert [observer.enabled_ids(guest.observer) for guest in guests] == [[0, 1]] * 4
     assert config(db) == [0, 1]
     assert not fleet.state.exists()
+    report = json.loads(file.read_text())
+    of_web0, of_db = ({guest["guest"]: guest for guest in report["guests"]}[name] for name in ("web0", "db"))
+    assert (report["rollout"], report["phase"], report["reverted"]) == ("first", "outcome", [])
+    assert (of_web0["live"], of_web0["planned"]["live"], of_web0["result"]) == ("0-1", "0-3", "would change")
+    assert (of_db["config"], of_db["headroom"]) == ("0-1", {"live": None, "config": 6})
+    assert page.read_text() == rollout_page(report) + "\n"
 
-    done = fleet.play("rollout", rollout_id="first")
+    done = fleet.play("rollout", rollout_id="first", rollout_json=str(file))
     assert done.status == 0, done
     assert [observer.enabled_ids(guest.observer) for guest in guests] == [[0, 1, 2, 3], [0, 1], [0, 1, 2], [0, 1, 2]]
     assert config(db) == [0, 1, 5]
     assert [done.recap(host)["changed"] for host in hosts] == [1, 1, 1]
+    of_web0 = json.loads(file.read_text())["guests"][0]
+    assert (of_web0["live"], of_web0["headroom"]["live"], of_web0["result"]) == ("0-3", 4, "changed")
     record = fleet.record("first", "h3")
     assert record["completed"]
     assert [guest["before"] for guest in record["guests"].values()] == [

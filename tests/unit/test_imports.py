@@ -35,8 +35,9 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     ),
     "entry": ("shared", "request", "ports", "planner", "run", "report", "backends"),
     "plugin_utils": ("shared", "request"),
+    "plugin_utils/page": ("shared", "plugin_utils"),
     "modules": ("request", "entry"),
-    "filter": ("shared", "plugin_utils"),
+    "filter": ("shared", "plugin_utils", "plugin_utils/page"),
     "inventory": ("shared", "request", "ports", "run", "report", "backends", "entry", "plugin_utils"),
     "doc_fragments": (),
 }  # fmt: skip
@@ -44,6 +45,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
 # Libraries other than Python's own. Those that only some runs need must not be loaded with the file.
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "ansible": ("request", "entry", "plugin_utils", "modules", "filter", "inventory"),
+    "jinja2": ("plugin_utils/page",),
     "lxml": ("backends/domain_xml",),
     "qemu": ("backends/qemu", "backends/qmp", "backends/guest_agent"),
     "libvirt": ("backends/libvirt",),
