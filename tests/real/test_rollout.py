@@ -170,9 +170,15 @@ def test_two_guests_of_one_name_on_one_hypervisor_are_distinguished(newest_daemo
         assert after == {f"web1 at {newest_daemon.uri}": "0-3", f"web1 at {other.uri}": "0-4"}
         assert (enabled_at_boot(web1), enabled_at_boot(another)) == (4, 5)
 
-        reverted = fleet.play("revert")
+        file, page = tmp_path / "revert.json", tmp_path / "revert.html"
+        reverted = fleet.play("revert", rollout_json=str(file), rollout_html=str(page))
         assert reverted.status == 0, reverted
         assert (enabled_at_boot(web1), enabled_at_boot(another)) == (2, 3)
+        report = json.loads(file.read_text())
+        assert (report["rollout"], report["phase"], report["guests"]) == ("both", "revert", [])
+        found = sorted((guest["config"], guest["headroom"]["config"], guest["result"]) for guest in report["reverted"])
+        assert found == [("0-1", 6, "reverted"), ("0-2", 5, "reverted")]
+        assert page.read_text() == rollout_page(report) + "\n"
         assert "nothing is left to revert" in fleet.play("revert")
 
 

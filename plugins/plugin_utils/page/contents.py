@@ -75,7 +75,7 @@ class Contents(NamedTuple):
 def audit_contents(report: Mapping[str, Any]) -> Contents:
     """Return the contents of the page about an audit, from ``guests`` and ``failures`` of ``audit_report``."""
     failures = [
-        Failure(*(_name(one[column]) for column in ("hypervisor", "place", "error_code")), _text(one["msg"]))
+        Failure(_name(one["hypervisor"]), _name(one["place"]), _name(one["error_code"]), _text(one["msg"]))
         for one in report["failures"]
     ]
     guests = [_guest(guest, [_drift(guest)], bool(guest["drifts"])) for guest in report["guests"]]
