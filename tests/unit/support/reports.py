@@ -26,7 +26,7 @@ HOSTILE_NAMES = (
 
 def audited(name: str, **facts: Any) -> dict[str, Any]:
     """Return the row of a guest in the report of an audit."""
-    return {**_row(name), "drift": {"config": "", "libvirt": "", "desired": ""}, "drifts": "", **facts}
+    return {**_row(name), "drift": {"config": "", "libvirt": "", "placement": "", "desired": ""}, "drifts": "", **facts}
 
 
 def rolled_out(name: str, **facts: Any) -> dict[str, Any]:
