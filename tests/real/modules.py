@@ -72,23 +72,38 @@ def run_module(
     The module of a ``client`` of a libvirtd runs as on a hypervisor: by the system's own Python, with its packages, and
     those in the folder ``packages``.
     """
-    python, libraries = interpreter(client, packages)
-    paths = [str(COLLECTIONS), str(_ansible()), *python_path(libraries).values()]
-    done = subprocess.run(
-        [python, "-m", f"{PACKAGE}.{module.rpartition('.')[2]}"],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": {**options, "_ansible_check_mode": check, "_ansible_diff": True}}),
-        env={**os.environ, **libraries, "PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
-    assert done.stdout, done.stderr
-    result = Result(json.loads(done.stdout))
+    process = module_process(module, check, client, packages, **options)
+    try:
+        output, errors = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+    assert "Traceback" not in output + errors, output + errors
+    assert output, errors
+    result = Result(json.loads(output))
     result.diff = "".join(_lines(result.get("diff", [])))
     result.warnings = " ".join(json.dumps(warning) for warning in result.get("warnings", []))
     return result
+
+
+def module_process(
+    module: str, check: bool = False, client: Daemon | None = None, packages: Path | None = None, **options: Any
+) -> subprocess.Popen[str]:
+    """Start a module as ``run_module`` does, and return its process."""
+    python, libraries = interpreter(client, packages)
+    paths = [str(COLLECTIONS), str(_ansible()), *python_path(libraries).values()]
+    process = subprocess.Popen(
+        [python, "-m", f"{PACKAGE}.{module.rpartition('.')[2]}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **libraries, "PYTHONPATH": os.pathsep.join(paths)},
+        text=True,
+    )
+    assert process.stdin is not None
+    json.dump({"ANSIBLE_MODULE_ARGS": {**options, "_ansible_check_mode": check, "_ansible_diff": True}}, process.stdin)
+    process.stdin.close()
+    process.stdin = None  # so that communicate() does not use it
+    return process
 
 
 def _lines(diff: dict[str, str] | list[dict[str, str]]) -> Iterator[str]:

@@ -9,7 +9,7 @@ import asyncio
 import errno
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import ConfigLayout
@@ -23,6 +23,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domai
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import SYSTEM_ERROR, LibvirtCallError
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import hypervisor_of, is_remote
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import threads_of, vcpus_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.notes import Note, read_notes
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.messages import read_object
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.run_states import run_state_of_domain
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 # virConnectGetAllDomainStats: of the process and its vCPUs, and without waiting for a call that keeps the domain.
 _STATS_CPU_AND_VCPU = (1 << 1) | (1 << 3)
 _STATS_NOWAIT = 1 << 29
+_XML_LIVE = 0
 _XML_INACTIVE = 1 << 1
 # virDomainJobOperation: migration in, migration out.
 _MIGRATIONS = (4, 5)
@@ -61,33 +63,45 @@ class DomainReader:
         self._domain = domain
         self._lay_out = lay_out
         self.asks_qemu = ask_qemu
-        self._just_read: Domain | None = None
+        self._just_read: str | None = None
 
     async def config(self) -> Domain:
         """Return the config state; raises ``HotplugError`` and ``LibvirtCallError``."""
-        return await self._xml(_XML_INACTIVE)
+        return _domain_in(await self._xml(_XML_INACTIVE))
 
     async def live(self) -> Domain:
         """Return libvirt's record of the running domain; raises ``HotplugError`` and ``LibvirtCallError``."""
-        return await self._xml(0)
+        return _domain_in(await self._xml(_XML_LIVE))
 
     async def has_agent(self) -> bool:
         """Return whether the agent has opened its channel; the next ``record`` uses the XML that this reads."""
-        self._just_read = await self.live()
-        return self._just_read.agent
+        self._just_read = await self._xml(_XML_LIVE)
+        return _domain_in(self._just_read).agent
 
     async def record(self) -> Record:
         """Return the running domain; raises ``HotplugError`` and ``LibvirtCallError``."""
         read, self._just_read = self._just_read, None
         job = await self._connection.call(self._domain.jobStats)
-        domain = read or await self.live()
+        xml = read or await self._xml(_XML_LIVE)
+        domain = _domain_in(xml)
         migrating = job.get("type", _JOB_NONE) != _JOB_NONE and job.get("operation") in _MIGRATIONS
         slots = await self._slots() if self.asks_qemu else None
         laid_out = ConfigLayout(slots) if slots is not None else (await self._lay_out(domain)).laid_out
-        return await self.again(Record(domain, laid_out, migrating=migrating, threads=self._threads(domain)))
+        threads = self._threads(domain)
+        notes = self._valid(read_notes(xml), threads)
+        return await self.again(Record(domain, laid_out, migrating=migrating, threads=threads, notes=notes))
 
     def _threads(self, domain: Domain) -> VcpuThreads:
         return VcpuThreads() if is_remote(self._connection.uri) else threads_of(domain.uuid or "")
+
+    def _valid(self, notes: Iterable[Note], threads: VcpuThreads) -> tuple[Note, ...]:
+        """Return the notes of this start of the domain, without those on vCPUs that were plugged again since."""
+        number = self._domain.ID()
+        return tuple(
+            note
+            for note in notes
+            if note.domain == number and (not note.thread or threads.ids.get(note.vcpu, note.thread) == note.thread)
+        )
 
     async def again(self, known: Record) -> Record:
         """Return what is ``known`` with its vCPUs as they are now, while another call may keep the domain.
@@ -119,8 +133,8 @@ class DomainReader:
 
         return record._replace(unsafe_plugs=await unsafe_plugs(record, stats))
 
-    async def _xml(self, flags: int) -> Domain:
-        return read_domain((await self._connection.call(self._domain.XMLDesc, flags)).encode())
+    async def _xml(self, flags: int) -> str:
+        return await self._connection.call(self._domain.XMLDesc, flags)
 
     async def _in_qemu(self, domain: Domain, stats: Mapping[str, Any], seconds: float) -> frozenset[int] | None:
         """Return which of the recorded vCPUs QEMU has, None where that is unknown.
@@ -176,3 +190,7 @@ class DomainReader:
             return reply["return"]
         except (ValueError, KeyError, TypeError):
             raise invalid_reply(command, text) from None
+
+
+def _domain_in(xml: str) -> Domain:
+    return read_domain(xml.encode())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.qemu_args import qemu_args
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.tuning import tuning_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.notes import REQUESTED, Note
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi, blockers
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.run_states import RunState, run_state
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
@@ -58,7 +59,7 @@ class Record(NamedTuple):
 
     ``in_qemu`` are the vCPUs that QEMU has, None where there is only libvirt's word;
     ``aliases`` are known where QEMU itself was asked. ``unsafe_plugs`` are those of ``LiveState``.
-    ``threads`` are those of a QEMU on this host.
+    ``threads`` are those of a QEMU on this host. ``notes`` are those on the vCPUs that are plugged now.
     """
 
     domain: Domain
@@ -69,6 +70,7 @@ class Record(NamedTuple):
     aliases: Mapping[int, str] | None = None
     unsafe_plugs: Mapping[int, Blocker] = EMPTY
     threads: VcpuThreads = VcpuThreads()
+    notes: tuple[Note, ...] = ()
 
     @property
     def enabled(self) -> frozenset[int]:
@@ -79,6 +81,15 @@ class Record(NamedTuple):
     def removed(self) -> frozenset[int]:
         """The vCPUs that are in libvirt's record and no longer in QEMU."""
         return self.domain.enabled - self.enabled
+
+    @property
+    def requested(self) -> frozenset[int]:
+        """The plugged entities whose unplug was requested, and may still be carried out by the guest."""
+        noted = {note.vcpu for note in self.notes if note.kind == REQUESTED}
+        entities = self.laid_out.layout.entities if noted else ()
+        return frozenset(
+            entity.index for entity in entities if noted.intersection(entity.vcpus) and _present(entity, self.enabled)
+        )
 
 
 def recorded_in(stats: Mapping[str, Any]) -> frozenset[int]:
@@ -141,6 +152,7 @@ def machine_view(record: Record) -> MachineView:
             enabled=record.enabled,
             running=state.running,
             acknowledges=domain.arch in acpi.ARCHITECTURES,
+            ejecting=frozenset(vcpu for index in record.requested for vcpu in layout.entities[index].vcpus),
             cannot_enable=_cannot_enable(record, layout),
             cannot_disable=_cannot_disable(record, layout),
             unsafe_plugs=record.unsafe_plugs,

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_state import machine_view
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import (
@@ -18,6 +18,11 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.error
     classify_failed_placement,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.machine_reader import LibvirtMachineReader
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.unplug_request import (
+    UnplugRequest,
+    remove_note,
+    requested_note,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.ejection import TICK_SECONDS
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.handshake import Handshake
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_reader import DomainReader
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.events import EventRouter
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.notes import Note
     from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity
 
 _AFFECT_LIVE = 1
@@ -60,7 +66,8 @@ class LibvirtMachine(LibvirtMachineReader):
         self._domain = domain
         self._ost = OstTracker()
         self._handshake = Handshake(self, self._ost)
-        self._unplugging: asyncio.Task[Any] | None = None
+        self._request: UnplugRequest | None = None
+        self._unplugging: asyncio.Task[LibvirtCallError | None] | None = None
         self._unplug_flags: int | None = None
 
     async def observe(self) -> MachineView:
@@ -77,6 +84,8 @@ class LibvirtMachine(LibvirtMachineReader):
         await self._router.listen(self._domain, self._ost)
         self._handshake.before_plug(starts=await self.is_listening() is False)
         errors: dict[int, LibvirtCallError | None] = {}
+        # Before the plug, because they are on vCPUs that were in these slots.
+        self._remove([note for note in self._observed.notes if any(note.vcpu in entity.vcpus for entity in entities)])
         for entity in entities:
             self._ost.clear(entity.index)
             await self._join()
@@ -93,15 +102,22 @@ class LibvirtMachine(LibvirtMachineReader):
 
     async def unplug(self, entity: Entity, timeout: float) -> StepOutcome:
         await self._router.listen(self._domain, self._ost)
-        answer = await self._handshake.unplug(entity, timeout)
+        thread = self._observed.threads.ids.get(entity.vcpus[0], 0)
+        note = requested_note(entity.vcpus[0], self._domain.ID(), thread)
+        earlier = [found for found in self._observed.notes if found.is_of_same_vcpu(note)]
+        self._request = UnplugRequest(self._connection, self._domain, note, earlier)
+        requested = entity.index in self._observed.requested
+        answer = await self._handshake.unplug(entity, timeout, requested=requested)
         if answer.status == DONE:
             # A guest that stops now has ejected the vCPU all the same.
             with contextlib.suppress(HotplugError):
                 await self._await_record(entity)
+        answer, outdated = await self._request.end(answer)
+        self._remove(outdated)
         return answer
 
     async def settle(self, entities: Sequence[Entity], timeout: float) -> None:
-        await self._handshake.settle(entities, timeout)
+        await self._handshake.settle(entities, timeout, self._observed.requested)
 
     async def close(self) -> None:
         # The outcome of the call is known by then, or stays unknown.
@@ -138,8 +154,19 @@ class LibvirtMachine(LibvirtMachineReader):
 
         libvirt waits for some seconds, and holds the domain during that time; the guest's report arrives earlier.
         """
+        if self._request is None:
+            raise RuntimeError("an unplug was sent without a request")
         await self._join()
         flags = await self._flags_to_unplug()
+        refusal = await self._request.announce()
+        if refusal is not None:
+            return _refused(refusal)
+        known = self._observed
+        self._record = known._replace(notes=(*known.notes, self._request.note))
+        await self.refresh()
+        if not self.is_plugged(entity):
+            return StepOutcome(FAILED)
+        self._request.is_sent = True
         self._unplugging = asyncio.ensure_future(self._set(entity, 0, flags))
         while not self._unplugging.done():
             word = self._ost.word(entity.index)
@@ -158,6 +185,24 @@ class LibvirtMachine(LibvirtMachineReader):
         """Return none, because libvirt keeps none; raises ``HotplugError`` if the guest has stopped meanwhile."""
         await self.refresh()
         return None
+
+    def _remove(self, outdated: Sequence[Note]) -> None:
+        """Have notes removed as soon as the unplug's call, which holds the domain, has ended."""
+        if not outdated:
+            return
+        known = self._observed
+        self._record = known._replace(notes=tuple(note for note in known.notes if note not in outdated))
+        self._unplugging = asyncio.ensure_future(self._remove_after(self._unplugging, outdated))
+
+    async def _remove_after(
+        self, call: asyncio.Task[LibvirtCallError | None] | None, outdated: Sequence[Note]
+    ) -> LibvirtCallError | None:
+        result = await call if call is not None else None
+        # With the domain, its notes have ended too.
+        with contextlib.suppress(LibvirtCallError, HotplugError):
+            for note in outdated:
+                await remove_note(self._connection, self._domain, note)
+        return result
 
     async def _await_record(self, entity: Entity) -> None:
         """Wait until libvirt's record no longer has what QEMU has removed, as long as libvirt can learn of it.

@@ -39,6 +39,7 @@ class MadeUpLibvirt:
         self._noted = noted
         self._is_removed = False
         self._tracker: OstTracker | None = None
+        self.metadata: list[str] = []
 
     # The event router.
     async def listen(self, _domain: object, tracker: OstTracker) -> None:
@@ -57,6 +58,18 @@ class MadeUpLibvirt:
 
     def getLibVersion(self) -> int:
         return 12_004_000
+
+    def ID(self) -> int:
+        return 7
+
+    def setMetadata(self, _kind: int, element: str | None, _prefix: str | None, namespace: str, _flags: int) -> None:
+        if element is not None:
+            self.metadata.append(namespace)
+        elif namespace in self.metadata:
+            self.metadata.remove(namespace)
+
+    def XMLDesc(self, _flags: int) -> str:
+        return "".join(f'<x xmlns:x="{namespace}"/>' for namespace in self.metadata)
 
     def setVcpu(self, *_arguments: object) -> None:
         self._is_removed = True
@@ -78,13 +91,13 @@ class MadeUpLibvirt:
         return known._replace(domain=known.domain._replace(enabled=recorded), in_qemu=frozenset({0}))
 
 
-def unplug(libvirt: MadeUpLibvirt) -> tuple[StepOutcome, MachineView, float]:
+def unplug(libvirt: MadeUpLibvirt, timeout: float = 5.0) -> tuple[StepOutcome, MachineView, float]:
     async def work() -> tuple[StepOutcome, MachineView, float]:
         made_up = cast(Any, libvirt)
         found = LibvirtMachine(made_up, made_up, made_up, made_up)
         entity = (await found.observe()).layout.entities[3]
         began = time.monotonic()
-        answer = await found.unplug(entity, 5.0)
+        answer = await found.unplug(entity, timeout)
         seconds = time.monotonic() - began
         await found.close()
         return answer, found.latest(), seconds
@@ -112,3 +125,18 @@ def test_a_record_that_stays_wrong_is_waited_for_no_longer_than_that(monkeypatch
     assert answer.status == "done"
     assert "libvirt's record still has vCPU 3" in view.warning
     assert seconds > 0.4
+
+
+def test_a_request_that_is_pending_is_noted_and_one_that_is_done_is_not() -> None:
+    class Silent(MadeUpLibvirt):
+        def setVcpu(self, *_arguments: object) -> None:
+            return None
+
+    libvirt = Silent([], noted=0)
+    answer, view, _seconds = unplug(libvirt, timeout=0.1)
+    assert (answer.status, view.live.ejecting) == ("pending", {3})
+    assert len(libvirt.metadata) == 1
+    libvirt = MadeUpLibvirt([LAPIC_DELETED, EJECTED], noted=3)
+    answer, view, _seconds = unplug(libvirt)
+    assert (answer.status, view.live.ejecting) == ("done", set())
+    assert libvirt.metadata == []
