@@ -15,6 +15,7 @@ import sys
 import typing as t
 
 from . import LabError, binaries, browser, detached, image, packages, software
+from .architectures import ARCHITECTURES, NEWEST_ONLY
 from .contact import Shell, ShellError
 from .guest import Guest
 from .observer import Monitor, cpulist, enabled_ids
@@ -56,6 +57,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also the newest QEMU, libvirt and Linux, those that Debian unstable has now",
     )
+    prepare.add_argument(
+        "--architectures",
+        action="store_true",
+        help=f"also the newest QEMU and Linux for guests of other architectures: {', '.join(NEWEST_ONLY)}",
+    )
 
     commands.add_parser("prepare-browser", help="install the browser that the tests of pages need")
 
@@ -73,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     boot.add_argument("--uuid", help="the guest's UUID")
     boot.add_argument("--append", default="", help="more for the kernel's command line, such as lab.onliner=0")
     boot.add_argument("--extra", default="", help="more of QEMU's arguments, quoted as for a shell")
-    boot.add_argument("--arch", default="x86_64", choices=sorted(binaries.PACKAGES), help="(default: %(default)s)")
+    boot.add_argument("--arch", default="x86_64", choices=sorted(ARCHITECTURES), help="(default: %(default)s)")
     boot.add_argument("--agent", action="store_true", help="with a guest agent")
     boot.add_argument("--tcp", action="store_true", help="with a monitor on a TCP port too")
     boot.add_argument("--paused", action="store_true", help="do not start its CPUs (QEMU's -S)")
@@ -154,6 +160,10 @@ def main() -> int:
             binaries.prepare_newest()
             image.image(release=packages.NEWEST, again=True)
             software.software(packages.NEWEST, again=True)
+        if options.architectures:
+            for arch in NEWEST_ONLY:
+                binaries.prepare_newest(arch)
+                image.image(arch, packages.NEWEST, again=True)
     elif options.command == "prepare-browser":
         browser.prepare()
     elif options.command == "boot":

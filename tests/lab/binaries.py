@@ -14,9 +14,9 @@ import re
 import shutil
 
 from . import LabError, cache, packages
+from .architectures import ARCHITECTURES
 from .root import Root
 
-PACKAGES = {"x86_64": "qemu-system-x86", "ppc64": "qemu-system-ppc"}
 # Its firmware, and what it links to.
 BESIDE = rf"qemu-system-(common|data)|qemu-slof|seabios|ipxe-qemu|openbios-ppc|{packages.LIBRARIES}"
 FIRMWARE = ("usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu")
@@ -146,7 +146,7 @@ def secluded(qemu: Qemu) -> Qemu:
 def prepare(arch: str = "x86_64") -> None:
     """Install the distribution's QEMU (for x86), and unpack that of its backports where that is much newer."""
     if arch == "x86_64" and not shutil.which(f"qemu-system-{arch}"):
-        packages.install([PACKAGES[arch]])
+        packages.install([ARCHITECTURES[arch].qemu])
     backports = packages.os_release()["VERSION_CODENAME"] == "bookworm"
     with packages.locked(f"qemu-{arch}"):
         here = _of_release(packages.BACKPORTS, arch)
@@ -168,8 +168,11 @@ def _folder(release: str) -> pathlib.Path:
 
 def _unpack(arch: str, release: str) -> None:
     accept = rf"{BESIDE}|{packages.C_LIBRARY}" if release == packages.NEWEST else BESIDE
-    debs = packages.Archive(release=release).fetch([PACKAGES[arch]], accept, again=release == packages.NEWEST)
-    name = next(deb.stem for deb in debs if deb.name.startswith(f"{PACKAGES[arch]}_")).replace("%3a", "-")
+    found = ARCHITECTURES[arch]
+    debs = packages.Archive(release=release).fetch(
+        [found.qemu, *found.firmware], accept, again=release == packages.NEWEST
+    )
+    name = next(deb.stem for deb in debs if deb.name.startswith(f"{found.qemu}_")).replace("%3a", "-")
     target = _folder(release) / name
     if not target.exists():
         with packages.appearing(target) as new:

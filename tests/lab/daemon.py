@@ -17,7 +17,8 @@ import typing as t
 import uuid
 
 from . import LabError, binaries, packages, processes, relay, unprivileged_user
-from .guest import KNOWN_HYPERVISOR, MACHINES
+from .architectures import ARCHITECTURES
+from .guest import KNOWN_HYPERVISOR
 from .keeper import Watchdog
 from .software import Software, software
 
@@ -211,7 +212,7 @@ class Daemon:
             script = EMULATOR.format(
                 environment="\n".join(f"export {key}={shlex.quote(value)}" for key, value in own.variables.items()),
                 command=shlex.join(own.command),
-                linux=shlex.join(["-cpu", MACHINES["x86_64"][1], *KNOWN_HYPERVISOR]),
+                linux=shlex.join(["-cpu", ARCHITECTURES["x86_64"].cpu, *KNOWN_HYPERVISOR]),
                 folder=self.folder / "guests",
                 python=self.python,
                 relay=self.lend(pathlib.Path(relay.__file__)),

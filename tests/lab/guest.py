@@ -16,6 +16,7 @@ import time
 import typing as t
 
 from . import LabError, binaries, packages
+from .architectures import ARCHITECTURES
 from .contact import Contact, Died
 from .image import image
 
@@ -24,8 +25,6 @@ SOCKET_PATH_MAX = 107
 # Each vCPU's thread takes one of `maxcpus` TCG contexts for good, so that a guest aborts when those it booted with and
 # all that were ever plugged are more; with a single thread for all, QEMU aborts at the first unplug.
 TCG = "tcg,thread=multi"
-PSERIES = "pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken"
-MACHINES = {"x86_64": ("q35", "qemu64,-hypervisor", "ttyS0"), "ppc64": (PSERIES, "power9", "hvc0")}
 # Since 6.9, Linux lets CPUs be plugged only where it knows the hypervisor, and acknowledges them nevertheless. It does
 # not know TCG; but it takes a machine of this serial number for VMware's, whose port QEMU has.
 KNOWN_HYPERVISOR = ("-smbios", "type=1,serial=VMware-lab")
@@ -91,11 +90,11 @@ class Guest(Contact):
         self.speaks = boot and not paused
         self._tcp = tcp_monitor
         self._process: subprocess.Popen[bytes] | None = None
-        transport = "device" if machine and machine.startswith("microvm") else "pci"
-        usual_machine, usual_cpu, terminal = MACHINES[arch]
+        found = ARCHITECTURES[arch]
+        transport = "device" if machine and machine.startswith("microvm") else found.bus
         self.command = [
             *self.qemu.command,
-            *("-name", name, "-machine", machine or usual_machine, "-cpu", cpu or usual_cpu, "-smp", smp),
+            *("-name", name, "-machine", machine or found.machine, "-cpu", cpu or found.cpu, "-smp", smp),
             *("-m", f"{memory}M", *numa_args(numa, memory)),
             *("-accel", accel, "-nodefaults", "-no-user-config", "-display", "none"),
             *("-serial", "chardev:serial" if serial_socket else f"file:{self.console}"),
@@ -118,9 +117,11 @@ class Guest(Contact):
         if boot:
             files = image(arch, linux)
             self.command += ["-kernel", os.fspath(files.kernel), "-initrd", os.fspath(files.initramfs)]
-            self.command += ["-append", f"console={terminal} {append}".strip()]
+            self.command += ["-append", f"console={found.terminal} {append}".strip()]
             if arch == "x86_64" and transport == "pci":
                 self.command += KNOWN_HYPERVISOR
+        if found.bios and self.qemu.root:
+            self.command += ["-bios", os.fspath(self.qemu.root / found.bios)]
         if paused:
             self.command.append("-S")
         self.command += extra

@@ -19,21 +19,15 @@ import stat
 import tempfile
 
 from . import LabError, cache, packages
+from .architectures import ARCHITECTURES
 
 INIT = pathlib.Path(__file__).with_name("init")
-MODULES = ("virtio_pci", "virtio_console")
 TOOLS = ("busybox-static", "qemu-guest-agent", "util-linux")
 PROGRAMS = ("usr/sbin/qemu-ga", "usr/bin/chrt")
 LIBRARIES = rf"{packages.LIBRARIES}|{packages.C_LIBRARY}"
 # Which of its packages hold the kernel and its modules differs from release to release.
 KERNEL_PARTS = r"linux-.*"
-DEBIAN_ARCH = {"x86_64": "amd64", "ppc64": "ppc64el"}
-KERNELS = {
-    ("debian", "x86_64"): "linux-image-cloud-amd64",
-    ("debian", "ppc64"): "linux-image-powerpc64le",
-    ("ubuntu", "x86_64"): "linux-image-virtual",
-    ("ubuntu", "ppc64"): "linux-image-virtual",
-}
+KERNEL_OF_UBUNTU = "linux-image-virtual"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +44,10 @@ def image(arch: str = "x86_64", release: str = packages.DISTRIBUTION, again: boo
     `again` looks for newer packages first.
     """
     with packages.locked(f"image-{arch}"):
-        archive = packages.Archive(DEBIAN_ARCH[arch], release)
-        kernel = archive.fetch([KERNELS[packages.os_release()["ID"], arch]], KERNEL_PARTS, again)
+        found = ARCHITECTURES[arch]
+        archive = packages.Archive(found.debian, release)
+        name = KERNEL_OF_UBUNTU if packages.os_release()["ID"] == "ubuntu" else found.kernel
+        kernel = archive.fetch([name], KERNEL_PARTS, again)
         tools = archive.fetch(TOOLS, LIBRARIES, again)
         parts = [deb.name for deb in kernel + tools]
         recipe = hashlib.sha256(json.dumps(parts).encode() + INIT.read_bytes() + pathlib.Path(__file__).read_bytes())
@@ -59,12 +55,14 @@ def image(arch: str = "x86_64", release: str = packages.DISTRIBUTION, again: boo
         if not target.exists():
             print(f"building the image of {arch} guests of {release}", flush=True)
             with packages.appearing(target) as folder:
-                _build(folder, kernel, tools)
+                _build(folder, kernel, tools, found.modules)
                 (folder / "packages.json").write_text(json.dumps(parts, indent=1), encoding="utf-8")
     return Image(target / "vmlinuz", target / "initramfs")
 
 
-def _build(folder: pathlib.Path, kernel: list[pathlib.Path], tools: list[pathlib.Path]) -> None:
+def _build(
+    folder: pathlib.Path, kernel: list[pathlib.Path], tools: list[pathlib.Path], modules: tuple[str, ...]
+) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         root = pathlib.Path(scratch)
         packages.unpack(kernel, root / "kernel")
@@ -74,7 +72,7 @@ def _build(folder: pathlib.Path, kernel: list[pathlib.Path], tools: list[pathlib
         tree.add("init", INIT.read_bytes(), executable=True)
         tree.add("bin/busybox", _one(root / "tools", "*bin/busybox", "usr/bin/busybox").read_bytes(), executable=True)
         tree.add("bin/sh", b"busybox", link=True)
-        _add_modules(tree, root / "kernel")
+        _add_modules(tree, root / "kernel", modules)
         _add_programs(tree, root / "tools")
         (folder / "initramfs").write_bytes(gzip.compress(tree.cpio(), mtime=0))
 
@@ -92,7 +90,7 @@ def _one(root: pathlib.Path, *patterns: str) -> pathlib.Path:
     raise LabError(f"the packages have no {' or '.join(patterns)}")
 
 
-def _add_modules(tree: _Tree, root: pathlib.Path) -> None:
+def _add_modules(tree: _Tree, root: pathlib.Path, modules: tuple[str, ...]) -> None:
     files = {re.sub(r"\.ko.*", "", path.name).replace("-", "_"): path for path in root.glob("**/*.ko*")}
     builtin = {
         pathlib.Path(line).stem.replace("-", "_") for line in _one(root, "**/modules.builtin").read_text().split()
@@ -111,7 +109,7 @@ def _add_modules(tree: _Tree, root: pathlib.Path) -> None:
         order.append(name)
         tree.add(f"modules/{name}.ko", data)
 
-    for name in MODULES:
+    for name in modules:
         add(name)
     tree.add("modules/order", "".join(f"{name}.ko\n" for name in order).encode())
 
