@@ -62,8 +62,8 @@ matrix: $(READY) ## Run the unit tests on each Python 3.9 to 3.13 found, and the
 	@$(LAB) prepare --libvirt
 	@$(NOX) --session matrix newest
 
-matrix-real: $(READY) ## Run the tests of hotplug with QEMU 7.2, 10.0 and the newest, by QMP and each libvirt; takes hours
-	@$(LAB) prepare --ppc64 --libvirt --newest
+matrix-real: $(READY) ## Run the tests of hotplug with QEMU 7.2, 10.0 and the newest, by QMP and each libvirt, and other architectures; takes hours
+	@$(LAB) prepare --ppc64 --libvirt --newest --architectures
 	@$(PY) tests/matrix.py
 
 coverage: $(READY) ## Print the branch coverage of plugins/ by the unit tests and by the real tests

@@ -3,7 +3,8 @@
 
 """Run the tests of hotplug with each QEMU and each libvirt that the laboratory has: matrix.py [pytest's arguments]...
 
-Prints a table in Markdown: a row for each QEMU, a column for each libvirt.
+Prints a table in Markdown: a row for each QEMU, a column for QMP and for each libvirt. At the end it runs the tests of
+Linux guests of other architectures.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import xml.etree.ElementTree as ET
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab import binaries, kvm, packages
@@ -22,57 +25,83 @@ from lab.software import software
 
 ROOT = Path(__file__).absolute().parents[1]
 RELEASES = (packages.DISTRIBUTION, packages.BACKPORTS, packages.NEWEST)
-# Tests of plugs, unplugs and everything that may go wrong with them, with QEMU alone and through libvirt.
-BY_QMP = ("test_vcpu_plug.py", "test_vcpu_failures.py", "test_vcpu_config.py", "test_vcpu_agent.py")
-BOTH = ("test_ospm_answers.py", "test_ospm_rounds.py")
-BY_LIBVIRT = ("test_libvirt_guests.py", "test_libvirt_failures.py", "test_libvirt_fixed_machines.py")
+# Plugs, unplugs and everything that may go wrong with them: on OSPM guests, and some on Linux guests.
+OSPM = ("test_ospm_answers.py", "test_ospm_rounds.py", "test_kvm_replug.py")
+BY_QMP = (*OSPM, "test_ospm_latched.py", "test_ospm_states.py", "test_vcpu_plug.py")
+BY_LIBVIRT = (*OSPM, "test_libvirt_guests.py")
+ARCHITECTURES = ("test_architectures.py",)
+
+
+@dataclass
+class Cell:
+    """The tests of one QEMU over QMP, or over one libvirt; `outcomes` of each test by its name."""
+
+    label: str
+    qemu: str
+    libvirt: str | None
+    files: tuple[str, ...]
+    outcomes: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def run(self, arguments: list[str]) -> None:
+        """Run the tests; pytest's own output is shown."""
+        print(f":: {self.label}", flush=True)
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            report = Path(folder, "report.xml")
+            subprocess.run(
+                [
+                    *(sys.executable, "-m", "pytest", "--quiet", "--timeout", "300", "--dist", "worksteal"),
+                    *("--numprocesses", "auto", "--maxprocesses", "4", "--junitxml", report),
+                    *("-k", "libvirt" if self.libvirt else "not libvirt", *arguments),
+                    *(f"tests/real/{name}" for name in self.files),
+                ],
+                cwd=ROOT,
+                env={
+                    **os.environ,
+                    "KVM_HOTPLUG_QEMU": self.qemu,
+                    "KVM_HOTPLUG_LIBVIRT": self.libvirt or packages.DISTRIBUTION,
+                },
+                check=False,
+            )
+            self.outcomes = {case.get("name", ""): outcome(case) for case in ET.parse(report).iter("testcase")}
+        self.seconds = time.monotonic() - began
+
+    def __str__(self) -> str:
+        counts = Counter(self.outcomes.values())
+        return ", ".join(f"{counts[name]} {name}" for name in ("passed", "failed", "skipped") if counts[name]) or "-"
 
 
 def main(arguments: list[str]) -> int:
     """Print the table and return 0 if all tests passed."""
     libvirts = {release: ".".join(map(str, software(release).version)) for release in RELEASES}
-    rows = []
-    failed: list[str] = []
+    rows: list[list[Cell]] = []
     for qemu in RELEASES:
         version = str(binaries.of_release(qemu))
-        cells = [run(version, qemu, RELEASES[0], BY_QMP, "not libvirt", arguments, failed)]
-        cells += [
-            run(f"{version}, libvirt {number}", qemu, release, (*BOTH, *BY_LIBVIRT), "not qmp", arguments, failed)
-            for release, number in libvirts.items()
+        over_libvirt = [
+            Cell(f"{version}, libvirt {number}", qemu, release, BY_LIBVIRT) for release, number in libvirts.items()
         ]
-        rows.append([version, *cells])
+        rows.append([Cell(f"{version}, QMP", qemu, None, BY_QMP), *over_libvirt])
+    others = Cell("other architectures", packages.NEWEST, None, ARCHITECTURES)
+    # The newest ones first: no other target runs these.
+    cells = [cell for row in reversed(rows) for cell in (row[0], *reversed(row[1:]))]
+    for cell in (*cells, others):
+        cell.run(arguments)
+        print(f":: {cell.label}: {cell} in {cell.seconds:.0f} s", flush=True)
     print(f"\n{datetime.date.today():%d %B %Y}. {kvm.summary()}\n")
-    for row in [["", "QMP", *(f"libvirt {number}" for number in libvirts.values())], ["---"] * 5, *rows]:
-        print("|", " | ".join(row), "|")
+    table = [["", "QMP", *(f"libvirt {number}" for number in libvirts.values())], ["---"] * 5]
+    table += [[str(binaries.of_release(row[0].qemu)), *map(str, row)] for row in rows]
+    print(*(f"| {' | '.join(row)} |" for row in table), sep="\n")
+    print(f"\n{others.label}: {others}")
+    failed = [
+        f"{cell.label}: {name}" for cell in (*cells, others) for name, came in cell.outcomes.items() if came == "failed"
+    ]
     print("", *failed, sep="\n")
-    return 1 if failed else 0
-
-
-def run(
-    label: str, qemu: str, libvirt: str, files: tuple[str, ...], chosen: str, arguments: list[str], failed: list[str]
-) -> str:
-    """Run tests with a QEMU and a libvirt, add the names of those that failed, and return the numbers as a cell."""
-    print(f":: {label}", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder, "report.xml")
-        subprocess.run(
-            [
-                *(sys.executable, "-m", "pytest", "--quiet", "--timeout", "300", "--dist", "worksteal"),
-                *("--numprocesses", "auto", "--maxprocesses", "4", "--junitxml", report, "-k", chosen, *arguments),
-                *(f"tests/real/{name}" for name in files),
-            ],
-            cwd=ROOT,
-            env={**os.environ, "KVM_HOTPLUG_QEMU": qemu, "KVM_HOTPLUG_LIBVIRT": libvirt},
-            check=False,
-        )
-        cases = list(ET.parse(report).iter("testcase"))
-    outcomes = Counter(outcome(case) for case in cases)
-    failed += [f"{label}: {case.get('name')}" for case in cases if outcome(case) == "failed"]
-    return ", ".join(f"{outcomes[name]} {name}" for name in ("passed", "failed", "skipped") if outcomes[name])
+    return 1 if failed or not all(cell.outcomes for cell in (*cells, others)) else 0
 
 
 def outcome(case: ET.Element) -> str:
-    """Return what came of a test."""
+    """Return the outcome of a test."""
     kinds = {child.tag for child in case}
     if kinds & {"failure", "error"}:
         return "failed"

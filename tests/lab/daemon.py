@@ -68,8 +68,10 @@ class Daemon:
     that opens a read-only connection uses the same URI.
     """
 
-    def __init__(self, release: str = packages.DISTRIBUTION) -> None:
+    def __init__(self, release: str = packages.DISTRIBUTION, tls: bool = False) -> None:
+        """Describe a libvirtd of a release; with `tls` it also listens on the loopback interface."""
         self.release = release
+        self.tls_port = processes.free_port() if tls else None
         self.folder = pathlib.Path()
         self.software = Software(self.folder)
         self._keeper: Watchdog | None = None
@@ -113,6 +115,13 @@ class Daemon:
     def uri(self) -> str:
         """Where its clients connect to."""
         return f"qemu:///session?socket={self._socket}"
+
+    @property
+    def tls_uri(self) -> str:
+        """Where its clients connect to by TLS, with a certificate that it accepts."""
+        if self.tls_port is None:
+            raise LabError("this libvirtd does not listen")
+        return f"qemu+tls://127.0.0.1:{self.tls_port}/session?pkipath={self._certificates}"
 
     @property
     def version(self) -> tuple[int, ...]:
@@ -172,7 +181,8 @@ class Daemon:
         """Start the daemon, which finds its domains again, and return when it answers."""
         if self.running:
             return
-        command, user = unprivileged_user.with_kvm(self.software.command("usr/sbin/libvirtd"), self.folder / "dev")
+        libvirtd = [*self.software.command("usr/sbin/libvirtd"), *(["--listen"] if self.tls_port else [])]
+        command, user = unprivileged_user.with_kvm(libvirtd, self.folder / "dev")
         self._pid = self._kept().start(
             command,
             self.folder / "libvirtd.log",
@@ -227,7 +237,12 @@ class Daemon:
 
     @property
     def _socket(self) -> pathlib.Path:
-        return self.folder / "run/libvirt/libvirt-sock"
+        return self.runtime / "libvirt/libvirt-sock"
+
+    @property
+    def runtime(self) -> pathlib.Path:
+        """Its user's folder for sockets, where clients of that user find it (XDG_RUNTIME_DIR)."""
+        return self.folder / "run"
 
     def _kept(self) -> Watchdog:
         if not self._keeper:
@@ -243,10 +258,30 @@ class Daemon:
         settings.write_text(SETTINGS, encoding="utf-8")
         # To migrate to another daemon of the same host, libvirt has to take them for two.
         identity = settings.with_name("libvirtd.conf")
-        identity.write_text(f'host_uuid = "{uuid.uuid4()}"\n', encoding="utf-8")
+        identity.write_text(f'host_uuid = "{uuid.uuid4()}"\n{self._listening()}', encoding="utf-8")
         unprivileged_user.give(*(self.folder / name for name in OWN), settings.parent, settings, identity)
         self.software = Software(self.lend(software(self.release).root))
         self.emulator()
+
+    @property
+    def _certificates(self) -> pathlib.Path:
+        return self.folder / "config/certificates"
+
+    def _listening(self) -> str:
+        """Return its settings for TLS, and make the certificates."""
+        if self.tls_port is None:
+            return ""
+        # Not every laboratory has the library that this needs.
+        from . import certificates
+
+        folder = self._certificates
+        folder.mkdir()
+        certificates.make(folder)
+        unprivileged_user.give(*folder.iterdir())
+        files = {"key": "serverkey", "cert": "servercert", "ca": "cacert"}
+        return f'listen_tcp = 0\nlisten_tls = 1\nlisten_addr = "127.0.0.1"\ntls_port = "{self.tls_port}"\n' + "".join(
+            f'{setting}_file = "{folder / name}.pem"\n' for setting, name in files.items()
+        )
 
     def _client(self) -> dict[str, str]:
         return {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": os.fspath(self.folder / "home")}
@@ -258,7 +293,7 @@ class Daemon:
             **folders,
             # With the host's QEMUs in reach, libvirt would ask each of them what it can do.
             "PATH": os.fspath(self.folder / "bin"),
-            "XDG_RUNTIME_DIR": os.fspath(self.folder / "run"),
+            "XDG_RUNTIME_DIR": os.fspath(self.runtime),
             **self.software.tree.environment,
             "LIBVIRT_DRIVER_DIR": os.fspath(self.software.libraries / "libvirt/connection-driver"),
         }

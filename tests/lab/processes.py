@@ -10,6 +10,7 @@ import os
 import pathlib
 import select
 import signal
+import socket
 import typing as t
 
 
@@ -39,3 +40,10 @@ def end(pid: int, since: int, signals: t.Iterable[signal.Signals], timeout: floa
         return False
     finally:
         os.close(process)
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that no process listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])

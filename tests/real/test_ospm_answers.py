@@ -262,7 +262,10 @@ def test_a_guest_whose_acpi_is_not_up_is_not_ready(four: Four) -> None:
     guest = four(boot_steps="h a l")
     guest.ospm.wait("hold 0")
     result = disable(guest, "3", timeout=2)
-    assert (result["error_code"], result.steps, result["changed"]) == ("guest_not_ready", ["unplug 3 failed"], False)
+    # QEMU 11 accepts the request all the same, and libvirt does not show that the guest does not listen.
+    accepted = isinstance(guest, OspmDomain) and guest.qemu.version >= (11,)
+    expected = ("unplug_pending", ["unplug 3 pending"]) if accepted else ("guest_not_ready", ["unplug 3 failed"])
+    assert (result["error_code"], result.steps, result["changed"]) == (*expected, False), result
     later(2, guest.ospm.release)
     done = disable(guest, "3")
     assert (done.get("error_code"), done.steps) == (None, ["unplug 3 done"]), done
@@ -333,8 +336,9 @@ def test_an_ejection_that_a_reset_cut_off_does_not_keep_another_vcpu_from_being_
 
 def test_a_guest_that_listens_late_is_asked_again(four: Four) -> None:
     # As soon as ACPI is up QEMU accepts requests; over libvirt it does not show that the guest takes no notice.
-    guest = four(boot_steps="a w3000 l", ready=False)
-    guest.ospm.wait("acpi")
+    guest = four(boot_steps="h a w3000 l")
+    guest.ospm.wait("hold 0")
+    guest.ospm.release()
     result = disable(guest, "3", timeout=40)
     assert (result.get("error_code"), result.steps, result["changed"]) == (None, ["unplug 3 done"], True), result
     assert observer.enabled_ids(guest.observer) == [0, 1, 2]

@@ -12,11 +12,13 @@ import re
 import threading
 from typing import TYPE_CHECKING, Any, Callable, Protocol, TypeVar
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.calls import BlockingCall
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import (
     INVALID_ARGUMENT,
     NO_DOMAIN,
     LibvirtCallError,
 )
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import is_remote
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     CONNECTION_LOST,
     GUEST_NOT_FOUND,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     import libvirt
 
 CLOSING_SECONDS = 5.0
+# An ssh to a slow host needs some seconds; a host that does not reply would take the system minutes.
+CONNECTING_SECONDS = 30.0
 # libvirt itself times out after 30 seconds if another call holds the guest, and after 10 seconds for an unplug.
 MARGIN_SECONDS = 45.0
 KEEPALIVE = (5, 4)  # seconds, times
@@ -55,12 +59,17 @@ class Attachment(Protocol):
 Attached = TypeVar("Attached", bound=Attachment)
 
 
+class ConnectingTimedOut(HotplugError):
+    """A host or its libvirt daemon did not complete a connection in time (monitor_unreachable)."""
+
+
 class Connection:
     """An open connection; ``reading`` ones are read-only. ``patience`` limits each call, in seconds."""
 
     def __init__(self, uri: str, reading: bool, patience: float) -> None:
         self.uri = uri
         self.reading = reading
+        self._connecting_seconds = min(CONNECTING_SECONDS, patience)
         self._patience = patience + MARGIN_SECONDS
         self._open: libvirt.virConnect | None = None
         self._attachments: dict[Callable[[Connection], Any], Any] = {}
@@ -71,23 +80,35 @@ class Connection:
         Raises ``MissingLibrary``, or ``HotplugError``: monitor_unreachable, hotplug_unsupported.
         """
         library = imported()
-        if not self.reading:
-            # Before the connection, which needs an event loop; a read-only connection receives no events.
+        watched = not self.reading or is_remote(self.uri)
+        if watched:
+            # Before the connection, which needs an event loop for events and to detect that a remote host is gone.
             _run_events(library)
-        opener = library.openReadOnly if self.reading else library.open
+        await self._connect(library.openReadOnly if self.reading else library.open)
+        await self._check_driver()
+        if watched:
+            # Not every transport supports it; those that do not detect the end of the peer by themselves.
+            with contextlib.suppress(LibvirtCallError):
+                await self._in_thread(self.handle.setKeepAlive, *KEEPALIVE)
+
+    async def _connect(self, opener: Callable[[str], libvirt.virConnect]) -> None:
+        call = BlockingCall(opener, self.uri)
         try:
-            self._open = await self._in_thread(opener, self.uri)
+            self._open = await call.result(self._connecting_seconds)
+        except asyncio.TimeoutError:
+            raise ConnectingTimedOut(
+                MONITOR_UNREACHABLE,
+                f"libvirt at {printable(self.uri)} did not complete the connection within "
+                f"{self._connecting_seconds:g} s: check that the host can be reached and that its daemon replies",
+            ) from None
         except LibvirtCallError as error:
             raise HotplugError(
                 MONITOR_UNREACHABLE,
                 f"cannot connect to libvirt at {printable(self.uri)}: {error.desc}; check that its daemon runs and "
                 "that this user may connect (become: true)",
             ) from None
-        await self._check_driver()
-        if not self.reading:
-            # Not every transport supports it; those that do not detect the end of the peer by themselves.
-            with contextlib.suppress(LibvirtCallError):
-                await self._in_thread(self.handle.setKeepAlive, *KEEPALIVE)
+        finally:
+            call.abort()
 
     async def _check_driver(self) -> None:
         try:
@@ -154,7 +175,7 @@ class Connection:
         connection, self._open = self._open, None
         if connection is None:
             return
-        done = asyncio.ensure_future(_in_thread(connection.close))
+        done = asyncio.ensure_future(BlockingCall(connection.close).result())
         await asyncio.wait([done], timeout=CLOSING_SECONDS)
         if done.done() and not done.cancelled():
             # A broken connection cannot be closed in another way.
@@ -173,7 +194,7 @@ class Connection:
 
     async def _in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
         try:
-            return await asyncio.wait_for(_in_thread(function, *arguments), self._patience)
+            return await BlockingCall(function, *arguments).result(self._patience)
         except asyncio.TimeoutError:
             raise HotplugError(
                 CONNECTION_LOST,
@@ -199,40 +220,6 @@ def imported_for_qemu() -> Any:
     except ImportError:
         raise MissingLibrary("libvirt-python", "https://pypi.org/project/libvirt-python/") from None
     return libvirt_qemu
-
-
-async def _in_thread(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Run a blocking call in a daemon thread, so that a libvirt daemon that hangs does not block the task's end."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[Result] = loop.create_future()
-
-    def settle(result: Any, failure: Exception | None) -> None:
-        if answer.done():
-            return
-        if failure is None:
-            answer.set_result(result)
-        else:
-            answer.set_exception(failure)
-
-    def work() -> None:
-        result: Any = None
-        failure: Exception | None = None
-        try:
-            result = function(*arguments)
-        except Exception as error:  # noqa: BLE001 - every error is passed to the caller
-            failure = _as_refusal(error)
-        # After the loop is closed, no caller waits for this.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle, result, failure)
-
-    threading.Thread(target=work, name="libvirt", daemon=True).start()
-    return await answer
-
-
-def _as_refusal(error: Any) -> Exception:
-    if not hasattr(error, "get_error_code"):
-        return error  # type: ignore[no-any-return]
-    return LibvirtCallError(error.get_error_code() or 0, str(error), error.get_int1() or 0)
 
 
 @functools.cache

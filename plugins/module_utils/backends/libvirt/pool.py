@@ -8,7 +8,10 @@ from __future__ import annotations
 import asyncio
 import time
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import (
+    ConnectingTimedOut,
+    Connection,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import MONITOR_UNREACHABLE, HotplugError
 
 # How long a daemon that disconnected during the run may take to restart.
@@ -23,6 +26,7 @@ class Pool:
         self._connections: dict[tuple[str, bool], Connection] = {}
         self._locks: dict[tuple[str, bool], asyncio.Lock] = {}
         self._once_there: set[str] = set()
+        self._unreachable: dict[str, ConnectingTimedOut] = {}
 
     async def close(self) -> None:
         """Close all; never raises."""
@@ -34,13 +38,16 @@ class Pool:
     async def connection(self, uri: str, reading: bool, patience: float) -> Connection:
         """Return an open connection; raises ``MissingLibrary``, or ``HotplugError`` (monitor_unreachable).
 
-        A broken connection is replaced; a daemon that was connected before gets some time to restart.
+        A broken connection is replaced; a daemon that was connected before gets some time to restart. A host that did
+        not reply in time is not tried again for the other guests of the run, which would each wait as long.
         """
         key = (uri, reading)
         async with self._locks.setdefault(key, asyncio.Lock()):
             found = self._connections.get(key)
             if found is not None and await found.is_alive():
                 return found
+            if uri in self._unreachable:
+                raise self._unreachable[uri]
             deadline = time.monotonic() + (RESTART_SECONDS if uri in self._once_there else 0.0)
             if found is not None:
                 await found.close()
@@ -50,6 +57,9 @@ class Pool:
                     await connection.open()
                 except HotplugError as error:
                     await connection.close()
+                    if isinstance(error, ConnectingTimedOut):
+                        self._unreachable[uri] = error
+                        raise
                     if error.code != MONITOR_UNREACHABLE or time.monotonic() >= deadline:
                         raise
                 else:

@@ -46,7 +46,7 @@ class Monitor:
 
     def __init__(self, address: str, timeout: float) -> None:
         try:
-            self._client, self._peer_pid = _client_without_logs()
+            self._client, self._is_accepted, self._peer_pid = _client_without_logs()
         except ImportError as error:
             raise MissingLibrary("qemu.qmp", "https://pypi.org/project/qemu.qmp/") from error
         self._address = address
@@ -59,8 +59,8 @@ class Monitor:
     async def connect(self) -> None:
         """Connect and negotiate.
 
-        Raises ``HotplugError``: monitor_unreachable if no process listens or the peer is not QMP, monitor_busy if the
-        monitor accepts the connection but sends no greeting.
+        Raises ``HotplugError``: monitor_unreachable if no process listens, the host does not reply or the peer is not
+        QMP, monitor_busy if the monitor accepts the connection but sends no greeting.
         """
         from qemu.qmp import ConnectError
 
@@ -68,6 +68,12 @@ class Monitor:
         try:
             await asyncio.wait_for(self._client.connect(parse_address(self._address)), limit)
         except asyncio.TimeoutError:
+            if not self._is_accepted():
+                raise HotplugError(
+                    MONITOR_UNREACHABLE,
+                    f"the host of the monitor at {self._address} did not accept the connection within {limit:g} s: "
+                    "check that it can be reached",
+                ) from None
             raise HotplugError(
                 MONITOR_BUSY,
                 f"the monitor at {self._address} sent no greeting within {limit:g} s: another client holds it "
@@ -166,14 +172,20 @@ class Monitor:
         return await asyncio.shield(self._loss)
 
 
-def _client_without_logs() -> tuple[QMPClient, Callable[[], int | None]]:
-    """Return a client, and the function that returns the process at its other end."""
+def _client_without_logs() -> tuple[QMPClient, Callable[[], bool], Callable[[], int | None]]:
+    """Return a client, and functions that return whether the peer has accepted it, and the process at its other end."""
     from qemu.qmp import Message, QMPClient
 
     read = message_reader()
 
     class SilentLogClient(QMPClient):
         """Without this, formatting messages for a log that is not written takes a third of a run's time."""
+
+        has_connected = False
+
+        async def _establish_session(self) -> None:
+            self.has_connected = True
+            await super()._establish_session()
 
         async def _do_recv(self) -> Message:
             return read(await self._readline())
@@ -194,7 +206,7 @@ def _client_without_logs() -> tuple[QMPClient, Callable[[], int | None]]:
             return int(_UCRED.unpack(credentials)[0]) or None
 
     client = SilentLogClient("kvm.hotplug", readbuflen=LONGEST_REPLY)
-    return client, client.peer_pid
+    return client, lambda: client.has_connected, client.peer_pid
 
 
 def _why_unreachable(address: str, error: BaseException) -> str:

@@ -1,0 +1,75 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A blocking call of the libvirt library, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+from typing import Any, Callable, Generic, TypeVar
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError
+
+Result = TypeVar("Result")
+
+
+class BlockingCall(Generic[Result]):
+    """A call in a daemon thread, so that a libvirt daemon that hangs does not block the task's end."""
+
+    def __init__(self, function: Callable[..., Result], *arguments: Any) -> None:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Result] = loop.create_future()
+
+        def settle(result: Any, failure: Exception | None) -> None:
+            if answer.done():
+                return
+            if failure is None:
+                answer.set_result(result)
+            else:
+                answer.set_exception(failure)
+
+        def work() -> None:
+            result: Any = None
+            failure: Exception | None = None
+            try:
+                result = function(*arguments)
+            except Exception as error:  # noqa: BLE001 - every error is passed to the caller
+                failure = _as_refusal(error)
+            self._has_returned = True
+            # After the loop is closed, no caller waits for this.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(settle, result, failure)
+
+        self._answer = answer
+        self._has_returned = False
+        self._thread = threading.Thread(target=work, name="libvirt", daemon=True)
+        self._thread.start()
+
+    async def result(self, limit: float | None = None) -> Result:
+        """Wait for the result; raises ``LibvirtCallError``, or ``asyncio.TimeoutError`` after ``limit`` seconds."""
+        return await asyncio.wait_for(self._answer, limit)
+
+    def abort(self) -> None:
+        """End the processes that a call that has not returned has started, such as the ssh to a remote host.
+
+        That ssh would otherwise outlive the task, and wait for a silent host without a limit.
+        """
+        if self._has_returned:
+            return
+        # libvirt waits for the process in this thread, so that its id is not another's meanwhile.
+        with (
+            contextlib.suppress(OSError, ValueError),
+            open(f"/proc/self/task/{self._thread.native_id}/children") as ids,
+        ):
+            for pid in ids.read().split():
+                os.kill(int(pid), signal.SIGTERM)
+
+
+def _as_refusal(error: Any) -> Exception:
+    if not hasattr(error, "get_error_code"):
+        return error  # type: ignore[no-any-return]
+    return LibvirtCallError(error.get_error_code() or 0, str(error), error.get_int1() or 0)
