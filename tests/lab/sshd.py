@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import pathlib
@@ -126,12 +127,11 @@ class Sshd:
         """Its output so far."""
         return (self.folder / "sshd.log").read_text(encoding="utf-8", errors="replace").strip()
 
-    def signal_sessions(self, number: signal.Signals) -> int:
-        """Send a signal to the processes of the sessions' own sshds, and return how many there were."""
-        sessions = [pid for pid in _descendants(self._pid) if pid != self._pid and _name(pid).startswith("sshd")]
-        for pid in sessions:
-            os.kill(pid, number)
-        return len(sessions)
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to it and to all processes of its sessions."""
+        for pid in _descendants(self._pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     @property
     def _tree(self) -> Root:
@@ -195,10 +195,7 @@ def _write_program(path: pathlib.Path, command: t.Sequence[str], environment: t.
 def _descendants(pid: int) -> list[int]:
     found = [pid]
     for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text().split():
-            found += _descendants(int(child))
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for child in task.read_text().split():
+                found += _descendants(int(child))
     return found
-
-
-def _name(pid: int) -> str:
-    return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()

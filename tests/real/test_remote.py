@@ -1,0 +1,212 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Remote hypervisors: libvirt over ssh and TLS, Ansible over ssh, and hosts that do not reply."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import certificates, observer
+from lab.daemon import Daemon
+from lab.ospm_domain import OspmDomain
+from lab.sshd import Sshd
+
+from .conftest import OspmDomains
+from .modules import COLLECTIONS, PATIENCE, Vcpu, run_module
+from .remote_peers import dropping_peer, silent_peer
+from .test_libvirt_failures import THREE_GO
+
+Peer = Callable[[], "contextlib.AbstractContextManager[int]"]
+
+# The time that a loaded machine needs to start a module, besides its own limits.
+STARTING_SECONDS = 10
+PLAYBOOK = """\
+- hosts: hypervisor
+  gather_facts: false
+  tasks:
+    - name: Look at the guest
+      kvm.hotplug.vcpu_info:
+        name: "{{ guest }}"
+        uri: "{{ uri }}"
+      register: found
+    - name: Enable two more
+      kvm.hotplug.vcpu:
+        name: "{{ guest }}"
+        uri: "{{ uri }}"
+        enabled: 0-5
+        scope: live
+    - name: Disable one in a batch
+      kvm.hotplug.vcpu_batch:
+        guests:
+          - name: "{{ guest }}"
+            uri: "{{ uri }}"
+            enabled: 0-4
+            scope: live
+    - name: Check what was found at first
+      ansible.builtin.assert:
+        that: found.guests[0].vcpus | selectattr('live', 'equalto', 'enabled') | length == 4
+"""
+
+
+@pytest.fixture(scope="session")
+def sshd() -> Iterator[Sshd]:
+    with Sshd() as found:
+        yield found
+
+
+def uri_by_ssh(sshd: Sshd, daemon: Daemon) -> str:
+    """Return the uri of a libvirtd at the other end of ssh, which the sessions can then find."""
+    sshd.add_program(
+        "virt-ssh-helper",
+        daemon.software.command("usr/bin/virt-ssh-helper"),
+        {**daemon.software.tree.environment, "XDG_RUNTIME_DIR": os.fspath(daemon.runtime)},
+    )
+    return f"qemu+ssh://{sshd.user}@127.0.0.1:{sshd.port}/session?command={sshd.ssh}&keyfile={sshd.key}"
+
+
+def at(uri: str, guest: OspmDomain) -> Vcpu:
+    """Return the module for a guest at another uri than that of its local libvirtd."""
+    vcpu = Vcpu(guest)
+    vcpu.source["uri"] = uri
+    return vcpu
+
+
+def children_named(name: str) -> set[int]:
+    """Return the processes of a name that have lost their parent or belong to this process."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if stat.read_text(errors="replace").split("(", 1)[1].rpartition(")")[0] == name:
+                found.add(int(stat.parent.name))
+    return found
+
+
+def test_a_guest_is_managed_over_ssh(ospm_domain: OspmDomains, daemon: Daemon, sshd: Sshd) -> None:
+    guest = ospm_domain(vcpus="<vcpu current='2'>8</vcpu>")
+    vcpu = at(uri_by_ssh(sshd, daemon), guest)
+    plugged = vcpu(enabled="0-1,4,6", scope="live")
+    assert (plugged.get("msg"), plugged.steps) == (None, ["plug 4 done", "plug 6 done"])
+    vcpu.converges([0, 1, 6], enabled="0-1,6", scope="live")
+    info = vcpu.info()
+    assert (info["guest"]["state"], info.enabled("live")) == ("running", [0, 1, 6])
+
+
+def test_a_guest_is_managed_over_tls(sshd: Sshd) -> None:
+    with Daemon(tls=True) as daemon, OspmDomain(daemon, accel="tcg", vcpus="<vcpu current='2'>4</vcpu>") as guest:
+        guest.wait_ready()
+        vcpu = at(daemon.tls_uri, guest)
+        vcpu.converges([0, 1, 3], enabled="0-1,3", scope="live")
+        assert vcpu.info().enabled("live") == [0, 1, 3]
+
+
+def test_ansible_manages_the_guests_of_a_hypervisor_over_ssh(
+    newest_ospm_domain: OspmDomains, newest_daemon: Daemon, sshd: Sshd, tmp_path: Path
+) -> None:
+    guest = newest_ospm_domain(**THREE_GO)
+    hypervisor = {
+        "ansible_connection": "ssh",
+        "ansible_host": "127.0.0.1",
+        "ansible_ssh_executable": str(sshd.ssh),
+        # No process of ssh is to stay, and this sshd has no right to make terminals.
+        "ansible_ssh_args": "-o ControlMaster=no",
+        "ansible_ssh_use_tty": False,
+        "ansible_ssh_transfer_method": "piped",
+        "ansible_python_interpreter": newest_daemon.python,
+        "guest": guest.name,
+        "uri": newest_daemon.uri,
+    }
+    inventory, playbook = tmp_path / "inventory.json", tmp_path / "playbook.yml"
+    inventory.write_text(json.dumps({"all": {"hosts": {"hypervisor": hypervisor}}}))
+    environment = json.dumps(newest_daemon.environment)
+    playbook.write_text(PLAYBOOK.replace("  gather_facts:", f"  environment: {environment}\n  gather_facts:"))
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible", "playbook", "--inventory", str(inventory), str(playbook)],
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "changed=2 " in done.stdout, done.stdout
+    assert observer.enabled_ids(guest.observer) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("peer", [silent_peer, dropping_peer])
+def test_a_libvirt_host_that_does_not_reply_is_unreachable_in_time(
+    newest_daemon: Daemon, sshd: Sshd, tmp_path: Path, peer: Peer
+) -> None:
+    certificates.make(tmp_path)
+    before = children_named("ssh")
+    with peer() as port:
+        for uri in (
+            f"qemu+ssh://root@127.0.0.1:{port}/system?no_verify=1&command={sshd.ssh}&keyfile={sshd.key}",
+            f"qemu+tls://127.0.0.1:{port}/system?pkipath={tmp_path}",
+            f"qemu+tcp://127.0.0.1:{port}/system",
+        ):
+            began = time.monotonic()
+            result = run_module("kvm.hotplug.vcpu", client=newest_daemon, uri=uri, name="web1", count=2, timeout=2)
+            assert result["error_code"] == "monitor_unreachable", result
+            assert "within 2 s" in result["msg"], result
+            assert time.monotonic() - began < 2 + STARTING_SECONDS
+        assert children_named("ssh") <= before
+
+
+def test_the_guests_of_a_batch_wait_once_for_a_host_that_does_not_reply(newest_daemon: Daemon) -> None:
+    with silent_peer() as port:
+        guests = [{"name": f"web{number}", "uri": f"qemu+tcp://127.0.0.1:{port}/system"} for number in range(20)]
+        began = time.monotonic()
+        result = run_module(
+            "kvm.hotplug.vcpu_batch",
+            client=newest_daemon,
+            guests=guests,
+            defaults={"count": 2, "timeout": 2},
+            max_concurrency=4,
+        )
+    assert time.monotonic() - began < 2 + STARTING_SECONDS
+    assert {guest["error_code"] for guest in result["guests"]} == {"monitor_unreachable"}
+
+
+@pytest.mark.parametrize(("peer", "code"), [(silent_peer, "monitor_busy"), (dropping_peer, "monitor_unreachable")])
+def test_a_monitor_at_a_host_that_does_not_reply_fails_in_time(peer: Peer, code: str) -> None:
+    with peer() as port:
+        began = time.monotonic()
+        result = run_module("kvm.hotplug.vcpu", qmp_socket=f"127.0.0.1:{port}", count=2, timeout=2)
+    assert (result["error_code"], result["changed"]) == (code, False), result
+    assert time.monotonic() - began < 2 + STARTING_SECONDS
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_host_that_is_lost_in_the_middle_of_an_unplug_is_a_lost_connection(
+    newest_ospm_domain: OspmDomains, newest_daemon: Daemon, number: signal.Signals
+) -> None:
+    guest = newest_ospm_domain(**THREE_GO)
+    guest.ospm.acknowledge_nothing()
+    with Sshd() as own, contextlib.ExitStack() as stack:
+
+        def lose() -> None:
+            guest.ospm.wait("unplug 3", timeout=30)
+            own.signal(number)
+
+        losing = threading.Thread(target=lose)
+        losing.start()
+        stack.callback(losing.join)
+        began = time.monotonic()
+        result = at(uri_by_ssh(own, newest_daemon), guest)(enabled="0-2", scope="live", timeout=5)
+        seconds = time.monotonic() - began
+    assert (result["error_code"], result["changed"]) == ("connection_lost", True), result
+    # libvirt takes 25 s to notice a silent host, and connecting again is limited by the timeout.
+    assert seconds < 25 + 5 + STARTING_SECONDS, result
