@@ -22,6 +22,8 @@ options:
     description:
       - The libvirt daemon of the guest of O(name). In check mode and in M(kvm.hotplug.vcpu_info) the connection is
         read-only.
+      - It can be of another host, such as V(qemu+ssh://root@kvm1.example.com/system). Connecting takes at most
+        O(timeout), and 30 seconds.
     type: str
     default: qemu:///system
   ask_qemu:

@@ -92,7 +92,7 @@ def choose_source(params: Mapping[str, Any], kept: Connections, factory: SourceF
     timeout = parse_timeout(params)
     if params["name"] is not None:
         _refuse(params, ("backup", "xml_detail"), "needs domain_xml")
-        from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import is_remote
+        from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.uris import is_remote
 
         return factory.of_libvirt(params, timeout, kept.pool, _layer(params, timeout, remote=is_remote(params["uri"])))
     _refuse(params, ("ask_qemu",), "needs name")

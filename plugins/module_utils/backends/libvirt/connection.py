@@ -18,7 +18,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.error
     NO_DOMAIN,
     LibvirtCallError,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import is_remote
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.uris import is_remote
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     CONNECTION_LOST,
     GUEST_NOT_FOUND,

@@ -21,9 +21,9 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domai
     suspects,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import SYSTEM_ERROR, LibvirtCallError
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import hypervisor_of, is_remote
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import threads_of, vcpus_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.notes import Note, read_notes
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.uris import hypervisor_of, is_remote
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.messages import read_object
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.run_states import run_state_of_domain

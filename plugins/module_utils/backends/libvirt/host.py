@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.uris import hypervisor_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Host
 
 if TYPE_CHECKING:
@@ -20,23 +20,6 @@ _STATS_VCPU = 1 << 3
 _ACTIVE = 1 << 0
 _NOWAIT = 1 << 29
 _RECORDED = re.compile(r"vcpu\.([0-9]{1,6})\.state")
-
-
-def hypervisor_of(uri: str) -> str:
-    """Return the host of a libvirt uri, empty for the local one."""
-    return urlsplit(uri).hostname or ""
-
-
-def is_remote(uri: str) -> bool:
-    """Return whether a libvirt uri may be of another host; only those of the local QEMU driver are not.
-
-    Other texts can be aliases, which the library's own configuration resolves.
-    """
-    try:
-        parts = urlsplit(uri)
-    except ValueError:
-        return True
-    return parts.scheme not in ("qemu", "qemu+unix") or bool(parts.netloc)
 
 
 async def observe(connection: Connection) -> Host:

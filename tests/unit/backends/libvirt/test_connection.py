@@ -2,9 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A connection to a libvirt whose driver is not QEMU's is refused before anything is read."""
+"""Connections to libvirt: drivers other than QEMU's are refused, and hosts that do not reply time out."""
 
 from __future__ import annotations
+
+import subprocess
+import threading
+import time
 
 import pytest
 
@@ -21,9 +25,19 @@ class MadeUpLibrary:
     def __init__(self, driver: str) -> None:
         self.calls: list[str] = []
         self._driver = driver
+        self._never = threading.Event()
 
     def openReadOnly(self, _uri: str) -> MadeUpLibrary:
         return self
+
+    def virEventRegisterDefaultImpl(self) -> None:
+        """There are no events."""
+
+    def virEventRunDefaultImpl(self) -> None:
+        self._never.wait()
+
+    def setKeepAlive(self, _seconds: int, _times: int) -> None:
+        self.calls.append("setKeepAlive")
 
     def getType(self) -> str:
         self.calls.append("getType")
@@ -61,4 +75,47 @@ def test_a_driver_other_than_qemus_is_refused(uri: str, driver: str, monkeypatch
 def test_qemus_driver_is_accepted_whatever_the_uri_is(monkeypatch: pytest.MonkeyPatch) -> None:
     library = MadeUpLibrary("QEMU")
     connect(library, "an-alias", monkeypatch)
-    assert library.calls == ["getType", "close"]
+    assert library.calls == ["getType", "setKeepAlive", "close"]
+
+
+@pytest.mark.parametrize(("uri", "watched"), [("qemu:///system", False), ("qemu+ssh://kvm1.example.com/system", True)])
+def test_a_read_only_connection_to_a_remote_host_is_watched(
+    uri: str, watched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = MadeUpLibrary("QEMU")
+    connect(library, uri, monkeypatch)
+    assert ("setKeepAlive" in library.calls) is watched
+
+
+class SilentHost(MadeUpLibrary):
+    """A library whose connections wait for a process that it has started, as for ssh."""
+
+    process: subprocess.Popen[bytes]
+
+    def openReadOnly(self, _uri: str) -> MadeUpLibrary:
+        self.calls.append("openReadOnly")
+        self.process = subprocess.Popen(["sleep", "60"])
+        self.process.wait()
+        return self
+
+
+def test_a_connection_that_times_out_is_not_tried_again_and_its_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = SilentHost("QEMU")
+    monkeypatch.setattr(connection, "imported", lambda: library)
+    uri = "qemu+ssh://kvm1.example.com/system"
+    codes = []
+
+    async def work() -> None:
+        pool = Pool()
+        for _guest in range(3):
+            with pytest.raises(HotplugError, match=r"did not complete the connection within 0\.5 s") as caught:
+                await pool.connection(uri, True, 0.5)
+            codes.append(caught.value.code)
+        await pool.close()
+
+    run(work)
+    assert (codes, library.calls) == (["monitor_unreachable"] * 3, ["openReadOnly"])
+    deadline = time.monotonic() + 10
+    while library.process.returncode is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert library.process.returncode == -15

@@ -28,11 +28,11 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.error
     classify,
     classify_config_error,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import (
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import threads_of, vcpus_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.uris import (
     hypervisor_of,
     is_remote,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import threads_of, vcpus_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.run_states import run_state_of_domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import VcpuThreads
 
