@@ -52,6 +52,13 @@ def test_a_former_boot_vcpu_is_unplugged_by_libvirt_after_the_next_start(ospm_do
     vcpu = Vcpu(guest)
     refused = vcpu.refuses("not_hotpluggable", vcpus=[{"id": "1", "state": "disabled"}])
     assert "boot_vcpus: hotpluggable" in refused["msg"]
+    defined = guest.xml(inactive=True)
+    both: dict[str, Any] = {"boot_vcpus": "hotpluggable", "vcpus": [{"id": "1", "state": "disabled"}]}
+    prevented = vcpu.refuses("not_hotpluggable", **both)
+    assert "with scope config it sets boot_vcpus" in prevented["msg"]
+    assert guest.xml(inactive=True) == defined
+    assert converges(vcpu, **both, scope="config").steps == ["enable 2 done", "disable 1 done"]
+    guest.define(defined)
     applied = converges(vcpu, boot_vcpus="hotpluggable")
     assert applied.steps == FREED
     assert fixed(guest.xml(inactive=True)) == [0]

@@ -102,6 +102,29 @@ def make_plan(request: Request, state: GuestState) -> Plan:
     """
     if request.by_agent:
         return _plan_of_guest(request.desired, state, request.whole_cores)
+    try:
+        return _plan_of_machine(request, state)
+    except StillEjecting:
+        raise
+    except HotplugError as error:
+        if state.live is None or not request.hotpluggable_boot_vcpus or not _is_possible_in_config(request, state):
+            raise
+        raise HotplugError(
+            error.code,
+            f"{error.msg}; this task has changed nothing, because the running guest prevents a part of it: with scope "
+            "config it sets boot_vcpus and the desired state for the next boot",
+        ) from None
+
+
+def _is_possible_in_config(request: Request, state: GuestState) -> bool:
+    try:
+        _plan_of_machine(request._replace(scope=CONFIG), state)
+    except HotplugError:
+        return False
+    return True
+
+
+def _plan_of_machine(request: Request, state: GuestState) -> Plan:
     if state.live is not None and not request.force:
         state = state._replace(live=state.live.without_unsafe_plugs)
     reached = _reached(request, state)

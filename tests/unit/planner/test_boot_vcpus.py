@@ -122,3 +122,23 @@ def test_the_reason_of_an_unsuitable_config_is_named() -> None:
         "not_hotpluggable",
         "boot_vcpus is hotpluggable, but it is set in stone: leave it",
     )
+
+
+@pytest.mark.parametrize("desired", [VcpuTarget(frozenset(), frozenset({1})), CountTarget(1)], ids=["id", "count"])
+def test_a_change_that_only_the_running_guest_prevents_names_scope_config(desired: DesiredState) -> None:
+    state = fixed(guest(FOUR, live={0, 1, 2}, config={0, 1, 2}), 0, 1, 2)
+    assert state.live is not None
+    blocker = Blocker(NOT_HOTPLUGGABLE, "it is a boot vCPU", "leave it")
+    state = state._replace(live=state.live._replace(cannot_disable=dict.fromkeys(range(3), blocker)))
+    found = refusal(state, desired=desired)
+    assert "this task has changed nothing" in found.msg
+    assert "with scope config it sets boot_vcpus" in found.msg
+    assert plan(state, desired, scope="config").changes
+    with pytest.raises(HotplugError) as without_boot_vcpus:
+        make_plan(Request(desired), state)
+    assert "scope config it sets" not in without_boot_vcpus.value.msg
+
+
+def test_a_change_that_no_state_of_the_guest_allows_does_not_name_scope_config() -> None:
+    state = fixed(guest(FOUR, live={0, 1}, config={0, 1}), 0, 1)
+    assert "scope config" not in refusal(state, desired=CountTarget(5)).msg
