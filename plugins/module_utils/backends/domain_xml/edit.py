@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import LIBVIRT, Domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.encoding import decode
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.markup import (
+    Markup,
+    Splice,
+    spliced,
+    written,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.scan import Places, Tag, find_places
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import INTERNAL, HotplugError
@@ -22,13 +27,6 @@ DETAILS: Mapping[str, tuple[str, ...]] = {
     "full": ("cell", "pin", "scheduler"),
 }
 _OUTPUT_ONLY = DETAILS["full"]
-
-_COMMENT_ON_LINE = re.compile(rb"[ \t]*<!--[^\r\n]*?-->")
-
-# The limit of text that is repeated for each vCPU; without it, a file could exhaust the memory.
-_MOST_BLANKS = 200
-
-Splice = tuple[int, int, str]
 
 
 def edit_domain(
@@ -46,22 +44,13 @@ def edit_domain(
     source = decode(data)
     markup = source.text.encode()
     edit = _Edit(markup, find_places(markup), domain, goal, detail, nodes or {})
-    edited = source.encode(_spliced(markup, edit.splices()).decode())
+    edited = source.encode(spliced(markup, edit.splices()).decode())
     found = read_domain(edited)
     if found._replace(lines={}) != goal._replace(lines={}):
         raise HotplugError(
             INTERNAL, f"the edited domain XML would parse to {found} and not to {goal}, so it was not written"
         )
     return edited
-
-
-def _spliced(markup: bytes, splices: Iterable[Splice]) -> bytes:
-    parts: list[bytes] = []
-    position = 0
-    for start, end, text in sorted(splices, key=lambda splice: splice[:2]):
-        parts += [markup[position:start], text.encode()]
-        position = end
-    return b"".join([*parts, markup[position:]])
 
 
 class _Edit:
@@ -76,14 +65,13 @@ class _Edit:
         detail: str | None,
         nodes: Mapping[int, int],
     ) -> None:
-        self._markup = markup
+        self._markup = Markup(markup)
         self._vcpu = places.vcpu[0] if places.vcpu else None
         self._vcpus = places.vcpus[0] if places.vcpus else None
         self._children = {int(child.values["id"]): child for child in places.children}
         self._domain = domain
         self._goal = goal
         self._detail = detail
-        self._first_quote: str | None = None
         self._truth: dict[str, Mapping[int, object]] = {
             "cell": nodes,
             "pin": goal.pins,
@@ -110,14 +98,14 @@ class _Edit:
         if said is None and count == self._goal.max_vcpus:
             return
         if said is None or int(said) != count:
-            yield self._set(vcpu, "current", count)
+            yield self._markup.set(vcpu, "current", count)
 
     def _changes(self, vcpu: int, child: Tag) -> Iterator[Splice]:
         for name, value in self._attributes(vcpu, self._shown_by(child)):
             if value is None:
-                yield from self._drop(child, name)
+                yield from self._markup.drop(child, name)
             elif child.values.get(name) != str(value):
-                yield self._set(child, name, value)
+                yield self._markup.set(child, name, value)
 
     def _attributes(self, vcpu: int, shown: Sequence[str]) -> Iterator[tuple[str, object]]:
         """The attributes of a vCPU's element; None marks attributes that it must not have."""
@@ -159,23 +147,23 @@ class _Edit:
             follows = bisect(there, vcpu)
             if follows:
                 sibling = self._children[there[follows - 1]]
-                place = self._after(sibling)
-                yield place, place, self._indent(sibling) + self._element(vcpu, shown, sibling)
+                place = self._markup.after(sibling)
+                yield place, place, self._markup.indent(sibling) + self._element(vcpu, shown, sibling)
             else:
                 sibling = self._children[there[0]]
-                yield sibling.start, sibling.start, self._element(vcpu, shown, sibling) + self._indent(sibling)
+                yield sibling.start, sibling.start, self._element(vcpu, shown, sibling) + self._markup.indent(sibling)
 
     def _new_element(self, vcpu: Tag) -> Splice:
-        place = self._after(vcpu)
-        indent = self._indent(vcpu)
+        place = self._markup.after(vcpu)
+        indent = self._markup.indent(vcpu)
         return place, place, f"{indent}<vcpus>{self._elements(indent, vcpu)}{indent}</vcpus>"
 
     def _filled_element(self, vcpus: Tag, vcpu: Tag) -> Splice:
-        indent = self._indent(vcpus)
+        indent = self._markup.indent(vcpus)
         elements = self._elements(indent, vcpu)
         if vcpus.is_empty:
             return vcpus.last, vcpus.end, f">{elements}{indent}</vcpus>"
-        is_bare = self._markup.startswith(b"</", vcpus.inside)
+        is_bare = self._markup.text.startswith(b"</", vcpus.inside)
         return vcpus.inside, vcpus.inside, elements + (indent if is_bare else "")
 
     def _elements(self, indent: str, sibling: Tag) -> str:
@@ -184,61 +172,11 @@ class _Edit:
         return "".join(deeper + self._element(vcpu, (), sibling) for vcpu in range(self._goal.max_vcpus))
 
     def _element(self, vcpu: int, shown: Sequence[str], sibling: Tag) -> str:
-        quote = self._quote(sibling)
+        quote = self._markup.quote(sibling)
         said = [("id", vcpu), *self._attributes(vcpu, shown)]
-        attributes = "".join(f" {_written(name, value, quote)}" for name, value in said if value is not None)
-        return f"<vcpu{attributes}{self._closing(sibling)}"
-
-    def _closing(self, sibling: Tag) -> str:
-        if not sibling.is_empty or sibling.inside - sibling.last > _MOST_BLANKS:
-            return "/>"
-        return self._markup[sibling.last : sibling.inside].decode()
-
-    def _set(self, tag: Tag, name: str, value: object) -> Splice:
-        place = tag.places.get(name)
-        if place is not None:
-            quote = self._markup[place.value_end : place.end].decode()
-            return place.value_start, place.value_end, _escaped(value, quote)
-        return tag.last, tag.last, f" {_written(name, value, self._quote(tag))}"
-
-    def _drop(self, tag: Tag, name: str) -> Iterator[Splice]:
-        place = tag.places.get(name)
-        if place is not None:
-            yield place.start, place.end, ""
-
-    def _quote(self, tag: Tag) -> str:
-        """The quotation mark that the file uses in this element, or else in its first attribute."""
-        for place in tag.places.values():
-            return self._markup[place.value_end : place.end].decode()
-        if self._first_quote is None:
-            found = re.search(rb"=\s*([\"'])", self._markup[: tag.start].split(b"<domain", 1)[-1])
-            self._first_quote = found.group(1).decode() if found else "'"
-        return self._first_quote
-
-    def _indent(self, tag: Tag) -> str:
-        """The line end and the white space before a tag, if it is the first on its line."""
-        start = tag.start
-        while start and tag.start - start <= _MOST_BLANKS and self._markup[start - 1] in b" \t":
-            start -= 1
-        if not start or self._markup[start - 1] not in b"\r\n":
-            return ""
-        line_end = b"\r\n" if self._markup.endswith(b"\r\n", 0, start) else self._markup[start - 1 : start]
-        return (line_end + self._markup[start : tag.start]).decode()
-
-    def _after(self, tag: Tag) -> int:
-        """The position after an element, and after a comment on the same line, which belongs to it."""
-        comment = _COMMENT_ON_LINE.match(self._markup, tag.end)
-        return comment.end() if comment else tag.end
+        attributes = "".join(f" {written(name, value, quote)}" for name, value in said if value is not None)
+        return f"<vcpu{attributes}{self._markup.closing(sibling)}"
 
 
 def _beyond(level: str) -> set[str]:
     return set(_OUTPUT_ONLY) - set(DETAILS[level])
-
-
-def _written(name: str, value: object, quote: str) -> str:
-    return f"{name}={quote}{_escaped(value, quote)}{quote}"
-
-
-def _escaped(value: object, quote: str) -> str:
-    text = str(value).replace("&", "&amp;").replace("<", "&lt;").replace(quote, f"&#{ord(quote)};")
-    return "".join(char if " " <= char <= "~" else f"&#{ord(char)};" for char in text)
