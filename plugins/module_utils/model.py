@@ -164,10 +164,21 @@ class LiveState(NamedTuple):
         return self._replace(cannot_enable={**self.unsafe_plugs, **self.cannot_enable}) if self.unsafe_plugs else self
 
 
+class Maximum(NamedTuple):
+    """The number of vCPUs that the next boot can have at most, and the node of those that it gains.
+
+    Without a ``node`` they are distributed evenly over all nodes with vCPUs.
+    """
+
+    vcpus: int
+    node: int | None = None
+
+
 class ConfigState(NamedTuple):
     """What the next boot will have. Blockers are keyed by entity index, everything else by vCPU id.
 
-    ``boot_vcpus_fixed`` is why no enabled vCPU can be made hotpluggable, None where all but vCPU 0 can.
+    ``boot_vcpus_fixed`` is why no enabled vCPU can be made hotpluggable, None where all but vCPU 0 can. ``layout`` is
+    that of the next boot where its maximum differs from that of the running guest, else None.
     """
 
     enabled: frozenset[int]
@@ -177,6 +188,7 @@ class ConfigState(NamedTuple):
     order: Mapping[int, int] = EMPTY
     tuning: Tuning = Tuning()
     boot_vcpus_fixed: Blocker | None = None
+    layout: Layout | None = None
 
 
 class OnlineState(NamedTuple):
@@ -255,6 +267,26 @@ class GuestState(NamedTuple):
         found = {vcpu: differences(requested[vcpu], placements[vcpu]) for vcpu in requested if vcpu in placements}
         return {vcpu: texts for vcpu, texts in found.items() if texts}
 
+    def layout_of(self, scope: str) -> Layout:
+        """The layout of ``LIVE``, ``CONFIG`` or ``GUEST``: the next boot may have another maximum."""
+        if scope == CONFIG and self.config is not None and self.config.layout is not None:
+            return self.config.layout
+        return self.layout
+
+    @property
+    def widest_layout(self) -> Layout:
+        """The layout with the most vCPUs: that of the running guest, or of its next boot."""
+        return max(self.layout, self.layout_of(CONFIG), key=lambda layout: layout.max_vcpus)
+
+    def with_next_boot(self, layout: Layout) -> GuestState:
+        """The same guest, with ``layout`` as that of its next boot."""
+        if self.config is None:
+            raise ValueError("a guest without a config state has no next boot")
+        if self.live is None:
+            return self._replace(layout=layout)
+        differs = layout.max_vcpus != self.layout.max_vcpus
+        return self._replace(config=self.config._replace(layout=layout if differs else None))
+
 
 class Host(NamedTuple):
     """A hypervisor: its CPUs, and how many vCPUs each of its guests has enabled, by UUID, as far as that is known."""
@@ -267,7 +299,8 @@ class Host(NamedTuple):
 class StepKind(NamedTuple):
     """What a step does to its entity in the scope ``target``.
 
-    ``adds`` says whether the entity is enabled (or online) afterwards; ``inverse`` names the kind that undoes it.
+    ``adds`` says whether the entity is enabled (or online) afterwards; ``inverse`` names the kind that undoes it. The
+    kinds that change the maximum concern the vCPUs that the next boot gains or loses, which are disabled.
     """
 
     name: str
@@ -280,10 +313,14 @@ PLUG = StepKind("plug", LIVE, adds=True, inverse="unplug")
 UNPLUG = StepKind("unplug", LIVE, adds=False, inverse="plug")
 ENABLE = StepKind("enable", CONFIG, adds=True, inverse="disable")
 DISABLE = StepKind("disable", CONFIG, adds=False, inverse="enable")
+ADD = StepKind("add", CONFIG, adds=False, inverse="remove")
+REMOVE = StepKind("remove", CONFIG, adds=False, inverse="add")
 ONLINE = StepKind("online", GUEST, adds=True, inverse="offline")
 OFFLINE = StepKind("offline", GUEST, adds=False, inverse="online")
 
-STEP_KINDS: Mapping[str, StepKind] = {kind.name: kind for kind in (PLUG, UNPLUG, ENABLE, DISABLE, ONLINE, OFFLINE)}
+STEP_KINDS: Mapping[str, StepKind] = {
+    kind.name: kind for kind in (PLUG, UNPLUG, ENABLE, DISABLE, ADD, REMOVE, ONLINE, OFFLINE)
+}
 
 
 class Step(NamedTuple):

@@ -28,12 +28,14 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     Blocker,
     Entity,
     GuestState,
+    Layout,
     OnlineState,
     Scope,
     Step,
     StepKind,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.boot_vcpus import boot_vcpu_steps, check_boot_vcpus
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.maximum import added, check_maximum, removed
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.target import resolve, unconcerned
 
 if TYPE_CHECKING:
@@ -42,10 +44,14 @@ if TYPE_CHECKING:
 
 
 class Plan(NamedTuple):
-    """The steps in order, and the ids enabled in each scope after all of them."""
+    """The steps in order, and the ids enabled in each scope after all of them.
+
+    ``next_boot`` is the layout of the next boot after them, None if the maximum stays.
+    """
 
     steps: tuple[Step, ...]
     reached: Mapping[str, frozenset[int]]
+    next_boot: Layout | None = None
 
     @property
     def changes(self) -> bool:
@@ -94,10 +100,11 @@ def scopes_of(scope: str, state: GuestState) -> tuple[str, ...]:
     return (scope,)
 
 
-def make_plan(request: Request, state: GuestState) -> Plan:
+def make_plan(request: Request, state: GuestState, resized: Layout | None = None) -> Plan:
     """Return the plan from ``state`` to the desired state of ``request``; it has no steps if that is reached.
 
-    Only a plan for a request with ``force`` plugs vCPUs that may end the guest.
+    ``resized`` is the layout of the next boot with the maximum of the request, None if it has that already. Only a plan
+    for a request with ``force`` plugs vCPUs that may end the guest.
     Raises ``HotplugError`` if the request cannot be satisfied, ``StillEjecting`` if it cannot be satisfied yet.
     """
     if request.by_agent:
@@ -127,6 +134,10 @@ def _is_possible_in_config(request: Request, state: GuestState) -> bool:
 def _plan_of_machine(request: Request, state: GuestState) -> Plan:
     if state.live is not None and not request.force:
         state = state._replace(live=state.live.without_unsafe_plugs)
+    before = state.layout_of(CONFIG)
+    after = resized or before
+    if resized is not None and state.config is not None:
+        state = state.with_next_boot(resized)
     reached = _reached(request, state)
     steps: list[Step] = []
     if LIVE in reached and state.live is not None:
@@ -135,10 +146,14 @@ def _plan_of_machine(request: Request, state: GuestState) -> Plan:
         live_steps = _steps(state.layout.entities, state.live, reached[LIVE], PLUG, UNPLUG)
         steps += _with_agent(live_steps, state.online, request)
     if CONFIG in reached and state.config is not None:
+        entities = max(before, after, key=lambda layout: layout.max_vcpus).entities
+        lost = removed(before, after, reached[CONFIG])
+        steps += added(before, after)
         if request.hotpluggable_boot_vcpus:
-            steps += boot_vcpu_steps(state.layout.entities, state.config, reached[CONFIG])
-        steps += _steps(state.layout.entities, state.config, reached[CONFIG], ENABLE, DISABLE)
-    return Plan(tuple(steps), reached)
+            steps += boot_vcpu_steps(entities, state.config, reached[CONFIG])
+        steps += _steps(entities, state.config, reached[CONFIG], ENABLE, DISABLE)
+        steps += lost
+    return Plan(tuple(steps), reached, resized)
 
 
 def _reached(request: Request, state: GuestState) -> dict[str, frozenset[int]]:
@@ -146,6 +161,8 @@ def _reached(request: Request, state: GuestState) -> dict[str, frozenset[int]]:
     scopes = scopes_of(request.scope, state)
     if request.hotpluggable_boot_vcpus:
         check_boot_vcpus(state, scopes)
+    if request.maximum is not None:
+        check_maximum(state, scopes)
     if request.desired is not None:
         return resolve(request.desired, state, scopes, request.whole_cores)
     return {} if state.config is None else {CONFIG: state.config.enabled}

@@ -13,6 +13,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     OFFLINE,
     ONLINE,
     UNPLUG,
+    ConfigState,
     GuestState,
     OnlineState,
     StepKind,
@@ -28,12 +29,22 @@ def predict(state: GuestState, plan: Plan) -> GuestState:
     if state.live is not None and LIVE in plan.reached:
         state = state._replace(live=state.live._replace(enabled=plan.reached[LIVE]))
     if state.config is not None and CONFIG in plan.reached:
-        enabled = plan.reached[CONFIG]
-        hotpluggable = state.config.hotpluggable | made_hotpluggable(plan.steps) | (state.config.enabled - enabled)
-        state = state._replace(config=state.config._replace(enabled=enabled, hotpluggable=hotpluggable))
+        state = state._replace(config=_predicted_config(state, state.config, plan))
+        if plan.next_boot is not None:
+            state = state.with_next_boot(plan.next_boot)
     if state.online is not None:
         state = state._replace(online=_predicted_online(state.online, plan))
     return state
+
+
+def _predicted_config(state: GuestState, config: ConfigState, plan: Plan) -> ConfigState:
+    enabled = plan.reached[CONFIG]
+    hotpluggable = config.hotpluggable | made_hotpluggable(plan.steps) | (config.enabled - enabled)
+    if plan.next_boot is not None:
+        # Those that are added are hotpluggable.
+        possible = frozenset(range(plan.next_boot.max_vcpus))
+        hotpluggable = (hotpluggable & possible) | possible.difference(range(state.layout_of(CONFIG).max_vcpus))
+    return config._replace(enabled=enabled, hotpluggable=hotpluggable)
 
 
 def _predicted_online(online: OnlineState, plan: Plan) -> OnlineState:

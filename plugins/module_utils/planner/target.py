@@ -42,9 +42,11 @@ def resolve(
     With ``whole_cores`` a named vCPU stands for its core. Raises ``HotplugError`` if the desired state names vCPUs or
     nodes that the guest does not have, splits an entity, or is a number that cannot be reached.
     """
-    groups = _groups(state.layout, whole_cores)
+    # Live and config may have different maxima: what both are to have is chosen among the vCPUs that both can have.
+    layouts = sorted((state.layout_of(scope) for scope in scopes), key=lambda layout: layout.max_vcpus)
+    groups = _groups(layouts[0], whole_cores)
     if isinstance(desired, VcpuTarget):
-        enable, disable = _named(desired, state, groups, whole_cores)
+        enable, disable = _named(desired, state, layouts, whole_cores)
         return {scope: enable if desired.exclusive else (_enabled(state, scope) | enable) - disable for scope in scopes}
     units = [_unit(group, state, scopes) for group in groups]
     if isinstance(desired, CountTarget):
@@ -63,7 +65,7 @@ def unconcerned(desired: DesiredState | None, state: GuestState, whole_cores: bo
     """Return the ids that the desired state does not change."""
     layout = state.layout
     if isinstance(desired, VcpuTarget) and not desired.exclusive:
-        enable, disable = _named(desired, state, _groups(layout, whole_cores), whole_cores)
+        enable, disable = _named(desired, state, [layout, state.widest_layout], whole_cores)
         return frozenset(layout.by_vcpu) - enable - disable
     if isinstance(desired, NodeTarget):
         return frozenset(vcpu for vcpu, entity in layout.by_vcpu.items() if entity.node not in desired.nodes)
@@ -85,17 +87,18 @@ def _vcpus(entities: Iterable[Entity]) -> tuple[int, ...]:
 
 
 def _named(
-    desired: VcpuTarget, state: GuestState, groups: Sequence[tuple[Entity, ...]], whole_cores: bool
+    desired: VcpuTarget, state: GuestState, layouts: Sequence[Layout], whole_cores: bool
 ) -> tuple[frozenset[int], frozenset[int]]:
-    """The ids to enable and to disable, as whole groups."""
-    layout = state.layout
-    unknown = [vcpu for vcpu in desired.enable | desired.disable if vcpu >= layout.max_vcpus]
-    if unknown:
-        raise HotplugError(
-            UNKNOWN_VCPU,
-            f"vCPU {format_cpulist(unknown)} is above the guest's highest id, {layout.max_vcpus - 1}: "
-            f"name other vCPUs, or {_to_have_more(state)}",
-        )
+    """The ids to enable and to disable, as whole groups; ``layouts`` are in the order of their maxima."""
+    groups = _groups(layouts[-1], whole_cores)
+    for ids, layout in ((desired.enable, layouts[0]), (desired.disable, layouts[-1])):
+        unknown = [vcpu for vcpu in ids if vcpu >= layout.max_vcpus]
+        if unknown:
+            raise HotplugError(
+                UNKNOWN_VCPU,
+                f"vCPU {format_cpulist(unknown)} is above the guest's highest id, {layout.max_vcpus - 1}: "
+                f"name other vCPUs, or {_to_have_more(state)}",
+            )
     if not whole_cores:
         _refuse_parts(desired.enable, groups, "enable")
         _refuse_parts(desired.disable, groups, "disable")
@@ -127,7 +130,7 @@ def _refuse_parts(ids: frozenset[int], groups: Sequence[tuple[Entity, ...]], ver
 def _by_node(
     desired: NodeTarget, state: GuestState, scopes: Sequence[str], units: Sequence[Unit]
 ) -> dict[str, frozenset[int]]:
-    nodes = state.layout.nodes
+    nodes = state.widest_layout.nodes
     unknown = [node for node in desired.nodes if node not in nodes]
     if unknown:
         has = f"nodes with vCPUs are {format_cpulist(nodes)}" if nodes else "the guest has no NUMA nodes"
@@ -135,21 +138,28 @@ def _by_node(
     named: set[int] = set()
     chosen: set[int] = set()
     for node, wanted in desired.nodes.items():
-        members = [unit for unit in units if unit.node == node]
-        ids = frozenset(vcpu for unit in members for vcpu in unit.vcpus)
+        ids = frozenset(vcpu for entity in nodes[node] for vcpu in entity.vcpus)
         named |= ids
         if isinstance(wanted, int):
+            members = [unit for unit in units if unit.node == node]
             chosen |= choose(members, wanted, f"node {node}", _to_have_more(state))
         elif wanted == ENABLED:
             chosen |= ids
-    return {scope: frozenset((_enabled(state, scope) - named) | chosen) for scope in scopes}
+    return {
+        scope: frozenset((_enabled(state, scope) - named) | chosen.intersection(state.layout_of(scope).by_vcpu))
+        for scope in scopes
+    }
 
 
 def _to_have_more(state: GuestState) -> str:
     """The remedy for a request of more vCPUs than there are; an agent alone shows only plugged vCPUs."""
     if state.live is None and state.config is None:
         return "plug more vCPUs first, with method hotplug, which needs qmp_socket or name"
-    return "start the guest with a larger maximum"
+    if state.config is None:
+        return "start the guest with a larger maximum"
+    if state.live is None:
+        return "raise the maximum with the option maximum"
+    return "raise the maximum of the next boot with the options maximum and scope: config, and shut down and start it"
 
 
 def _enabled(state: GuestState, scope: str) -> frozenset[int]:

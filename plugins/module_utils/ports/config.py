@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Callable, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
-    from ansible_collections.kvm.hotplug.plugins.module_utils.model import ConfigState, GuestFacts, Layout
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import ConfigState, GuestFacts, Layout, Maximum
 
 BootArguments = Callable[[Collection[int]], "tuple[str, ...]"]
 
@@ -42,8 +42,8 @@ class ConfigView(NamedTuple):
 class WriteResult(NamedTuple):
     """The outcome of a write: ``enabled`` are the config's vCPUs now, others' changes in between included.
 
-    ``hotpluggable`` are the vCPUs that are hotpluggable now, enabled or not. ``failure`` is why only a part of it was
-    written, None when all was; ``warning`` is for the user.
+    ``hotpluggable`` are the vCPUs that are hotpluggable now, enabled or not, and ``max_vcpus`` is the maximum now.
+    ``failure`` is why only a part of it was written, None when all was; ``warning`` is for the user.
     """
 
     changed: bool
@@ -52,6 +52,7 @@ class WriteResult(NamedTuple):
     failure: HotplugError | None = None
     warning: str = ""
     hotpluggable: frozenset[int] = frozenset()
+    max_vcpus: int = 0
 
 
 class ConfigReader(Protocol):
@@ -75,17 +76,31 @@ class Config(ConfigReader, Protocol):
     """The store of a guest's config state, for changing it too.
 
     Raises the same errors, and config_locked when another process keeps the config locked. ``layout`` is that of the
-    running machine, None for a guest that is shut off. ``hotpluggable`` are vCPUs that stay enabled and become
-    hotpluggable.
+    running machine, or of the next boot if that has another maximum, None for that of the config. ``hotpluggable`` are
+    vCPUs that stay enabled and become hotpluggable. ``maximum`` is that of the last ``resized``, None if it stays.
     """
 
+    async def resized(self, maximum: Maximum) -> Layout:
+        """Return the layout of the config as last observed, with another maximum; changes nothing.
+
+        Raises count_unreachable, unknown_node or conflicting_request if it cannot have that.
+        """
+
     def check(
-        self, enabled: frozenset[int], layout: Layout | None = None, hotpluggable: frozenset[int] = frozenset()
+        self,
+        enabled: frozenset[int],
+        layout: Layout | None = None,
+        hotpluggable: frozenset[int] = frozenset(),
+        maximum: Maximum | None = None,
     ) -> None:
         """Refuse (config_invalid) exactly ``enabled`` in the config as last observed, if the guest could not boot."""
 
     async def write(
-        self, enabled: frozenset[int], layout: Layout | None = None, hotpluggable: frozenset[int] = frozenset()
+        self,
+        enabled: frozenset[int],
+        layout: Layout | None = None,
+        hotpluggable: frozenset[int] = frozenset(),
+        maximum: Maximum | None = None,
     ) -> WriteResult:
         """Apply the difference between the config as last observed and ``enabled`` to the config as it is now.
 

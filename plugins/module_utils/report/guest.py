@@ -9,14 +9,16 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import PARTIAL_ENTITY, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import PARTIAL_ENTITY, UNKNOWN_VCPU, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     CHANGED,
+    CONFIG,
     DISABLED,
     EMPTY,
     ENABLED,
     FULL,
     LEVELS,
+    LIVE,
     Blocker,
     Entity,
     GuestState,
@@ -39,7 +41,7 @@ def guest_report(seen: Observation, details: str = FULL, changed: Collection[int
     ``changed`` are the vCPUs that are returned if ``details`` is changed.
     """
     state = seen.state
-    vcpus = [_vcpu(state, entity, vcpu) for entity in state.layout.entities for vcpu in entity.vcpus]
+    vcpus = [_vcpu(state, entity, vcpu) for entity in state.widest_layout.entities for vcpu in entity.vcpus]
     sparse = {"live": _is_sparse(_live(state)), "config": _is_sparse(_config(state))}
     report: dict[str, Any] = {
         "guest": {
@@ -52,6 +54,7 @@ def guest_report(seen: Observation, details: str = FULL, changed: Collection[int
             "entity_size": state.layout.entity_size,
         },
         "sparse": sparse,
+        "headroom": {scope: _headroom(state, scope) for scope in (LIVE, CONFIG)},
     }
     if details == CHANGED:
         report["vcpus"] = [vcpu for vcpu in vcpus if vcpu["id"] in changed]
@@ -59,7 +62,7 @@ def guest_report(seen: Observation, details: str = FULL, changed: Collection[int
     elif details == FULL:
         report["vcpus"] = vcpus
         report["nodes"] = _nodes(state)
-        report["xml"] = vcpus_xml(vcpus)
+        report["xml"] = vcpus_xml(vcpu for vcpu in vcpus if vcpu["id"] < state.layout.max_vcpus)
         report["migration"] = _migration(sparse, _destination_args(seen))
     return report
 
@@ -69,7 +72,7 @@ def info_report(seen: Observation, details: str = FULL) -> dict[str, Any]:
     report = guest_report(
         seen, details, frozenset(_differing(seen.state) or ()) | frozenset(seen.state.misplaced or ())
     )
-    by_vcpu = seen.state.layout.by_vcpu
+    by_vcpu = seen.state.widest_layout.by_vcpu
     for vcpu in report.get("vcpus", []):
         vcpu.update(_host_memory(seen.state, vcpu))
         vcpu["can_enable"] = _obstacle(seen.state, by_vcpu[vcpu["id"]], vcpu, enabling=True)
@@ -113,13 +116,23 @@ def _qemu_args(seen: Observation) -> list[str]:
 
 def _destination_args(seen: Observation) -> list[str]:
     """Return those of the machine, or those of the config if the machine does not know the memory of NUMA nodes."""
-    if seen.destination_args or seen.config is None or seen.state.live is None:
+    state = seen.state
+    if seen.destination_args or seen.config is None or state.live is None:
         return list(seen.destination_args)
+    if state.layout_of(CONFIG) != state.layout:
+        # The next boot is of a machine with another maximum.
+        return []
     try:
-        return list(seen.config.boot_arguments(seen.state.live.enabled))
+        return list(seen.config.boot_arguments(state.live.enabled))
     except HotplugError:
         # The next boot is of another machine, which cannot have these vCPUs.
         return []
+
+
+def _headroom(state: GuestState, name: str) -> int | None:
+    """How many more vCPUs can be enabled at most; None for a scope that the guest does not have."""
+    scope = state.scope(name)
+    return None if scope is None else state.layout_of(name).max_vcpus - len(scope.enabled)
 
 
 def _live(state: GuestState) -> frozenset[int] | None:
@@ -130,10 +143,12 @@ def _config(state: GuestState) -> frozenset[int] | None:
     return None if state.config is None else state.config.enabled
 
 
-def _state_of(vcpu: int, enabled: frozenset[int] | None) -> str | None:
-    if enabled is None:
+def _state_of(state: GuestState, name: str, vcpu: int) -> str | None:
+    """The state of a vCPU in a scope, None if the scope does not exist or cannot have the vCPU."""
+    scope = state.scope(name)
+    if scope is None or vcpu >= state.layout_of(name).max_vcpus:
         return None
-    return ENABLED if vcpu in enabled else DISABLED
+    return ENABLED if vcpu in scope.enabled else DISABLED
 
 
 def _vcpu(state: GuestState, entity: Entity, vcpu: int) -> dict[str, Any]:
@@ -141,8 +156,8 @@ def _vcpu(state: GuestState, entity: Entity, vcpu: int) -> dict[str, Any]:
     placement = _placement(state, vcpu)
     return {
         "id": vcpu,
-        "live": _state_of(vcpu, _live(state)),
-        "config": _state_of(vcpu, _config(state)),
+        "live": _state_of(state, LIVE, vcpu),
+        "config": _state_of(state, CONFIG, vcpu),
         "online": vcpu in state.online.enabled if state.online is not None and vcpu in state.online.known else None,
         "hotpluggable": _is_hotpluggable(state, entity),
         "node": entity.node,
@@ -174,7 +189,7 @@ def _is_hotpluggable(state: GuestState, entity: Entity) -> bool:
     """Whether the machine can plug and unplug this vCPU, regardless of temporary blockers."""
     if not state.layout.hotplug:
         return False
-    if state.live is None:
+    if state.live is None or entity.vcpus[0] >= state.layout.max_vcpus:
         return state.config is None or state.config.hotpluggable.issuperset(entity.vcpus)
     is_enabled = not state.live.enabled.isdisjoint(entity.vcpus)
     live = state.live if is_enabled else state.live.without_unsafe_plugs
@@ -190,7 +205,7 @@ def _nodes(state: GuestState) -> list[dict[str, Any]]:
             "live": _cpulist_of(vcpus, _live(state)),
             "config": _cpulist_of(vcpus, _config(state)),
         }
-        for node, entities in state.layout.nodes.items()
+        for node, entities in state.widest_layout.nodes.items()
         for vcpus in [[vcpu for entity in entities for vcpu in entity.vcpus]]
     ]
 
@@ -222,6 +237,16 @@ def _obstacle(state: GuestState, entity: Entity, vcpu: Mapping[str, Any], enabli
     scope, found = ("live", state.live) if state.live is not None else ("config", state.config)
     if found is None or vcpu[scope] == (ENABLED if enabling else DISABLED):
         return None
+    if vcpu[scope] is None:
+        return (
+            {
+                "code": UNKNOWN_VCPU,
+                "reason": f"the running guest has {state.layout.max_vcpus} vCPUs at most",
+                "remedy": "shut it down and start it: its next boot has this vCPU",
+            }
+            if enabling
+            else None
+        )
     if isinstance(found, LiveState):
         found = found.without_unsafe_plugs
     blocker = (found.cannot_enable if enabling else found.cannot_disable).get(entity.index)
@@ -251,23 +276,32 @@ def _record_drift(state: GuestState) -> str | None:
 
 
 def state_lines(
-    state: GuestState, with_online: bool, with_hotpluggable: bool = False, only: Collection[int] | None = None
+    state: GuestState,
+    with_online: bool,
+    with_hotpluggable: bool = False,
+    only: Collection[int] | None = None,
+    with_maximum: bool = False,
 ) -> str:
     """Return one line per vCPU, the same text for the same state, for diff mode to compare.
 
     ``with_online`` adds whether the guest OS runs on it, ``with_hotpluggable`` whether an enabled vCPU is
-    hotpluggable at the next boot. ``only`` are the vCPUs to return, None for all. A vCPU is not placed if its thread is
-    not where ``<cputune>`` says.
+    hotpluggable at the next boot, ``with_maximum`` a line with the maximum. ``only`` are the vCPUs to return, None for
+    all. A vCPU is not placed if its thread is not where ``<cputune>`` says.
     """
     online = state.online if with_online else None
     misplaced = state.misplaced or EMPTY
     lines: list[str] = []
-    for entity in state.layout.entities:
+    if with_maximum:
+        maxima = (
+            f"{name} {state.layout_of(name).max_vcpus}" for name in (LIVE, CONFIG) if state.scope(name) is not None
+        )
+        lines.append(f"maximum: {', '.join(maxima)}\n")
+    for entity in state.widest_layout.entities:
         place = "" if entity.node is None else f" (node {entity.node})"
         for vcpu in entity.vcpus:
             if only is not None and vcpu not in only:
                 continue
-            scopes = (("live", _state_of(vcpu, _live(state))), ("config", _state_of(vcpu, _config(state))))
+            scopes = ((name, _state_of(state, name, vcpu)) for name in (LIVE, CONFIG))
             states = [f"{scope} {value}" for scope, value in scopes if value is not None]
             if with_hotpluggable and state.config is not None and vcpu in state.config.enabled:
                 states.append("hotpluggable" if vcpu in state.config.hotpluggable else "not hotpluggable")

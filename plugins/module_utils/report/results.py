@@ -93,7 +93,9 @@ def convergence_report(result: Convergence, details: str | None = None) -> dict[
     if result.before is not None and result.after is not None:
         only = None if details == FULL else changed
         states = result.before.state, result.after.state
-        before, after = (state_lines(state, result.by_agent, result.of_boot_vcpus, only) for state in states)
+        before, after = (
+            state_lines(state, result.by_agent, result.of_boot_vcpus, only, result.of_maximum) for state in states
+        )
         report["diff"] = {"before": before, "after": after}
     if result.journal is not None and result.journal.backup_file is not None:
         report["backup_file"] = result.journal.backup_file

@@ -17,7 +17,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     UNKNOWN_VCPU,
     HotplugError,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import ENABLED
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import ENABLED, Maximum
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import HOTPLUGGABLE
 
 
@@ -49,8 +49,8 @@ DesiredState = Union[VcpuTarget, NodeTarget, CountTarget]
 def parse_desired_state(params: Mapping[str, Any]) -> DesiredState | None:
     """Return the desired state in ``vcpus``/``exclusive``, ``enabled``, ``nodes`` or ``count``/``placement``.
 
-    None if only ``boot_vcpus`` requests a change. Raises ``HotplugError`` for a request that no guest can satisfy:
-    malformed or empty lists, contradictions.
+    None if only ``boot_vcpus`` or ``maximum`` requests a change. Raises ``HotplugError`` for a request that no guest
+    can satisfy: malformed or empty lists, contradictions.
     """
     if params.get("exclusive") and params.get("vcpus") is None:
         raise HotplugError(
@@ -67,12 +67,25 @@ def parse_desired_state(params: Mapping[str, Any]) -> DesiredState | None:
         return _node_target(params["nodes"])
     if params.get("count") is not None:
         return _count_target(params["count"], params.get("placement") == "spread")
-    if params.get("boot_vcpus") == HOTPLUGGABLE:
+    if params.get("boot_vcpus") == HOTPLUGGABLE or params.get("maximum") is not None:
         return None
     raise HotplugError(
         CONFLICTING_REQUEST,
-        "there is no desired state: set one of vcpus, enabled, nodes and count, or boot_vcpus: hotpluggable",
+        "there is no desired state: set one of vcpus, enabled, nodes and count, or boot_vcpus: hotpluggable, or "
+        "maximum",
     )
+
+
+def parse_maximum(params: Mapping[str, Any]) -> Maximum | None:
+    """Return ``maximum`` and ``maximum_node``, None if the maximum stays; raises ``HotplugError``."""
+    number, node = params.get("maximum"), params.get("maximum_node")
+    if number is None:
+        if node is not None:
+            raise HotplugError(CONFLICTING_REQUEST, "maximum_node can only be combined with maximum: omit it")
+        return None
+    if number < 1:
+        raise HotplugError(COUNT_UNREACHABLE, f"maximum is {number}, but a guest has at least one vCPU: give 1 or more")
+    return Maximum(int(number), None if node is None else int(node))
 
 
 def _vcpu_target(items: Sequence[Mapping[str, Any]], exclusive: bool) -> VcpuTarget:

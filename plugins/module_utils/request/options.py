@@ -68,6 +68,8 @@ DESIRED_STATE_SPEC: dict[str, Any] = {
     "count": {"type": "int"},
     "placement": {"type": "str", "choices": ["pack", "spread"], "default": "pack"},
     "boot_vcpus": {"type": "str", "choices": ["keep", HOTPLUGGABLE], "default": "keep"},
+    "maximum": {"type": "int"},
+    "maximum_node": {"type": "int"},
 }
 
 EXECUTION_OPTIONS: dict[str, Any] = {

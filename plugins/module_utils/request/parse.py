@@ -9,8 +9,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG, LIVE
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import DesiredState, parse_desired_state
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG, LIVE, Maximum
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import (
+    DesiredState,
+    parse_desired_state,
+    parse_maximum,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guards import NO_GUARDS, Guards, parse_guards
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import HOTPLUGGABLE, parse_timeout
 
@@ -18,9 +22,10 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import
 class Request(NamedTuple):
     """The parsed options of a task. ``guest_online`` is ensure, verify or ignore; ``timeout`` is in seconds.
 
-    ``desired`` is the desired state, None if only boot vCPUs are changed. With ``by_agent`` (method agent) nothing is
-    plugged: the guest OS onlines and offlines vCPUs. With ``drain`` it offlines a vCPU before it is unplugged. With
-    ``hotpluggable_boot_vcpus`` vCPUs that stay enabled in config become hotpluggable there.
+    ``desired`` is the desired state, None if only boot vCPUs or the maximum are changed. With ``by_agent`` (method
+    agent) nothing is plugged: the guest OS onlines and offlines vCPUs. With ``drain`` it offlines a vCPU before it is
+    unplugged. With ``hotpluggable_boot_vcpus`` vCPUs that stay enabled in config become hotpluggable there. ``maximum``
+    is that of the next boot, None if it stays.
     """
 
     desired: DesiredState | None
@@ -36,6 +41,7 @@ class Request(NamedTuple):
     drain: bool = True
     guards: Guards = NO_GUARDS
     hotpluggable_boot_vcpus: bool = False
+    maximum: Maximum | None = None
 
     @property
     def onlines_plugged(self) -> bool:
@@ -54,11 +60,12 @@ def parse_request(params: Mapping[str, Any], check_mode: bool) -> Request:
     boot_vcpus = params["boot_vcpus"] == HOTPLUGGABLE
     if by_agent:
         _refuse_unsupported_by_agent(params)
-    if boot_vcpus and params["scope"] == LIVE:
-        raise HotplugError(
-            CONFLICTING_REQUEST,
-            "boot_vcpus excludes scope live, because it changes the config state: use scope all or config",
-        )
+    for option, is_set in (("boot_vcpus", boot_vcpus), ("maximum", params.get("maximum") is not None)):
+        if is_set and params["scope"] == LIVE:
+            raise HotplugError(
+                CONFLICTING_REQUEST,
+                f"{option} excludes scope live, because it changes the config state: use scope all or config",
+            )
     return Request(
         desired=parse_desired_state(params),
         scope=params["scope"],
@@ -73,6 +80,7 @@ def parse_request(params: Mapping[str, Any], check_mode: bool) -> Request:
         drain=params["drain"],
         guards=parse_guards(params),
         hotpluggable_boot_vcpus=boot_vcpus,
+        maximum=parse_maximum(params),
     )
 
 
@@ -94,4 +102,9 @@ def _refuse_unsupported_by_agent(params: Mapping[str, Any]) -> None:
         raise HotplugError(
             CONFLICTING_REQUEST,
             "method agent excludes boot_vcpus, which changes the config state: omit one of them",
+        )
+    if params.get("maximum") is not None:
+        raise HotplugError(
+            CONFLICTING_REQUEST,
+            "method agent excludes maximum, which changes the config state: omit one of them",
         )

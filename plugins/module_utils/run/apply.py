@@ -15,12 +15,14 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     HotplugError,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
+    ADD,
     CONFIG,
     DISABLE,
     ENABLE,
     OFFLINE,
     ONLINE,
     PLUG,
+    REMOVE,
     UNPLUG,
     GuestState,
     StepKind,
@@ -54,7 +56,7 @@ _PHASES = (
     _Phase((PLUG,), LiveSteps.acknowledge, after_failure=True, before_rollback=True),
     _Phase((ONLINE,), LiveSteps.online, after_failure=True),
     _Phase((OFFLINE, UNPLUG), LiveSteps.unplug),
-    _Phase((ENABLE, DISABLE), write_config, after_failure=True),
+    _Phase((ADD, ENABLE, DISABLE, REMOVE), write_config, after_failure=True),
 )
 
 

@@ -57,7 +57,7 @@ UNVERIFIED = (
 class Convergence:
     """The result of a request; ``after`` is the predicted state in check mode.
 
-    ``of_boot_vcpus``: the request includes which vCPUs are hotpluggable at the next boot.
+    ``of_boot_vcpus``: the request includes which vCPUs are hotpluggable at the next boot, ``of_maximum``: its maximum.
     ``is_unverified``: a warning is due that only an agent could show whether the guest OS uses the plugged vCPUs.
     ``journal`` is None without steps. After a failure ``error`` is set, and a state that could not be observed is
     None.
@@ -70,6 +70,7 @@ class Convergence:
     is_unverified: bool = False
     by_agent: bool = False
     of_boot_vcpus: bool = False
+    of_maximum: bool = False
     warnings: list[str] = field(default_factory=list)
     error: HotplugError | None = None
 
@@ -90,7 +91,11 @@ class Run:
         self._request = request
         self._need = Need(request.needs_config, request.by_agent)
         self._ports: Ports | None = None
-        self.result = Convergence(by_agent=request.by_agent, of_boot_vcpus=request.hotpluggable_boot_vcpus)
+        self.result = Convergence(
+            by_agent=request.by_agent,
+            of_boot_vcpus=request.hotpluggable_boot_vcpus,
+            of_maximum=request.maximum is not None,
+        )
         self.plan: Plan | None = None
 
     async def prepare(self) -> None:
@@ -104,7 +109,7 @@ class Run:
             self.result.before = self.result.after = seen
             check_guards(plan, seen.state, self._request.guards)
             if CONFIG in plan.reached and plan.changes:
-                _check_config(self._ports, seen, plan)
+                _check_config(self._ports, seen, plan, self._request)
             steps = (step for step in plan.steps if step.target == LIVE)
             self._ports.warn(unsettled_unplugs(seen.state, [vcpu for step in steps for vcpu in step.entity.vcpus]))
             self.plan = plan
@@ -168,15 +173,15 @@ class Run:
         if await carry_out(self.result.journal, ports, before.state, self._request):
             written = any(step.target == CONFIG for step in plan.steps)
             self.result.after = await observe_again(ports, self._need, before, written)
-            self._compare_with_desired_state(self.result.after)
+            await self._compare_with_desired_state(ports, self.result.after)
         else:
             self.result.is_prediction = True
             self.result.after = before._replace(state=predict(before.state, plan), destination_args=())
 
-    def _compare_with_desired_state(self, after: Observation) -> None:
+    async def _compare_with_desired_state(self, ports: Ports, after: Observation) -> None:
         """Warn of changes by another run or a person during this run, which this run has not undone."""
         try:
-            left = make_plan(self._request, after.state).steps
+            left = (await _make_plan(ports, self._request, after.state)).steps
         except HotplugError as error:
             self.result.warnings.append(f"the guest was changed by something else during this run: {error.msg}")
             return
@@ -210,13 +215,22 @@ class Run:
 async def _plan(ports: Ports, request: Request, need: Need, seen: Observation) -> tuple[Plan, Observation]:
     """Plan; if the request needs a vCPU whose unplug is in progress, first wait for its end."""
     try:
-        return make_plan(request, seen.state), seen
+        return await _make_plan(ports, request, seen.state), seen
     except StillEjecting as leaving:
         if ports.machine is None:
             raise
         await ports.machine.settle(leaving.entities, request.timeout)
         seen = await observe(ports, need)
-        return make_plan(request, seen.state), seen
+        return await _make_plan(ports, request, seen.state), seen
+
+
+async def _make_plan(ports: Ports, request: Request, state: GuestState) -> Plan:
+    """Plan with the layout of the next boot that the request leads to."""
+    resized = None
+    maximum, config = request.maximum, ports.config if state.config is not None else None
+    if maximum is not None and config is not None and maximum.vcpus != state.layout_of(CONFIG).max_vcpus:
+        resized = await config.resized(maximum)
+    return make_plan(request, state, resized)
 
 
 def _warn_of_risks(live: LiveState, plan: Plan, warnings: list[str]) -> None:
@@ -254,7 +268,12 @@ def _check_unverifiable(request: Request, state: GuestState, result: Convergence
         result.is_unverified = request.warns_of_missing_agent
 
 
-def _check_config(ports: Ports, seen: Observation, plan: Plan) -> None:
+def _check_config(ports: Ports, seen: Observation, plan: Plan, request: Request) -> None:
     """Refuse a state that libvirt or QEMU would only refuse at the next boot."""
-    if ports.config is not None:
-        ports.config.check(plan.reached[CONFIG], seen.state.layout, made_hotpluggable(plan.steps))
+    if ports.config is None:
+        return
+    hotpluggable = made_hotpluggable(plan.steps)
+    if plan.next_boot is None:
+        ports.config.check(plan.reached[CONFIG], seen.state.layout_of(CONFIG), hotpluggable)
+    else:
+        ports.config.check(plan.reached[CONFIG], None, hotpluggable, request.maximum)

@@ -13,6 +13,8 @@ from typing import Any
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONNECTION_LOST
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
+    ADD,
+    REMOVE,
     UNPLUG,
     ConfigState,
     GuestState,
@@ -113,7 +115,7 @@ class Journal:
                 is_open = entry.code == CONNECTION_LOST
             if scope is None or not is_open:
                 continue
-            if _is_in_effect(entry.step, scope):
+            if _is_in_effect(entry.step, scope, state.layout_of(entry.step.target).max_vcpus):
                 entry.status, entry.took_effect = DONE, True
                 entry.detail = "the connection was lost during this step; it was found done afterwards"
             else:
@@ -124,7 +126,9 @@ class Journal:
                     entry.detail = f"{entry.detail}; the guest may still carry it out"
 
 
-def _is_in_effect(step: Step, scope: Scope) -> bool:
+def _is_in_effect(step: Step, scope: Scope, max_vcpus: int) -> bool:
+    if step.kind in (ADD, REMOVE):
+        return (step.entity.vcpus[0] < max_vcpus) is (step.kind == ADD)
     if step.makes_hotpluggable and isinstance(scope, ConfigState):
         return scope.hotpluggable.issuperset(step.entity.vcpus)
     return (not scope.enabled.isdisjoint(step.entity.vcpus)) is step.kind.adds

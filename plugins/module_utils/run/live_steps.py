@@ -44,7 +44,7 @@ class LiveSteps:
         self.journal = journal
         self.ports = ports
         self.state = state
-        self._request = request
+        self.request = request
 
     async def plug(self, entries: Sequence[Entry]) -> None:
         """Plug all entities at once: a guest acknowledges many plugs in the time of a few."""
@@ -61,7 +61,7 @@ class LiveSteps:
         if not fresh or not self._acknowledges or any(entry.code == CONNECTION_LOST for entry in entries):
             return
         entities = [entry.step.entity for entry in fresh]
-        acknowledgements = await self._machine.await_insertion(entities, self._request.timeout)
+        acknowledgements = await self._machine.await_insertion(entities, self.request.timeout)
         for entry in fresh:
             entry.end(acknowledgements[entry.step.entity.index])
 
@@ -76,7 +76,7 @@ class LiveSteps:
         if not following or any(entry.code == CONNECTION_LOST for entry in plugs):
             return
         wait = OnlineWait(self._agent, following, self._machine.latest().live.enabled)
-        await self._request_from_guest(wait.finish(self._request.timeout))
+        await self._request_from_guest(wait.finish(self.request.timeout))
 
     async def unplug(self, entries: Sequence[Entry]) -> None:
         """Unplug one entity after the other: many requests at once can hang guests, and the first refusal ends it."""
@@ -90,7 +90,7 @@ class LiveSteps:
                 await self._request_from_guest(agent_steps.drain(entry, self._agent, self._online))
             else:
                 entry.start()
-                entry.end(await self._machine.unplug(entry.step.entity, self._request.timeout))
+                entry.end(await self._machine.unplug(entry.step.entity, self.request.timeout))
             if entry.failed:
                 # The vCPU stays, so it is onlined again.
                 if drained is not None and drained.step.entity == entry.step.entity:
@@ -124,7 +124,7 @@ class LiveSteps:
     def _acknowledges(self) -> bool:
         """Whether the guest acknowledges plugs; one that does not run acknowledges nothing."""
         live = self.state.live
-        return live is not None and live.running and live.acknowledges and self._request.guest_online != "ignore"
+        return live is not None and live.running and live.acknowledges and self.request.guest_online != "ignore"
 
     @property
     def _machine(self) -> Machine:
@@ -153,7 +153,7 @@ class LiveSteps:
     async def _undo_in_machine(self, entry: Entry) -> StepOutcome:
         entity = entry.step.entity
         if entry.step.kind.adds:
-            return await self._machine.unplug(entity, self._request.timeout)
+            return await self._machine.unplug(entity, self.request.timeout)
         risk = self.state.live.unsafe_plugs.get(entity.index) if self.state.live is not None else None
         if risk is not None:
             # A rollback never risks the guest, even with force.
@@ -165,7 +165,7 @@ class LiveSteps:
         if entry.took_effect is False:
             return True
         plugged = None if self.ports.machine is None else self.ports.machine.latest().live.enabled
-        timeout = min(UNDO_SECONDS, self._request.timeout)
+        timeout = min(UNDO_SECONDS, self.request.timeout)
         reason = await agent_steps.undo(entry, self._agent, self._online, plugged, timeout)
         _note_undone(entry, reason)
         return not reason

@@ -175,6 +175,9 @@ async def _without_agent(
             f"the config has {config.max_vcpus} vCPUs at most, the running guest {view.layout.max_vcpus}: "
             "they are equal again after the next boot"
         )
+        if config.layout is not None and _alike(config.layout, view.layout):
+            ports.warn(reason)
+            return _with_config(view, config)
         if need.config:
             raise HotplugError(CONFIG_INVALID, f"{reason}; until then use scope live")
         ports.warn(f"{reason}; config is left out")
@@ -182,10 +185,17 @@ async def _without_agent(
     return _with_config(view, config)
 
 
+def _alike(one: Layout, other: Layout) -> bool:
+    """Whether the vCPUs that both layouts have are plugged in the same entities."""
+    return all(left.vcpus == right.vcpus for left, right in zip(one.entities, other.entities))
+
+
 def _with_config(view: MachineView | None, config: ConfigView) -> Observation:
     """The layout is that of the running machine, or without one that of the next boot."""
     if view is not None:
         state = GuestState(view.facts, view.layout, live=view.live, config=config.state)
+        if config.layout is not None:
+            state = state.with_next_boot(config.layout)
         return Observation(state, view.destination_args, config)
     if config.layout is None:
         raise config.layout_error or HotplugError(INTERNAL, f"{config.source} has neither a layout nor a reason")

@@ -11,13 +11,19 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFIG_INVALID, NOT_HOTPLUGGABLE, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    CONFIG_INVALID,
+    COUNT_UNREACHABLE,
+    NOT_HOTPLUGGABLE,
+    HotplugError,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     Blocker,
     ConfigState,
     Entity,
     GuestFacts,
     Layout,
+    Maximum,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import ConfigView, WriteResult
 
@@ -48,29 +54,44 @@ class JsonFile:
             ),
             max_vcpus=found.maximum,
             source=str(self._path),
-            layout=Layout(
-                tuple(Entity(vcpu, (vcpu,), None, {"core": vcpu, "thread": 0}) for vcpu in range(found.maximum))
-            ),
+            layout=_layout(found.maximum),
             boot_arguments=self._boot_arguments,
         )
 
+    async def resized(self, maximum: Maximum) -> Layout:
+        if maximum.vcpus % 2:
+            raise HotplugError(COUNT_UNREACHABLE, f"{self._path}: the maximum is a multiple of 2")
+        return _layout(maximum.vcpus)
+
     def check(
-        self, enabled: frozenset[int], layout: Layout | None = None, hotpluggable: frozenset[int] = frozenset()
+        self,
+        enabled: frozenset[int],
+        layout: Layout | None = None,
+        hotpluggable: frozenset[int] = frozenset(),
+        maximum: Maximum | None = None,
     ) -> None:
         if 0 not in enabled:
             raise HotplugError(CONFIG_INVALID, f"{self._path}: vCPU 0 would be disabled, and every guest boots on it")
 
     async def write(
-        self, enabled: frozenset[int], layout: Layout | None = None, hotpluggable: frozenset[int] = frozenset()
+        self,
+        enabled: frozenset[int],
+        layout: Layout | None = None,
+        hotpluggable: frozenset[int] = frozenset(),
+        maximum: Maximum | None = None,
     ) -> WriteResult:
         found = self._read()
+        most = found.maximum if maximum is None else maximum.vcpus
         before = (self._observed or found).enabled
         wanted = (found.enabled | (enabled - before)) - (before - enabled)
         self.check(wanted, layout)
-        self._observed = found._replace(enabled=wanted)
-        if wanted != found.enabled:
+        if max(wanted) >= most:
+            raise HotplugError(COUNT_UNREACHABLE, f"{self._path}: vCPU {max(wanted)} is enabled")
+        self._observed = found._replace(enabled=wanted, maximum=most)
+        changed = self._observed != found
+        if changed:
             self._path.write_text(json.dumps({**self._observed._asdict(), "enabled": sorted(wanted)}), encoding="utf-8")
-        return WriteResult(wanted != found.enabled, wanted, hotpluggable=frozenset(range(1, found.maximum)))
+        return WriteResult(changed, wanted, hotpluggable=frozenset(range(1, most)), max_vcpus=most)
 
     async def close(self) -> None:
         return None
@@ -82,6 +103,10 @@ class JsonFile:
         devices = [("-device", f"cpu,id=vcpu{vcpu}") for vcpu in sorted(enabled) if vcpu]
         maximum = self._read().maximum
         return ("-smp", f"cpus=1,maxcpus={maximum}", *(word for device in devices for word in device))
+
+
+def _layout(maximum: int) -> Layout:
+    return Layout(tuple(Entity(vcpu, (vcpu,), None, {"core": vcpu, "thread": 0}) for vcpu in range(maximum)))
 
 
 def _with_frozen_ids(found: dict[str, object]) -> dict[str, object]:

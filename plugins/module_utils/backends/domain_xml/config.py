@@ -15,6 +15,11 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.ed
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.encoding import SIZE_LIMIT
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.nodes import nodes_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.reader import XmlFileReader
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.resize import (
+    refuse_removed,
+    resize,
+    resize_domain,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.state import Definition, DeriveBoot
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import with_enabled
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_next_boot
@@ -22,7 +27,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugE
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import WriteResult
 
 if TYPE_CHECKING:
-    from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout, Maximum
 
 
 class XmlFile(XmlFileReader):
@@ -47,18 +52,37 @@ class XmlFile(XmlFileReader):
         self._detail = detail
         self._forced = forced
         self._backup_file: str | None = None
+        self._resized: Definition | None = None
+
+    async def resized(self, maximum: Maximum) -> Layout:
+        if self._observed is None:
+            raise RuntimeError("a maximum was set before the config was observed")
+        try:
+            self._resized, layout = await resize(self._observed, maximum, self._derive_boot)
+        except HotplugError as error:
+            raise self._named(error) from None
+        return layout
 
     def check(
-        self, enabled: frozenset[int], layout: Layout | None = None, hotpluggable: frozenset[int] = frozenset()
+        self,
+        enabled: frozenset[int],
+        layout: Layout | None = None,
+        hotpluggable: frozenset[int] = frozenset(),
+        maximum: Maximum | None = None,
     ) -> None:
-        if self._observed is not None:
-            self._check(self._observed, enabled, layout, hotpluggable)
+        definition = self._observed if maximum is None else self._resized
+        if definition is not None:
+            self._check(definition, enabled, layout, hotpluggable)
 
     async def write(
-        self, enabled: frozenset[int], layout: Layout | None = None, hotpluggable: frozenset[int] = frozenset()
+        self,
+        enabled: frozenset[int],
+        layout: Layout | None = None,
+        hotpluggable: frozenset[int] = frozenset(),
+        maximum: Maximum | None = None,
     ) -> WriteResult:
         ended = threading.Event()
-        writing = asyncio.ensure_future(asyncio.to_thread(self._write, enabled, layout, hotpluggable, ended))
+        writing = asyncio.ensure_future(asyncio.to_thread(self._write, enabled, layout, hotpluggable, maximum, ended))
         try:
             return await asyncio.shield(writing)
         except asyncio.CancelledError:
@@ -77,6 +101,7 @@ class XmlFile(XmlFileReader):
         enabled: frozenset[int],
         layout: Layout | None,
         hotpluggable: frozenset[int],
+        maximum: Maximum | None,
         ended: threading.Event,
     ) -> WriteResult:
         with locked_file.locked(self._path, SIZE_LIMIT, self._timeout, ended) as held:
@@ -85,10 +110,10 @@ class XmlFile(XmlFileReader):
             observed = self._observed or Definition(domain, None)
             before = observed.domain.enabled
             wanted = (domain.enabled | (enabled - before)) - (before - enabled)
-            now = observed._replace(domain=domain)
-            self._check(now, wanted, layout, hotpluggable)
             try:
-                goal, data = self._edited(held.data, now, wanted, layout, hotpluggable)
+                now, data = self._with_maximum(held.data, observed._replace(domain=domain), wanted, maximum)
+                check_next_boot(now, wanted, layout, hotpluggable, self._forced)
+                goal, data = self._edited(data, now, wanted, layout, hotpluggable)
             except HotplugError as error:
                 raise self._named(error) from None
             warning = ""
@@ -98,8 +123,22 @@ class XmlFile(XmlFileReader):
                 warning = self._warning_of_links(held.status.st_nlink)
             self._observed = now._replace(domain=goal)
             return WriteResult(
-                data != held.data, goal.enabled, self._backup_file, warning=warning, hotpluggable=goal.hotpluggable
+                data != held.data,
+                goal.enabled,
+                self._backup_file,
+                warning=warning,
+                hotpluggable=goal.hotpluggable,
+                max_vcpus=goal.max_vcpus,
             )
+
+    def _with_maximum(
+        self, data: bytes, now: Definition, wanted: frozenset[int], maximum: Maximum | None
+    ) -> tuple[Definition, bytes]:
+        if maximum is None:
+            return now, data
+        refuse_removed(wanted, maximum)
+        domain, data = resize_domain(data, now.domain, maximum)
+        return (self._resized or now)._replace(domain=domain), data
 
     def _warning_of_links(self, names: int) -> str:
         if names == 1:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Scan untrusted XML: refuse constructs that could harm a parser, and find the positions of the vCPUs' elements."""
+"""Scan untrusted XML: refuse constructs that could harm a parser, and find the positions of elements about vCPUs."""
 
 from __future__ import annotations
 
@@ -56,11 +56,27 @@ class Tag(NamedTuple):
 
 @dataclass
 class Places:
-    """The elements of a domain with the number and the states of its vCPUs, each as often as it occurs."""
+    """The elements of a domain about its vCPUs, each as often as it occurs; ``children`` are those of <vcpus>."""
 
     vcpu: list[Tag] = field(default_factory=list)
     vcpus: list[Tag] = field(default_factory=list)
     children: list[Tag] = field(default_factory=list)
+    topology: list[Tag] = field(default_factory=list)
+    cells: list[Tag] = field(default_factory=list)
+    pins: list[Tag] = field(default_factory=list)
+    schedulers: list[Tag] = field(default_factory=list)
+
+
+# The list of each element, by its path in the domain.
+_PATHS = {
+    ("domain", "vcpu"): "vcpu",
+    ("domain", "vcpus"): "vcpus",
+    ("domain", "vcpus", "vcpu"): "children",
+    ("domain", "cpu", "topology"): "topology",
+    ("domain", "cpu", "numa", "cell"): "cells",
+    ("domain", "cputune", "vcpupin"): "pins",
+    ("domain", "cputune", "vcpusched"): "schedulers",
+}
 
 
 def check_markup(markup: bytes) -> None:
@@ -72,7 +88,7 @@ def check_markup(markup: bytes) -> None:
 
 
 def find_places(markup: bytes) -> Places:
-    """Return the positions of the vCPUs in ``markup``, which is refused as by ``check_markup``."""
+    """Return the positions of the elements about vCPUs in ``markup``, which is refused as by ``check_markup``."""
     scan = _PlacesScan(markup)
     scan.run()
     return scan.places
@@ -140,13 +156,8 @@ class _PlacesScan(_Scan):
 
     def _kept(self) -> list[Tag] | None:
         """The list to which the current element belongs."""
-        if self._path == ["domain", "vcpu"]:
-            return self.places.vcpu
-        if self._path == ["domain", "vcpus"]:
-            return self.places.vcpus
-        if self._path == ["domain", "vcpus", "vcpu"]:
-            return self.places.children
-        return None
+        name = _PATHS.get(tuple(self._path))
+        return None if name is None else getattr(self.places, name)
 
     def _tag(self, start: int, line: int, values: dict[str, str]) -> Tag:
         """Find the parts of a well-formed tag."""

@@ -1,15 +1,30 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The config port over libvirt: the next boot's vCPUs, changed through its API and never by redefining the domain."""
+"""The config port over libvirt: the next boot's vCPUs, changed through its API.
+
+The domain is defined again only for a maximum that its topology or its cells must follow.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.edit import edit_domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.maximum import with_maximum
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.resize import (
+    refuse_removed,
+    resize,
+    resize_domain,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.state import Definition
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.transition import with_enabled
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.validation import check_next_boot
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.config_calls import calls_for
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.config_calls import (
+    calls_for,
+    calls_for_maximum,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.config_reader import LibvirtConfigReader
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import (
     LibvirtCallError,
@@ -22,9 +37,13 @@ if TYPE_CHECKING:
     import libvirt
 
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.state import DeriveBoot
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.config_calls import Call
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_reader import DomainReader
-    from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import Layout, Maximum
+
+# VIR_DOMAIN_DEFINE_VALIDATE
+_VALIDATE = 1 << 0
 
 
 class LibvirtConfig(LibvirtConfigReader):
@@ -44,15 +63,31 @@ class LibvirtConfig(LibvirtConfigReader):
         self._connection = connection
         self._domain = domain
         self._forced = forced
+        self._resized: Definition | None = None
+
+    async def resized(self, maximum: Maximum) -> Layout:
+        if self._observed is None:
+            raise RuntimeError("a maximum was set before the config was observed")
+        self._resized, layout = await resize(self._observed, maximum, self._derive_boot)
+        return layout
 
     def check(
-        self, enabled: frozenset[int], layout: Layout | None = None, hotpluggable: frozenset[int] = frozenset()
+        self,
+        enabled: frozenset[int],
+        layout: Layout | None = None,
+        hotpluggable: frozenset[int] = frozenset(),
+        maximum: Maximum | None = None,
     ) -> None:
-        if self._observed is not None:
-            check_next_boot(self._observed, enabled, layout, hotpluggable, self._forced)
+        definition = self._observed if maximum is None else self._resized
+        if definition is not None:
+            check_next_boot(definition, enabled, layout, hotpluggable, self._forced)
 
     async def write(
-        self, enabled: frozenset[int], layout: Layout | None = None, hotpluggable: frozenset[int] = frozenset()
+        self,
+        enabled: frozenset[int],
+        layout: Layout | None = None,
+        hotpluggable: frozenset[int] = frozenset(),
+        maximum: Maximum | None = None,
     ) -> WriteResult:
         await self._check_defined()
         domain = await self._read()
@@ -60,20 +95,41 @@ class LibvirtConfig(LibvirtConfigReader):
         observed = self._observed or Definition(domain, None)
         before = observed.domain.enabled
         wanted = (domain.enabled | (enabled - before)) - (before - enabled)
-        check_next_boot(observed._replace(domain=domain), wanted, layout, hotpluggable, self._forced)
-        machine = observed.layout(layout)
-        todo = calls_for(domain, wanted, machine is None or machine.hotplug, hotpluggable)
-        failure = None
-        for call in todo:
-            try:
+        goal = observed._replace(domain=domain)
+        if maximum is not None:
+            refuse_removed(wanted, maximum)
+            goal = (self._resized or observed)._replace(domain=with_maximum(domain, maximum))
+        check_next_boot(goal, wanted, layout, hotpluggable, self._forced)
+        machine = goal.layout(layout)
+        hotplug = machine is None or machine.hotplug
+        calls: tuple[Call, ...] | None = None
+        if maximum is None or goal.domain.max_vcpus == domain.max_vcpus:
+            calls = calls_for(domain, wanted, hotplug, hotpluggable)
+        else:
+            calls = calls_for_maximum(domain, goal.domain, wanted, hotplug, hotpluggable)
+        try:
+            if calls is None and maximum is not None:
+                await self._define(maximum, wanted, machine, hotpluggable)
+            for call in calls or ():
                 await self._connection.call(getattr(self._domain, call.method), *call.arguments)
-            except LibvirtCallError as error:
-                code, remedy = classify_config_error(error)
-                failure = HotplugError(code, f"libvirt reports: {error.desc}; {remedy}")
-                break
+            failure = None
+        except LibvirtCallError as error:
+            code, remedy = classify_config_error(error)
+            failure = HotplugError(code, f"libvirt reports: {error.desc}; {remedy}")
         self._observed = observed._replace(domain=await self._read())
         found = self._observed.domain
-        return WriteResult(bool(todo), found.enabled, failure=failure, hotpluggable=found.hotpluggable)
+        return WriteResult(
+            calls != (), found.enabled, failure=failure, hotpluggable=found.hotpluggable, max_vcpus=found.max_vcpus
+        )
+
+    async def _define(
+        self, maximum: Maximum, enabled: frozenset[int], layout: Layout | None, hotpluggable: frozenset[int]
+    ) -> None:
+        """Define the domain again, with only the maximum, the enabled vCPUs and what depends on these changed."""
+        data = await self._reader.definition()
+        domain, data = resize_domain(data, read_domain(data), maximum)
+        data = edit_domain(data, domain, with_enabled(domain, enabled, layout, hotpluggable))
+        await self._connection.call(self._connection.handle.defineXMLFlags, data.decode(), _VALIDATE)
 
     async def _check_defined(self) -> None:
         """Raise guest_not_found for a guest that was undefined: while it runs, libvirt returns its live XML instead."""

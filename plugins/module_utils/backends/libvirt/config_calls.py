@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
 
 _AFFECT_CONFIG = 2
+_MAXIMUM = 4
 
 
 class Call(NamedTuple):
@@ -31,6 +32,21 @@ def calls_for(
     ``enabled`` are vCPUs 0 to n-1.
     """
     return _by_vcpu(domain, enabled, hotpluggable) if hotplug else _by_count(domain, len(enabled))
+
+
+def calls_for_maximum(
+    domain: Domain, resized: Domain, enabled: frozenset[int], hotplug: bool, hotpluggable: frozenset[int] = frozenset()
+) -> tuple[Call, ...] | None:
+    """Return the same calls that also lead to the maximum of ``resized``, None if libvirt has none for this domain.
+
+    virDomainSetVcpusFlags changes neither a topology nor cells, and refuses a maximum that does not fit them.
+    """
+    if domain.topology or domain.cells:
+        return None
+    change = Call("setVcpusFlags", (resized.max_vcpus, _AFFECT_CONFIG | _MAXIMUM))
+    if resized.max_vcpus > domain.max_vcpus:
+        return (change, *calls_for(resized, enabled, hotplug, hotpluggable))
+    return (*calls_for(domain, enabled, hotplug, hotpluggable), change)
 
 
 def _by_vcpu(domain: Domain, enabled: frozenset[int], hotpluggable: frozenset[int]) -> tuple[Call, ...]:

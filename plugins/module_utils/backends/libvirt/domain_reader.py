@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 _STATS_CPU_AND_VCPU = (1 << 1) | (1 << 3)
 _STATS_NOWAIT = 1 << 29
 _XML_LIVE = 0
+_XML_SECURE = 1 << 0
 _XML_INACTIVE = 1 << 1
 # virDomainJobOperation: migration in, migration out.
 _MIGRATIONS = (4, 5)
@@ -68,6 +69,11 @@ class DomainReader:
     async def config(self) -> Domain:
         """Return the config state; raises ``HotplugError`` and ``LibvirtCallError``."""
         return _domain_in(await self._xml(_XML_INACTIVE))
+
+    async def definition(self) -> bytes:
+        """Return the XML of the config state with its secrets, to define it again; raises ``LibvirtCallError``."""
+        text: str = await self._connection.call(self._domain.XMLDesc, _XML_INACTIVE | _XML_SECURE)
+        return text.encode()
 
     async def live(self) -> Domain:
         """Return libvirt's record of the running domain; raises ``HotplugError`` and ``LibvirtCallError``."""
