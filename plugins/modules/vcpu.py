@@ -24,8 +24,8 @@ options:
   vcpus:
     description:
       - The vCPUs to enable or disable, by id. All others remain unchanged, unless O(exclusive=true).
-      - Exactly one of O(vcpus), O(enabled), O(nodes) and O(count) is required, except with O(boot_vcpus=hotpluggable),
-        which can be used alone.
+      - Exactly one of O(vcpus), O(enabled), O(nodes) and O(count) is required, except with O(boot_vcpus=hotpluggable)
+        or O(maximum), which can be used alone.
     type: list
     elements: dict
     suboptions:
@@ -102,6 +102,27 @@ options:
         - Refused with O(scope=live) and O(method=agent), on machines without CPU hotplug, on s390x, and for a file of
           O(domain_xml) whose C(<vcpus>) is in the RFC's dialect, which has no attribute for it.
     default: keep
+  maximum:
+    description:
+      - How many vCPUs the guest can have at most from its next boot on. It does not change the running guest, which must
+        be shut down and started for it. RV(headroom) is what is left of it.
+      - Can be used alone, or together with one of O(vcpus), O(enabled), O(nodes) and O(count), which then apply to the
+        next boot as it is with this maximum. What the running guest cannot have yet needs O(scope=config).
+      - Without a C(<topology>) it is the number in C(<vcpu>). With one, whole sockets are added or removed, so it must be
+        a multiple of the vCPUs of a socket; otherwise the task fails with RV(error_code=count_unreachable) and names
+        possible values. vCPUs that remain keep their ids and positions.
+      - New vCPUs are disabled. If the guest has NUMA nodes, they are distributed so that all nodes with vCPUs have as
+        equal a number as possible, or they belong to O(maximum_node).
+      - A lower maximum removes the vCPUs above it, with their entries in C(<vcpus>), C(<cputune>) and C(<cell>). If one
+        of them remains enabled in the config state, the task fails with RV(error_code=count_unreachable).
+      - In a file of O(domain_xml), and in the definition of a libvirt guest, only what depends on it changes. A libvirt
+        guest with a C(<topology>) or NUMA nodes is defined again for it, and libvirt validates the definition.
+      - Refused with O(scope=live) and O(method=agent).
+    type: int
+  maximum_node:
+    description:
+      - The guest NUMA node of the vCPUs that O(maximum) adds. Only with O(maximum).
+    type: int
   scope:
     description:
       - Which state to change.
@@ -297,6 +318,13 @@ EXAMPLES = r"""
     name: web1
     boot_vcpus: hotpluggable
 
+- name: Let the guest have up to 16 vCPUs from its next boot on, and boot with four
+  kvm.hotplug.vcpu:
+    name: web1
+    scope: config
+    maximum: 16
+    count: 4
+
 - name: Have the guest OS use three of its vCPUs, without plugging or unplugging any
   kvm.hotplug.vcpu:
     qmp_socket: /run/guests/web1/qmp.sock
@@ -321,6 +349,7 @@ steps:
       description:
         - V(plug) or V(unplug) in the running guest, V(enable) or V(disable) for the next boot, V(online) or V(offline)
           by the guest OS.
+        - V(add) or V(remove) of disabled vCPUs for the next boot, by O(maximum).
       type: str
       sample: plug
     target:
@@ -508,6 +537,19 @@ sparse:
       description: At the next boot; null if unknown.
       type: bool
       sample: false
+headroom:
+  description: How many more vCPUs can be enabled at most. 0 if the guest has reached its maximum, see O(maximum).
+  returned: when the guest could be observed
+  type: dict
+  contains:
+    live:
+      description: In the running guest; null if the guest does not run.
+      type: int
+      sample: 4
+    config:
+      description: At the next boot; null if unknown.
+      type: int
+      sample: 12
 xml:
   description: The C(<vcpus>) element in the RFC's dialect, with all attributes.
   returned: when the guest could be observed and O(details) is V(full)

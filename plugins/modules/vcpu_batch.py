@@ -138,6 +138,9 @@ guests:
     sparse:
       description: Whether the enabled vCPUs are other than 0 to n-1, as M(kvm.hotplug.vcpu) returns it.
       type: dict
+    headroom:
+      description: How many more vCPUs can be enabled at most, as M(kvm.hotplug.vcpu) returns it.
+      type: dict
     vcpus:
       description: Each vCPU, as M(kvm.hotplug.vcpu) returns it.
       returned: when O(details) is V(full); when it is V(changed), only those that were changed

@@ -265,6 +265,20 @@ guests:
           description: At the next boot; null if unknown.
           type: bool
           sample: false
+    headroom:
+      description:
+        - How many more vCPUs can be enabled at most. 0 if the guest has reached its maximum, which
+          O(kvm.hotplug.vcpu#module:maximum) raises for the next boot.
+      type: dict
+      contains:
+        live:
+          description: In the running guest; null if the guest does not run.
+          type: int
+          sample: 4
+        config:
+          description: At the next boot; null if unknown.
+          type: int
+          sample: 12
     xml:
       description: The C(<vcpus>) element in the RFC's dialect, with all attributes.
       type: str
