@@ -23,6 +23,8 @@ TUNED = """<cputune><vcpupin vcpu='0' cpuset='0'/><vcpupin vcpu='5' cpuset='0'/>
 
 def changed_lines(before: str, after: str) -> list[str]:
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
+    # Only newer versions of libvirt write the clusters.
+    lines = (line.replace(" clusters='1'", "") for line in lines)
     return [line[0] + line[1:].strip() for line in lines if line[0] in "+-" and not line.startswith(("---", "+++"))]
 
 
@@ -79,8 +81,8 @@ def test_a_lower_maximum_removes_what_is_above_it_and_libvirt_starts_the_guest(o
     assert (observer.enabled_ids(guest.observer), slots(guest)) == ([0, 1], 4)
 
 
-def test_without_topology_and_nodes_the_domain_is_not_defined_again(ospm_domain: OspmDomains) -> None:
-    guest = ospm_domain(vcpus="<vcpu current='2'>4</vcpu>", start=False)
+def test_without_topology_and_nodes_the_domain_is_not_defined_again(oldest_ospm_domain: OspmDomains) -> None:
+    guest = oldest_ospm_domain(vcpus="<vcpu current='2'>4</vcpu>", start=False)
     vcpu = Vcpu(guest)
     assert converges(vcpu, maximum=7, enabled="0,1,6").steps == ["add 4-6 done", "enable 6 done"]
     guest.start()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import Maximum
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import (
     CountTarget,
     DesiredState,
@@ -30,6 +31,7 @@ DEFAULTS = {
     "missing_agent": "warn",
     "on_failure": "keep",
     "boot_vcpus": "keep",
+    "nodes": None,
     "timeout": 60.0,
 }
 
@@ -120,3 +122,24 @@ def test_an_invalid_timeout_is_refused(timeout: float) -> None:
     with pytest.raises(HotplugError, match="timeout is") as caught:
         parse_request({**DEFAULTS, "count": 2, "timeout": timeout}, check_mode=False)
     assert caught.value.code == "conflicting_request"
+
+
+def test_the_maximum_is_parsed_with_its_node() -> None:
+    request = parse_request({**DEFAULTS, "maximum": 12, "maximum_node": 1}, check_mode=False)
+    assert (request.desired, request.maximum) == (None, Maximum(12, 1))
+    assert parse_request({**DEFAULTS, "count": 4}, check_mode=False).maximum is None
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ({"maximum": 12, "scope": "live"}, "conflicting_request"),
+        ({"maximum": 12, "method": "agent", "scope": "live"}, "conflicting_request"),
+        ({"count": 2, "maximum_node": 1}, "conflicting_request"),
+        ({"maximum": 0}, "count_unreachable"),
+    ],
+)
+def test_a_maximum_that_no_guest_could_have_is_refused(given: dict[str, Any], code: str) -> None:
+    with pytest.raises(HotplugError) as caught:
+        parse_request({**DEFAULTS, **given}, check_mode=False)
+    assert caught.value.code == code

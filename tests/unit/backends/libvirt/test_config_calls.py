@@ -6,12 +6,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.config_calls import Call, calls_for
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Cell, Domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.config_calls import (
+    Call,
+    calls_for,
+    calls_for_maximum,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import parse_cpulist
 
 
@@ -119,3 +125,17 @@ def test_with_hotplug_any_set_is_reached(others: set[int], booted: int, wanted: 
     for call in calls_for(found, frozenset({0, *wanted}), hotplug=True):
         found = after(found, call)
     assert found.enabled == frozenset({0, *wanted})
+
+
+def test_the_maximum_is_raised_before_and_lowered_after_all_other_changes() -> None:
+    before, more = domain({0, 1}, {0, 1}), domain({0, 1}, {0, 1})._replace(max_vcpus=12)
+    raised = calls_for_maximum(before, more, frozenset({0, 1, 9}), hotplug=True)
+    assert raised == (Call("setVcpusFlags", (12, 6)), Call("setVcpu", ("9", 1, 2)))
+    lowered = calls_for_maximum(more._replace(enabled=frozenset({0, 9})), before, frozenset({0}), hotplug=True)
+    assert lowered == (Call("setVcpu", ("9", 0, 2)), Call("setVcpusFlags", (8, 6)))
+
+
+@pytest.mark.parametrize("machine", [{"topology": {"sockets": 8}}, {"cells": (Cell(0, None, 1),)}])
+def test_libvirt_has_no_call_for_a_maximum_with_a_topology_or_cells(machine: dict[str, Any]) -> None:
+    before = domain({0}, {0})._replace(**machine)
+    assert calls_for_maximum(before, before._replace(max_vcpus=12), frozenset({0}), hotplug=True) is None
