@@ -69,13 +69,13 @@ def test_a_plan_reaches_the_maximum_and_a_second_has_no_steps(
     assert plan.changes
     reached = predict(state, plan)
     assert reached.layout_of(CONFIG).max_vcpus == next_boot.max_vcpus
-    assert max(plan.reached[CONFIG]) < next_boot.max_vcpus
+    assert max(plan.reached[CONFIG], default=0) < next_boot.max_vcpus
     assert reached.layout == state.layout or state.live is None
     again = make_plan(request, reached)
     assert not again.changes
-    first_step, last_step = plan.steps[-1].kind == REMOVE, any(step.kind == ADD for step in plan.steps)
-    assert first_step is (next_boot.max_vcpus < state.layout.max_vcpus)
-    assert last_step is (next_boot.max_vcpus > state.layout.max_vcpus)
+    removes, adds = plan.steps[-1].kind == REMOVE, any(step.kind == ADD for step in plan.steps)
+    assert removes is (next_boot.max_vcpus < state.layout.max_vcpus)
+    assert adds is (next_boot.max_vcpus > state.layout.max_vcpus)
 
 
 @given(guests(running=True), st.data())

@@ -12,7 +12,7 @@ from typing import Callable
 
 import pytest
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import DirectSource
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.writers import DirectSource
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Maximum
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Source
