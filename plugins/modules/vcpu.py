@@ -104,12 +104,12 @@ options:
     default: keep
   maximum:
     description:
-      - How many vCPUs the guest can have at most from its next boot on. It does not change the running guest, which must
-        be shut down and started for it. RV(headroom) is what is left of it.
+      - How many vCPUs the guest can have at most from its next boot on. It does not change the running guest, which
+        must be shut down and started for it. RV(headroom) is what is left of it.
       - Can be used alone, or together with one of O(vcpus), O(enabled), O(nodes) and O(count), which then apply to the
         next boot as it is with this maximum. What the running guest cannot have yet needs O(scope=config).
-      - Without a C(<topology>) it is the number in C(<vcpu>). With one, whole sockets are added or removed, so it must be
-        a multiple of the vCPUs of a socket; otherwise the task fails with RV(error_code=count_unreachable) and names
+      - Without a C(<topology>) it is the number in C(<vcpu>). With one, whole sockets are added or removed, so it must
+        be a multiple of the vCPUs of a socket; otherwise the task fails with RV(error_code=count_unreachable) and names
         possible values. vCPUs that remain keep their ids and positions.
       - New vCPUs are disabled. If the guest has NUMA nodes, they are distributed so that all nodes with vCPUs have as
         equal a number as possible, or they belong to O(maximum_node).

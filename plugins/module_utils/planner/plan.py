@@ -110,28 +110,30 @@ def make_plan(request: Request, state: GuestState, resized: Layout | None = None
     if request.by_agent:
         return _plan_of_guest(request.desired, state, request.whole_cores)
     try:
-        return _plan_of_machine(request, state)
+        return _plan_of_machine(request, state, resized)
     except StillEjecting:
         raise
     except HotplugError as error:
-        if state.live is None or not request.hotpluggable_boot_vcpus or not _is_possible_in_config(request, state):
+        named = {"boot_vcpus": request.hotpluggable_boot_vcpus, "maximum": request.maximum is not None}
+        options = " and ".join(option for option, is_set in named.items() if is_set)
+        if state.live is None or not options or not _is_possible_in_config(request, state, resized):
             raise
         raise HotplugError(
             error.code,
             f"{error.msg}; this task has changed nothing, because the running guest prevents a part of it: with scope "
-            "config it sets boot_vcpus and the desired state for the next boot",
+            f"config it sets {options} and the desired state for the next boot",
         ) from None
 
 
-def _is_possible_in_config(request: Request, state: GuestState) -> bool:
+def _is_possible_in_config(request: Request, state: GuestState, resized: Layout | None) -> bool:
     try:
-        _plan_of_machine(request._replace(scope=CONFIG), state)
+        _plan_of_machine(request._replace(scope=CONFIG), state, resized)
     except HotplugError:
         return False
     return True
 
 
-def _plan_of_machine(request: Request, state: GuestState) -> Plan:
+def _plan_of_machine(request: Request, state: GuestState, resized: Layout | None) -> Plan:
     if state.live is not None and not request.force:
         state = state._replace(live=state.live.without_unsafe_plugs)
     before = state.layout_of(CONFIG)

@@ -142,6 +142,15 @@ def test_a_vcpu_whose_unplug_fails_is_not_removed(path: Path, peer: StartPeer) -
     assert 1 in stored(path)[1]
 
 
+def test_a_desired_state_that_only_the_next_boot_can_have_names_scope_config(path: Path, peer: StartPeer) -> None:
+    machine = peer(Imitation())
+    source = DirectSource(opener(machine.address), JsonFile(path))
+    refused = converge(source, Request(CountTarget(10), maximum=Maximum(12)))
+    assert code(refused) == "count_unreachable"
+    assert "with scope config it sets maximum and the desired state" in str(refused.error)
+    assert stored(path) == (8, [0, 1])
+
+
 def test_live_cannot_have_another_maximum(path: Path, peer: StartPeer) -> None:
     machine = peer(Imitation())
     source = DirectSource(opener(machine.address), JsonFile(path))
