@@ -19,7 +19,6 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     HotplugError,
     NoListener,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import LONGEST_REPLY_SECONDS
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import ReadPorts, ReadSource
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import parse_timeout
 
@@ -146,6 +145,7 @@ def agent_maker(params: Mapping[str, Any], timeout: float) -> MakeAgent | None:
 
     def make_agent() -> Agent:
         from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.socket_transport import agent_at
+        from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import LONGEST_REPLY_SECONDS
 
         return agent_at(address, min(timeout, LONGEST_REPLY_SECONDS))
 

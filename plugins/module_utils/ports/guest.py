@@ -48,13 +48,12 @@ class ReadPorts:
                 await port.close()
 
 
-@dataclass
 class Ports(ReadPorts):
     """The open ports of a guest, for changing it too."""
 
-    machine: Machine | None = None
-    config: Config | None = None
-    agent: Agent | None = None
+    machine: Machine | None
+    config: Config | None
+    agent: Agent | None
 
 
 class ReadSource(Protocol):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import LIVE
-from ansible_collections.kvm.hotplug.plugins.module_utils.planner.capacity import overcommitted
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import LIBVIRT, GuestRef
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.concurrency import each
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence, Run
@@ -174,6 +173,8 @@ def _identities(job: Job) -> list[tuple[str, ...]]:
 
 async def _check_hosts(jobs: Sequence[Job], most: float, refuse: bool, inspect_host: InspectHost) -> list[str]:
     """Return warnings about hosts that would have too many enabled vCPUs, or refuse the jobs that would add to them."""
+    from ansible_collections.kvm.hotplug.plugins.module_utils.planner.capacity import overcommitted
+
     warnings: list[str] = []
     for name in sorted({job.ref.host for job in jobs}):
         here = [job for job in jobs if job.ref.host == name and job.run.plan is not None]

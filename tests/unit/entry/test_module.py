@@ -294,6 +294,17 @@ def test_importing_a_module_imports_no_library_of_an_adapter() -> None:
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.parametrize(("enabled", "imported"), [("0-1", []), ("0-2", ["apply", "handshake", "ost_tracker"])])
+def test_only_a_run_with_steps_imports_what_changes_a_guest(
+    peer: StartPeer, monkeypatch: pytest.MonkeyPatch, enabled: str, imported: list[str]
+) -> None:
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    out, err = start_module("vcpu", qmp_socket=peer(Imitation()).address, enabled=enabled).communicate()
+    assert json.loads(out)["changed"] is bool(imported)
+    files = {line.rpartition(".")[2] for line in err.splitlines() if "hotplug" in line}
+    assert sorted(files & {"apply", "handshake", "ost_tracker", "unplug_request", "capacity"}) == imported
+
+
 def test_a_module_in_a_separate_process_writes_one_result_and_nothing_else(peer: StartPeer) -> None:
     options = {"qmp_socket": peer(says(b"SSH-2.0-OpenSSH_9.2\r\n")).address, "timeout": 5}
     out, err = start_module("vcpu_info", **options).communicate()

@@ -11,14 +11,10 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import acpi, reuse
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.arguments import alias_for
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.handshake import Handshake
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.ost_tracker import OstTracker
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.readiness import is_listening
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot, invalid_reply, read_slots
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp import notes
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.reader import AskHost, QmpReader
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.unplug_request import UnplugRequest
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.view import QUESTIONS
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     INTERNAL,
@@ -29,29 +25,30 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, MachineView, StepOutcome
 
 if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.handshake import Handshake
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.ost_tracker import OstTracker
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.unplug_request import UnplugRequest
     from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity
 
 
 class QmpMachine(QmpReader):
-    """The machine at one QMP socket; its arguments are those of ``QmpReader``."""
+    """The machine at one QMP socket; its arguments are those of ``QmpReader``.
+
+    It receives events from the first change on: most runs of a playbook change nothing.
+    """
 
     def __init__(self, address: str, timeout: float, takes_back: AskHost | None = None) -> None:
         super().__init__(address, timeout, takes_back)
-        self._ost = OstTracker()
+        self._ost: OstTracker | None = None
         self._slots: dict[int, Slot] = {}
-        self._handshake = Handshake(self, self._ost)
+        self._handshake: Handshake | None = None
         self._request: UnplugRequest | None = None
-
-    async def connect(self) -> None:
-        """Raises ``HotplugError``: monitor_unreachable or monitor_busy."""
-        await super().connect()
-        self._monitor.on_event(self._ost.hear)
+        self._acknowledges = False
 
     async def observe(self) -> MachineView:
         view = await self._read()
         self._know(view.slots)
-        # On other machines an unplug ends with a reset, or cannot be repeated while it is in progress.
-        self._handshake.latches = view.acknowledges
+        self._acknowledges = view.acknowledges
         return self._machine_view(view)
 
     def latest(self) -> MachineView:
@@ -60,12 +57,13 @@ class QmpMachine(QmpReader):
     async def plug(self, entities: Sequence[Entity]) -> dict[int, StepOutcome]:
         slots = [self._slots[entity.index] for entity in entities]
         taken = await self._device_ids()
+        handshake, ost = self._listen()
         for slot in slots:
-            self._ost.clear(slot.entity.index)
+            ost.clear(slot.entity.index)
         adds = [("device_add", {"driver": slot.driver, "id": alias_for(slot, taken), **slot.props}) for slot in slots]
         view = self._latest
         listens = await self.is_listening()
-        self._handshake.before_plug(starts=not view.ready if listens is None else not listens)
+        handshake.before_plug(starts=not view.ready if listens is None else not listens)
         # Before the plug, because the vCPU may run immediately afterwards.
         outdated = [note for note in view.notes if note.slot in {slot.entity.index for slot in slots}]
         # The verifying query is sent with the commands: QEMU replies in order, and a running guest delays each
@@ -90,14 +88,16 @@ class QmpMachine(QmpReader):
         return frozenset(name for name in names if isinstance(name, str))
 
     async def await_insertion(self, entities: Sequence[Entity], timeout: float) -> dict[int, StepOutcome]:
-        return await self._handshake.await_insertion(entities, timeout)
+        return await self._listen()[0].await_insertion(entities, timeout)
 
     async def unplug(self, entity: Entity, timeout: float) -> StepOutcome:
+        from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.unplug_request import UnplugRequest
+
         never_ran = self._takes_back is False and await self._has_never_run(entity)
         view = self._latest
         is_requested = entity.index in view.requested
         self._request = UnplugRequest(self._monitor, view.unplug_note(entity.index), is_requested)
-        answer = await self._handshake.unplug(
+        answer = await self._listen()[0].unplug(
             entity, timeout, at_work=entity.index in view.ejecting, requested=is_requested
         )
         answer = await self._request.end(answer)
@@ -111,7 +111,7 @@ class QmpMachine(QmpReader):
         return exits.get(entity.index) == 0
 
     async def settle(self, entities: Sequence[Entity], timeout: float) -> None:
-        await self._handshake.settle(entities, timeout, self._latest.requested)
+        await self._listen()[0].settle(entities, timeout, self._latest.requested)
 
     async def refresh(self) -> None:
         """Query which slots are occupied now."""
@@ -126,6 +126,8 @@ class QmpMachine(QmpReader):
 
     async def is_listening(self) -> bool | None:
         """Return whether the guest handles hotplug events now; None if QEMU does not show it."""
+        from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.readiness import is_listening
+
         return await is_listening(self._monitor.execute)
 
     async def request_eject(self, entity: Entity, deadline: float) -> StepOutcome | None:
@@ -157,12 +159,31 @@ class QmpMachine(QmpReader):
 
     def _know(self, slots: Sequence[Slot]) -> None:
         self._slots = {slot.entity.index: slot for slot in slots}
+        if self._ost is not None:
+            self._expect(self._ost)
+
+    def _listen(self) -> tuple[Handshake, OstTracker]:
+        """Return the handshake, and what receives the guest's reports for it from the first call on."""
+        if self._handshake is None or self._ost is None:
+            from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.handshake import Handshake
+            from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.ost_tracker import OstTracker
+
+            self._ost = OstTracker()
+            self._handshake = Handshake(self, self._ost)
+            self._expect(self._ost)
+            self._monitor.on_event(self._ost.hear)
+        # On other machines an unplug ends with a reset, or cannot be repeated while it is in progress.
+        self._handshake.latches = self._acknowledges
+        return self._handshake, self._ost
+
+    def _expect(self, ost: OstTracker) -> None:
+        """Give the tracker the slots, and the names by which events name them."""
         named: dict[str, int] = {}
-        for slot in slots:
+        for slot in self._slots.values():
             for name in (slot.qom_path, slot.alias):
                 if name is not None:
                     named[name] = slot.entity.index
-        self._ost.expect(frozenset(self._slots), named)
+        ost.expect(frozenset(self._slots), named)
 
     def _plugged(self, slot: Slot, reply: Any) -> StepOutcome:
         """The outcome of a device_add, by the slot's state after it."""
