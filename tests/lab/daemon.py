@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pathlib
 import shlex
@@ -68,9 +69,14 @@ class Daemon:
     that opens a read-only connection uses the same URI.
     """
 
-    def __init__(self, release: str = packages.DISTRIBUTION, tls: bool = False) -> None:
-        """Describe a libvirtd of a release; with `tls` it also listens on the loopback interface."""
+    def __init__(self, release: str = packages.DISTRIBUTION, tls: bool = False, for_group: bool = False) -> None:
+        """Describe a libvirtd of a release.
+
+        With `tls` it also listens on the loopback interface; with `for_group`, other users of its user's group may
+        connect too.
+        """
         self.release = release
+        self._for_group = for_group
         self.tls_port = processes.free_port() if tls else None
         self.folder = pathlib.Path()
         self.software = Software(self.folder)
@@ -241,8 +247,8 @@ class Daemon:
 
     @property
     def runtime(self) -> pathlib.Path:
-        """Its user's folder for sockets, where clients of that user find it (XDG_RUNTIME_DIR)."""
-        return self.folder / "run"
+        """The folder where clients with this as XDG_RUNTIME_DIR find its socket."""
+        return self.folder / ("shared" if self._for_group else "run")
 
     def _kept(self) -> Watchdog:
         if not self._keeper:
@@ -258,7 +264,7 @@ class Daemon:
         settings.write_text(SETTINGS, encoding="utf-8")
         # To migrate to another daemon of the same host, libvirt has to take them for two.
         identity = settings.with_name("libvirtd.conf")
-        identity.write_text(f'host_uuid = "{uuid.uuid4()}"\n{self._listening()}', encoding="utf-8")
+        identity.write_text(f'host_uuid = "{uuid.uuid4()}"\n{self._listening()}{self._sharing()}', encoding="utf-8")
         unprivileged_user.give(*(self.folder / name for name in OWN), settings.parent, settings, identity)
         self.software = Software(self.lend(software(self.release).root))
         self.emulator()
@@ -283,6 +289,18 @@ class Daemon:
             f'{setting}_file = "{folder / name}.pem"\n' for setting, name in files.items()
         )
 
+    def _sharing(self) -> str:
+        """Return its settings for other users, and make the folder of the socket."""
+        if not self._for_group:
+            return ""
+        folder = self._socket.parent
+        folder.mkdir(parents=True)
+        # A client of a session's libvirtd has a lock there.
+        folder.chmod(0o775)
+        unprivileged_user.give(folder)
+        group = grp.getgrgid(folder.stat().st_gid).gr_name
+        return f'unix_sock_dir = "{folder}"\nunix_sock_group = "{group}"\nunix_sock_rw_perms = "0770"\n'
+
     def _client(self) -> dict[str, str]:
         return {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": os.fspath(self.folder / "home")}
 
@@ -293,7 +311,7 @@ class Daemon:
             **folders,
             # With the host's QEMUs in reach, libvirt would ask each of them what it can do.
             "PATH": os.fspath(self.folder / "bin"),
-            "XDG_RUNTIME_DIR": os.fspath(self.runtime),
+            "XDG_RUNTIME_DIR": os.fspath(self.folder / "run"),
             **self.software.tree.environment,
             "LIBVIRT_DRIVER_DIR": os.fspath(self.software.libraries / "libvirt/connection-driver"),
         }

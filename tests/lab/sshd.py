@@ -53,7 +53,7 @@ Host *
 # The user that sshd runs as logs in: with a shell, a home and no locked password, in a mount namespace of its own.
 OWN_USER = """\
 mount --bind "$0/passwd" /etc/passwd && mount --bind "$0/shadow" /etc/shadow || exit
-exec setpriv --reuid {nobody} --regid {nobody} --clear-groups -- "$@"
+exec setpriv --reuid {uid} --regid {gid} --clear-groups -- "$@"
 """
 PATIENCE = 20
 
@@ -61,11 +61,13 @@ PATIENCE = 20
 class Sshd:
     """sshd and its sessions, ended when the ``with`` block is left or this process dies.
 
-    It has no rights of root, so that one user can log in: nobody if this process is root, and else this one.
+    It has no rights of root, so that one user can log in: if this process is root, a user of these ids, and else this
+    process's own user.
     """
 
-    def __init__(self) -> None:
-        self.user = "nobody" if os.geteuid() == 0 else getpass.getuser()
+    def __init__(self, uid: int = unprivileged_user.UNPRIVILEGED, gid: int = unprivileged_user.UNPRIVILEGED) -> None:
+        self._ids = (uid, gid)
+        self.user = "operator" if os.geteuid() == 0 else getpass.getuser()
         self.folder = pathlib.Path()
         self.port = 0
         self._pid = 0
@@ -113,7 +115,7 @@ class Sshd:
             os.fspath(self.folder / "sshd_config"),
         ]
         if os.geteuid() == 0:
-            script = OWN_USER.format(nobody=unprivileged_user.UNPRIVILEGED)
+            script = OWN_USER.format(uid=self._ids[0], gid=self._ids[1])
             command = ["unshare", "--mount", "sh", "-c", script, os.fspath(self.folder), *command]
         self._pid = self._keeper.start(command, self.folder / "sshd.log", env={**os.environ, **tree.environment})
         deadline = time.monotonic() + PATIENCE
@@ -160,12 +162,14 @@ class Sshd:
         for name, text in (("sshd_config", SERVER), ("ssh_config", CLIENT)):
             filled = text.format(folder=self.folder, port=self.port, user=self.user, parts="\n".join(parts))
             (self.folder / name).write_text(filled)
-        nobody = unprivileged_user.UNPRIVILEGED
+        uid, gid = self._ids
         (self.folder / "passwd").write_text(
-            f"root:x:0:0:root:/root:/bin/sh\nnobody:x:{nobody}:{nobody}:nobody:{self.folder / 'home'}:/bin/sh\n"
+            f"root:x:0:0:root:/root:/bin/sh\n{self.user}:x:{uid}:{gid}::{self.folder / 'home'}:/bin/sh\n"
         )
-        (self.folder / "shadow").write_text("nobody:*:::::::\n")
-        unprivileged_user.give(self.folder / "host_key", self.folder / "home")
+        (self.folder / "shadow").write_text(f"{self.user}:*:::::::\n")
+        if os.geteuid() == 0:
+            for path in (self.folder / "host_key", self.folder / "home"):
+                os.chown(path, uid, gid)
         client = [*self._tree.command(tree / "usr/bin/ssh"), "-F", os.fspath(self.folder / "ssh_config")]
         _write_program(self.ssh, client, self._tree.environment)
 

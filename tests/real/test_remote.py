@@ -19,9 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from lab import certificates, observer
+from lab import certificates, observer, unprivileged_user
 from lab.daemon import Daemon
 from lab.ospm_domain import OspmDomain
+from lab.software import releases
 from lab.sshd import Sshd
 
 from .conftest import OspmDomains
@@ -210,3 +211,20 @@ def test_a_host_that_is_lost_in_the_middle_of_an_unplug_is_a_lost_connection(
     assert (result["error_code"], result["changed"]) == ("connection_lost", True), result
     # libvirt takes 25 s to notice a silent host, and connecting again is limited by the timeout.
     assert seconds < 25 + 5 + STARTING_SECONDS, result
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start processes of several users")
+def test_an_unprivileged_user_may_do_what_libvirts_socket_permits() -> None:
+    # libvirt looks the names of its clients up: bin and sys are users of every Debian.
+    group = unprivileged_user.UNPRIVILEGED
+    with (
+        Daemon(releases()[-1], for_group=True) as daemon,
+        OspmDomain(daemon, accel="tcg", **THREE_GO) as guest,
+        Sshd(uid=2, gid=group) as member,
+        Sshd(uid=3, gid=3) as outsider,
+    ):
+        guest.wait_ready()
+        refused = at(uri_by_ssh(outsider, daemon), guest)(enabled="0-4", scope="live")
+        assert (refused["error_code"], refused["changed"]) == ("monitor_unreachable", False), refused
+        assert observer.enabled_ids(guest.observer) == [0, 1, 2, 3]
+        at(uri_by_ssh(member, daemon), guest).converges([0, 1, 2, 4], enabled="0-2,4", scope="live")
