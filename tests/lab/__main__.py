@@ -161,6 +161,7 @@ def main() -> int:
             image.image(release=packages.NEWEST, again=True)
             software.software(packages.NEWEST, again=True)
         if options.architectures:
+            binaries.prepare_newest("ppc64")
             for arch in NEWEST_ONLY:
                 binaries.prepare_newest(arch)
                 image.image(arch, packages.NEWEST, again=True)

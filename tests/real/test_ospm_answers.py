@@ -168,7 +168,7 @@ def test_a_later_run_waits_for_a_pending_unplug(four: Four) -> None:
     guest = four()
     guest.ospm.hold(3, times=1)
     disable(guest, "3", timeout=2)
-    later(4, guest.ospm.release)
+    later(8, guest.ospm.release)
     result = disable(guest, "3")
     assert (result.get("error_code"), result["changed"], result.steps) == (None, True, ["unplug 3 done"]), result
     assert observer.enabled_ids(guest.observer) == [0, 1, 2]
