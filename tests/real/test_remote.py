@@ -26,7 +26,7 @@ from lab.software import releases
 from lab.sshd import Sshd
 
 from .conftest import OspmDomains
-from .modules import COLLECTIONS, PATIENCE, Vcpu, run_module
+from .modules import COLLECTIONS, PATIENCE, Result, Vcpu, run_module
 from .remote_peers import dropping_peer, silent_peer
 from .test_libvirt_failures import THREE_GO
 
@@ -85,14 +85,18 @@ def at(uri: str, guest: OspmDomain) -> Vcpu:
     return vcpu
 
 
-def children_named(name: str) -> set[int]:
-    """Return the processes of a name that have lost their parent or belong to this process."""
-    found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            if stat.read_text(errors="replace").split("(", 1)[1].rpartition(")")[0] == name:
-                found.add(int(stat.parent.name))
-    return found
+def processes_with(word: str) -> list[str]:
+    """Return the command lines that have a word among their arguments, after a moment for those that are ending."""
+    deadline = time.monotonic() + 5
+    while True:
+        found = []
+        for process in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                words = process.read_text(errors="replace").split("\0")
+                found += [" ".join(words)] if word in words else []
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
 
 
 def test_a_guest_is_managed_over_ssh(ospm_domain: OspmDomains, daemon: Daemon, sshd: Sshd) -> None:
@@ -100,17 +104,19 @@ def test_a_guest_is_managed_over_ssh(ospm_domain: OspmDomains, daemon: Daemon, s
     vcpu = at(uri_by_ssh(sshd, daemon), guest)
     plugged = vcpu(enabled="0-1,4,6", scope="live")
     assert (plugged.get("msg"), plugged.steps) == (None, ["plug 4 done", "plug 6 done"])
-    vcpu.converges([0, 1, 6], enabled="0-1,6", scope="live")
-    info = vcpu.info()
-    assert (info["guest"]["state"], info.enabled("live")) == ("running", [0, 1, 6])
+    unplugged = vcpu(enabled="0-1,6", scope="live")
+    assert (unplugged.get("msg"), unplugged.steps) == (None, ["unplug 4 done"])
+    assert vcpu(enabled="0-1,6", scope="live")["changed"] is False
+    assert observer.enabled_ids(guest.observer) == vcpu.info().enabled("live") == [0, 1, 6]
 
 
-def test_a_guest_is_managed_over_tls(sshd: Sshd) -> None:
+def test_a_guest_is_managed_over_tls() -> None:
     with Daemon(tls=True) as daemon, OspmDomain(daemon, accel="tcg", vcpus="<vcpu current='2'>4</vcpu>") as guest:
         guest.wait_ready()
         vcpu = at(daemon.tls_uri, guest)
-        vcpu.converges([0, 1, 3], enabled="0-1,3", scope="live")
-        assert vcpu.info().enabled("live") == [0, 1, 3]
+        plugged = vcpu(enabled="0-1,3", scope="live")
+        assert (plugged.get("msg"), plugged.steps) == (None, ["plug 3 done"])
+        assert observer.enabled_ids(guest.observer) == vcpu.info().enabled("live") == [0, 1, 3]
 
 
 def test_ansible_manages_the_guests_of_a_hypervisor_over_ssh(
@@ -151,7 +157,6 @@ def test_a_libvirt_host_that_does_not_reply_is_unreachable_in_time(
     newest_daemon: Daemon, sshd: Sshd, tmp_path: Path, peer: Peer
 ) -> None:
     certificates.make(tmp_path)
-    before = children_named("ssh")
     with peer() as port:
         for uri in (
             f"qemu+ssh://root@127.0.0.1:{port}/system?no_verify=1&command={sshd.ssh}&keyfile={sshd.key}",
@@ -163,7 +168,7 @@ def test_a_libvirt_host_that_does_not_reply_is_unreachable_in_time(
             assert result["error_code"] == "monitor_unreachable", result
             assert "within 2 s" in result["msg"], result
             assert time.monotonic() - began < 2 + STARTING_SECONDS
-        assert children_named("ssh") <= before
+        assert processes_with(str(port)) == []
 
 
 def test_the_guests_of_a_batch_wait_once_for_a_host_that_does_not_reply(newest_daemon: Daemon) -> None:
@@ -190,26 +195,47 @@ def test_a_monitor_at_a_host_that_does_not_reply_fails_in_time(peer: Peer, code:
     assert time.monotonic() - began < 2 + STARTING_SECONDS
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_host_that_is_lost_in_the_middle_of_an_unplug_is_a_lost_connection(
-    newest_ospm_domain: OspmDomains, newest_daemon: Daemon, number: signal.Signals
-) -> None:
-    guest = newest_ospm_domain(**THREE_GO)
+def unplugs_until(lose: Callable[[], None], guest: OspmDomain, daemon: Daemon, sshd: Sshd) -> tuple[Result, float]:
+    """Request an unplug over ssh that the guest does not answer, and return the result and the seconds that it took."""
     guest.ospm.acknowledge_nothing()
-    with Sshd() as own, contextlib.ExitStack() as stack:
 
-        def lose() -> None:
-            guest.ospm.wait("unplug 3", timeout=30)
-            own.signal(number)
+    def lose_at_the_request() -> None:
+        guest.ospm.wait("unplug 3", timeout=30)
+        lose()
 
-        losing = threading.Thread(target=lose)
-        losing.start()
-        stack.callback(losing.join)
+    losing = threading.Thread(target=lose_at_the_request)
+    losing.start()
+    try:
         began = time.monotonic()
-        result = at(uri_by_ssh(own, newest_daemon), guest)(enabled="0-2", scope="live", timeout=5)
-        seconds = time.monotonic() - began
+        result = at(uri_by_ssh(sshd, daemon), guest)(enabled="0-2", scope="live", timeout=5)
+        return result, time.monotonic() - began
+    finally:
+        losing.join()
+
+
+def test_an_ssh_that_is_killed_in_the_middle_of_an_unplug_is_a_lost_connection(
+    newest_ospm_domain: OspmDomains, newest_daemon: Daemon
+) -> None:
+    with Sshd() as own:
+
+        def restart() -> None:
+            own.signal(signal.SIGKILL)
+            own.start()
+
+        result, _seconds = unplugs_until(restart, newest_ospm_domain(**THREE_GO), newest_daemon, own)
+    # The state is that after the connection was made again.
+    assert (result["error_code"], result["changed"]) == ("connection_lost", False), result
+    assert result.enabled("live") == [0, 1, 2, 3]
+
+
+def test_a_host_that_falls_silent_in_the_middle_of_an_unplug_is_a_lost_connection(
+    newest_ospm_domain: OspmDomains, newest_daemon: Daemon
+) -> None:
+    with Sshd() as own:
+        guest = newest_ospm_domain(**THREE_GO)
+        result, seconds = unplugs_until(lambda: own.signal(signal.SIGSTOP), guest, newest_daemon, own)
     assert (result["error_code"], result["changed"]) == ("connection_lost", True), result
-    # libvirt takes 25 s to notice a silent host, and connecting again is limited by the timeout.
+    # libvirt takes 25 s to notice, and connecting again is limited by the timeout.
     assert seconds < 25 + 5 + STARTING_SECONDS, result
 
 
@@ -227,4 +253,6 @@ def test_an_unprivileged_user_may_do_what_libvirts_socket_permits() -> None:
         refused = at(uri_by_ssh(outsider, daemon), guest)(enabled="0-4", scope="live")
         assert (refused["error_code"], refused["changed"]) == ("monitor_unreachable", False), refused
         assert observer.enabled_ids(guest.observer) == [0, 1, 2, 3]
-        at(uri_by_ssh(member, daemon), guest).converges([0, 1, 2, 4], enabled="0-2,4", scope="live")
+        done = at(uri_by_ssh(member, daemon), guest)(enabled="0-2,4", scope="live")
+        assert (done.get("msg"), done.steps) == (None, ["plug 4 done", "unplug 3 done"])
+        assert observer.enabled_ids(guest.observer) == [0, 1, 2, 4]
