@@ -26,6 +26,24 @@ options:
       - The maximum number of guests that are observed concurrently, at most 256.
     type: int
     default: 16
+  destination_qmp_socket:
+    description:
+      - The monitor of the QEMU that waits for the migration of the guest, which was started with C(-incoming). It is
+        observed, and RV(guests[].destination) is whether the guest can migrate to it.
+      - Only with options that name one guest. At most one of O(destination_qmp_socket), O(destination_domain_xml) and
+        O(destination_uri) can be set.
+    type: str
+  destination_domain_xml:
+    description:
+      - The domain XML of the destination, instead of a QEMU that waits already. Only with options that name one guest.
+    type: path
+  destination_uri:
+    description:
+      - The libvirt daemon of the destination. Each guest is compared with the guest of the same UUID or name there, if
+        that is running with its state, else with its definition.
+      - Where it has no such guest, as before a migration for which libvirt itself copies the definition, the guest is a
+        failure with RV(failed_guests[].error_code=guest_not_found).
+    type: str
 author:
   - the kvm.hotplug authors (@kvm-hotplug)
 extends_documentation_fragment:
@@ -69,6 +87,13 @@ EXAMPLES = r"""
 - name: Draw the guest
   ansible.builtin.debug:
     msg: "{{ info.guests[0] | kvm.hotplug.drawing }}"
+
+- name: Fail before a migration if the QEMU that waits for it does not fit
+  kvm.hotplug.vcpu_info:
+    qmp_socket: /run/guests/web1/qmp.sock
+    destination_qmp_socket: kvm2.example.com:4444
+  register: both
+  failed_when: not both.guests[0].destination.fits
 
 - name: Show the vCPUs that cannot be disabled now
   ansible.builtin.debug:
@@ -279,6 +304,20 @@ guests:
           description: At the next boot; null if unknown.
           type: int
           sample: 12
+    destination:
+      description: Whether the guest can migrate to its destination.
+      returned: with O(destination_qmp_socket), O(destination_domain_xml) or O(destination_uri)
+      type: dict
+      contains:
+        fits:
+          description: Whether both have the same machine and the same slots, and the same of these are enabled.
+          type: bool
+          sample: false
+        reasons:
+          description: The differences that prevent a migration or the use of a vCPU after it; empty if it fits.
+          type: list
+          elements: str
+          sample: ["vCPU 5 is enabled, and disabled at the destination, where QEMU would exit"]
     xml:
       description: The C(<vcpus>) element in the RFC's dialect, with all attributes.
       type: str
@@ -364,6 +403,7 @@ msg:
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.vcpu_info import run_vcpu_info
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import (
+    DESTINATION_OPTIONS,
     DETAILS_OPTION,
     FLEET_OPTIONS,
     GUEST_CONSTRAINTS,
@@ -376,9 +416,9 @@ def main() -> None:
     """Run the module."""
     run_vcpu_info(
         GuestModule(
-            argument_spec={**GUEST_OPTIONS, **FLEET_OPTIONS, **TIMEOUT_OPTION, **DETAILS_OPTION},
+            argument_spec={**GUEST_OPTIONS, **FLEET_OPTIONS, **DESTINATION_OPTIONS, **TIMEOUT_OPTION, **DETAILS_OPTION},
             supports_check_mode=True,
-            mutually_exclusive=GUEST_CONSTRAINTS["mutually_exclusive"],
+            mutually_exclusive=[*GUEST_CONSTRAINTS["mutually_exclusive"], tuple(DESTINATION_OPTIONS)],
         )
     )
 

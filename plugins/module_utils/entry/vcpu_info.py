@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import connections
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.discover import guests_named
@@ -15,10 +15,27 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import Gu
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.signals import run_until_signal
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import FULL
-from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import failure_report, info_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import (
+    destination_report,
+    failure_report,
+    info_report,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.destination import (
+    destination_options,
+    has_destination,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import guest_ref, names_one
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.limits import check_concurrency
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import Inspection, inspect_all
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import (
+    Inspection,
+    compare_destinations,
+    inspect_all,
+)
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import Connections
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import ReadSource
+    from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation
 
 
 def run_vcpu_info(module: GuestModule) -> None:
@@ -45,7 +62,7 @@ def _reports(inspections: Sequence[Inspection], details: str) -> Iterator[dict[s
     for inspection in inspections:
         if inspection.seen is not None:
             try:
-                yield info_report(inspection.seen, details)
+                yield {**info_report(inspection.seen, details), **destination_report(inspection.misfits)}
             except HotplugError as error:
                 inspection.error = error
 
@@ -54,5 +71,14 @@ async def inspect_named(params: Mapping[str, Any]) -> list[Inspection]:
     """Inspect the guests that options of ``vcpu_info`` name; raises ``HotplugError`` when they cannot be listed."""
     concurrency = check_concurrency(params["max_concurrency"])
     async with connections() as kept:
+        compares = has_destination(params)
         named = await guests_named(params, kept)
-        return await inspect_all({guest_ref(one): reader_of(one, kept) for one in named}, concurrency)
+        inspections = await inspect_all({guest_ref(one): reader_of(one, kept) for one in named}, concurrency)
+        if compares:
+            await compare_destinations(inspections, lambda seen: _destination(params, seen, kept), concurrency)
+        return inspections
+
+
+def _destination(params: Mapping[str, Any], seen: Observation, kept: Connections) -> ReadSource:
+    facts = seen.state.facts
+    return reader_of(destination_options(params, facts.uuid or facts.name), kept)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
@@ -96,6 +96,11 @@ def _host_memory(state: GuestState, vcpu: Mapping[str, Any]) -> dict[str, Any]:
         "host_nodes": None if found is None else format_cpulist(found),
         "memory_is_local": None if found is None or memory is None else not memory.isdisjoint(found),
     }
+
+
+def destination_report(misfits: Sequence[str] | None) -> dict[str, Any]:
+    """Return whether a guest fits its destination; nothing without a destination."""
+    return {} if misfits is None else {"destination": {"fits": not misfits, "reasons": list(misfits)}}
 
 
 def failure_report(inspection: Inspection) -> dict[str, Any]:

@@ -112,6 +112,12 @@ FLEET_OPTIONS: dict[str, Any] = {
 }
 
 # The options with the desired state. A task has one of them, or none if ``boot_vcpus`` requests a change.
+DESTINATION_OPTIONS: dict[str, Any] = {
+    "destination_qmp_socket": {"type": "str"},
+    "destination_domain_xml": {"type": "path"},
+    "destination_uri": {"type": "str"},
+}
+
 DESIRED_STATE_OPTIONS = ("vcpus", "nodes", "count", "enabled")
 
 DESIRED_STATE_CONSTRAINTS: dict[str, Any] = {

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.concurrency import each
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.destination import end_of, misfits
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation, inspect
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ class Inspection:
     seen: Observation | None = field(default=None, repr=False)
     warnings: list[str] = field(default_factory=list)
     error: HotplugError | None = None
+    # Why the guest cannot migrate to its destination; None without one.
+    misfits: tuple[str, ...] | None = None
 
 
 async def inspect_all(sources: Mapping[GuestRef, ReadSource], concurrency: int) -> list[Inspection]:
@@ -41,3 +44,29 @@ async def inspect_all(sources: Mapping[GuestRef, ReadSource], concurrency: int) 
 
     await each(inspections, look, concurrency)
     return inspections
+
+
+async def compare_destinations(
+    inspections: Iterable[Inspection], source_at: Callable[[Observation], ReadSource], concurrency: int
+) -> None:
+    """Compare each observed guest with its destination, which ``source_at`` returns; a failure is the guest's error."""
+
+    async def compare(inspection: Inspection) -> None:
+        if inspection.seen is None:
+            return
+        try:
+            found, warnings = await inspect(source_at(inspection.seen))
+            here, there = end_of(inspection.seen.state), end_of(found.state)
+            if here is None or there is None:
+                raise HotplugError(
+                    CONFLICTING_REQUEST,
+                    "an agent alone does not show a guest's machine: name the guest by another option",
+                )
+        except HotplugError as error:
+            inspection.error = HotplugError(error.code, f"the destination cannot be observed: {error.msg}")
+            inspection.seen = None
+            return
+        inspection.misfits = misfits(here, there)
+        inspection.warnings += [f"destination: {warning}" for warning in warnings]
+
+    await each(list(inspections), compare, concurrency)

@@ -24,7 +24,12 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     LiveState,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Source
-from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import failure_report, guest_report, info_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import (
+    destination_report,
+    failure_report,
+    guest_report,
+    info_report,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import (
     batch_failure,
     batch_report,
@@ -121,7 +126,7 @@ def test_the_results_of_vcpu_info_are_documented(peer: StartPeer) -> None:
     lost = failure_report(
         Inspection(GuestRef(qmp_socket="/q"), error=HotplugError("monitor_unreachable", "no process listens"))
     )
-    seen = info_report(look(peer(migrating).address))
+    seen = {**info_report(look(peer(migrating).address)), **destination_report(["the maximum is 8 vCPUs"])}
     report = {"guests": [seen], "failed_guests": [lost], "error_code": "", "msg": ""}
     assert reported_keys(report) == documented_keys(returned("vcpu_info"))
     for name, entry in returned("vcpu_info").items():
