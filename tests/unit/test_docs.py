@@ -14,7 +14,9 @@ import pytest
 ROOT = Path(__file__).absolute().parents[2]
 PAGES = [
     ROOT / "README.md",
+    ROOT / "CODE_OF_CONDUCT.md",
     ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
     *sorted(ROOT.glob("docs/*.md")),
     *sorted(ROOT.glob("roles/*/README.md")),
 ]
