@@ -10,7 +10,11 @@ from typing import Any, Callable
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.audit import audit_failures, audit_problems, audit_report
-from ansible_collections.kvm.hotplug.plugins.plugin_utils.desired import desired_guests, desired_rows
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.desired import (
+    desired_guests,
+    desired_rows,
+    inventory_guests,
+)
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.page.render import audit_page, rollout_page
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.rollout_plan import (
     outcome_rows,
@@ -73,6 +77,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
         desired_guests,
         desired_rows,
         end_attempts,
+        inventory_guests,
         outcome_rows,
         plan_rows,
         problems,

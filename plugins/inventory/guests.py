@@ -56,6 +56,17 @@ options:
     type: list
     elements: str
     default: []
+  filters:
+    description:
+      - Which guests become hosts. Each entry is a dictionary of C(include) or C(exclude), and a condition in Jinja2.
+      - The first entry whose condition is true decides about a guest. A guest that meets none is included, so a list
+        of C(include) ends with C(exclude=true).
+      - A condition has the variables C(kvm_hotplug), C(kvm_hotplug_hypervisor), C(kvm_hotplug_options) and
+        C(kvm_hotplug_controller_options) of the guest. One that cannot be evaluated is always an error.
+      - All guests are queried and cached before the filters are applied.
+    type: list
+    elements: dict
+    default: []
   hostname:
     description:
       - How guests are named in the inventory.
@@ -134,6 +145,15 @@ compose:
   enabled_vcpus: kvm_hotplug.vcpus | selectattr('live', 'eq', 'enabled') | length
 
 ---
+# web.guests.yml: only the running guests whose names begin with web, without those of one hypervisor
+plugin: kvm.hotplug.guests
+uris: [qemu+ssh://root@kvm1.example.com/system, qemu+ssh://root@kvm2.example.com/system]
+filters:
+  - exclude: kvm_hotplug_hypervisor == 'kvm2.example.com'
+  - include: kvm_hotplug.guest.state == 'running' and kvm_hotplug.guest.name is match('web')
+  - exclude: true
+
+---
 # A playbook that handles each guest separately
 - name: Enable four vCPUs in every running guest
   hosts: state_running
@@ -160,7 +180,6 @@ compose:
 """
 
 import asyncio
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -181,6 +200,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import
     TIMEOUT_OPTION,
     parse_timeout,
 )
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.inventory_filters import Filter, filters_of, is_included
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.inventory_hosts import (
     HYPERVISORS,
     SOCKETS,
@@ -199,7 +219,6 @@ if TYPE_CHECKING:
     from ansible.parsing.dataloader import DataLoader
 
 FILES = ("guests", "kvm_hotplug")
-_TEMPLATE = re.compile(r"[{}]")
 
 # How often guests are renamed because a composed group is named like one. Each time their names get longer.
 _MOST_ROUNDS = 8
@@ -228,8 +247,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         if not libvirts and not patterns:
             raise AnsibleParserError("there are neither uris nor qmp_sockets: set at least one of them")
         variables = variables_of(libvirts, patterns)
+        filters = filters_of(self.get_option("filters"))
         seen = self._seen(path, [libvirt.uri for libvirt in libvirts], patterns, cache)
-        guests = guests_of(seen, libvirts, patterns)
+        guests = [guest for guest in guests_of(seen, libvirts, patterns) if self._is_included(guest, filters)]
         self._fill(variables, guests, self._names(variables, guests))
 
     def _seen(self, path: str, uris: Sequence[str], patterns: Sequence[str], cache: bool) -> Seen:
@@ -298,6 +318,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         parse_timeout(params)
         return params
 
+    def _is_included(self, guest: Guest, filters: Sequence[Filter]) -> bool:
+        return is_included(filters, lambda condition: self._compose(condition, guest.variables))
+
     def _names(self, variables: Variables, guests: Sequence[Guest]) -> list[str]:
         """Return a name for each guest that is neither a hypervisor's nor a group's.
 
@@ -351,14 +374,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         self.inventory.add_host(name)
         for group in self._groups(guest):
             self.inventory.add_host(name, group=self.inventory.add_group(group))
-        variables = {
-            "kvm_hotplug": guest.report,
-            "kvm_hotplug_hypervisor": guest.hypervisor,
-            "kvm_hotplug_options": guest.options,
-            "kvm_hotplug_controller_options": guest.controller_options,
-        }
-        for variable, value in variables.items():
-            self.inventory.set_variable(name, variable, mark_unsafe(value))
+        for variable, value in guest.variables.items():
+            self.inventory.set_variable(name, variable, value)
         strict = self.get_option("strict")
         self._set_composite_vars(self.get_option("compose"), self._variables(name), name, strict=strict)
         self._add_host_to_composed_groups(self.get_option("groups"), self._variables(name), name, strict=strict)
@@ -381,16 +398,3 @@ def _copied(inventory: InventoryData, names: Iterable[str]) -> InventoryData:
         for variable, value in inventory.hosts[name].vars.items():
             copied.set_variable(name, variable, value)
     return copied
-
-
-def mark_unsafe(value: Any) -> Any:
-    """Return a guest's own text so that ansible-core before 2.19 does not take it for a template."""
-    if isinstance(value, Mapping):
-        return {key: mark_unsafe(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [mark_unsafe(one) for one in value]
-    if not isinstance(value, str) or not _TEMPLATE.search(value):
-        return value
-    from ansible.utils.unsafe_proxy import wrap_var
-
-    return wrap_var(value)

@@ -47,6 +47,11 @@ def desired_guests(hostvars: Mapping[str, Any], hypervisor: str) -> list[dict[st
     return found
 
 
+def inventory_guests(hostvars: Mapping[str, Any], hypervisor: str) -> list[dict[str, Any]]:
+    """Return the ``kvm_hotplug_options`` of each guest of a hypervisor that the inventory shows."""
+    return [plain(hostvars[guest]["kvm_hotplug_options"]) for guest in _guests_in_inventory(hostvars, hypervisor)]
+
+
 def desired_rows(
     guests: Sequence[Any],
     defaults: Mapping[str, Any],

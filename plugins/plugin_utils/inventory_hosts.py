@@ -28,6 +28,8 @@ _SSH = ("ssh", "libssh", "libssh2")
 # Such characters mean something in a pattern of hosts or a path.
 _UNSAFE_IN_A_NAME = re.compile(r"[^\w.+-]|^[.+-]")
 
+_TEMPLATE = re.compile(r"[{}]")
+
 # The reports as the cache keeps them: for each URI or pattern, the report of each guest by what names it there.
 Seen = dict[str, dict[str, dict[str, dict[str, Any]]]]
 
@@ -55,6 +57,17 @@ class Guest:
     def uuid(self) -> str | None:
         uuid: str | None = self.report["guest"]["uuid"]
         return uuid
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Its variables in the inventory."""
+        variables = {
+            "kvm_hotplug": self.report,
+            "kvm_hotplug_hypervisor": self.hypervisor,
+            "kvm_hotplug_options": self.options,
+            "kvm_hotplug_controller_options": self.controller_options,
+        }
+        return {name: mark_unsafe(value) for name, value in variables.items()}
 
     def name_by(self, choice: str) -> str:
         """Return its name in the inventory, regardless of other guests."""
@@ -154,6 +167,19 @@ def in_inventory(name: str) -> str:
     safe = _UNSAFE_IN_A_NAME.sub("_", name)
     stem, dot, extension = safe.rpartition(".")
     return f"{stem}_{extension}" if f"{dot}{extension}" in constants.YAML_FILENAME_EXTENSIONS else safe
+
+
+def mark_unsafe(value: Any) -> Any:
+    """Return a guest's own text so that ansible-core before 2.19 does not take it for a template."""
+    if isinstance(value, Mapping):
+        return {key: mark_unsafe(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [mark_unsafe(one) for one in value]
+    if not isinstance(value, str) or not _TEMPLATE.search(value):
+        return value
+    from ansible.utils.unsafe_proxy import wrap_var
+
+    return wrap_var(value)
 
 
 def _names(number: int, guest: Guest, choice: str) -> Iterator[str]:

@@ -67,3 +67,13 @@ def test_an_audit_lists_the_daemons_and_sockets_that_it_could_not_inspect(boot: 
     assert "0 of 1 guests have drifted or could not be inspected" in audit
     assert [one["error_code"] for one in json.loads(file.read_text())["failures"]] == ["conflicting_request"]
     assert fleet.play("audit", audit_fail_on_drift=True).status == 2
+
+
+def test_an_audit_covers_the_guests_that_the_inventory_shows(boot: Boot, tmp_path: Path) -> None:
+    web = boot(**PAUSED, name="web")
+    fleet = Hypervisors(tmp_path, {"h1": []}, kvm_hotplug_guests=["shown"])
+    inventory = json.loads(fleet.inventory.read_text())
+    shown = {"shown": {"kvm_hotplug_options": {"qmp_socket": web.qmp_socket}}}
+    fleet.inventory.write_text(json.dumps({**inventory, "guests": {"hosts": shown}}))
+    audit = fleet.play("audit")
+    assert (audit.status, audit.row("web")) == (0, ["h1", "paused", "0-1", "-", ""])
