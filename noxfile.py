@@ -56,6 +56,20 @@ def changelog(session: nox.Session) -> None:
 
 
 @nox.session
+def github(session: nox.Session) -> None:
+    """Check the workflows and the issue templates against the schemas of GitHub."""
+    session.install("--upgrade", "check-jsonschema")
+    templates = Path(".github/ISSUE_TEMPLATE")
+    forms = [str(path) for path in sorted(templates.glob("*.yml")) if path.name != "config.yml"]
+    for schema, files in (
+        ("github-workflows", map(str, sorted(Path(".github/workflows").glob("*.yml")))),
+        ("github-issue-forms", forms),
+        ("github-issue-config", [str(templates / "config.yml")]),
+    ):
+        session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *files)
+
+
+@nox.session
 def introspection(session: nox.Session) -> None:
     """Check that ansible-builder finds what an execution environment with the collection needs."""
     session.install("--upgrade", "ansible-builder", "ansible-core")
