@@ -112,13 +112,13 @@ class Browser:
     def _read(self) -> dict[str, t.Any]:
         deadline = time.monotonic() + TIMEOUT
         while b"\0" not in self._buffer:
-            ready, _, _ = select.select([self._from], [], [], max(0, deadline - time.monotonic()))
+            ready = select.select([self._from], [], [], max(0, deadline - time.monotonic()))[0]
             data = os.read(self._from, 1 << 20) if ready else b""
             if not data:
                 log = pathlib.Path(self._profile.name, "log").read_text(errors="replace")
                 raise LabError(f"chromium {'has ended' if ready else 'does not reply'}: {log[-2000:]}")
             self._buffer += data
-        message, _, self._buffer = self._buffer.partition(b"\0")
+        message, _end, self._buffer = self._buffer.partition(b"\0")
         return t.cast("dict[str, t.Any]", json.loads(message))
 
 
