@@ -46,7 +46,7 @@ if [ -e "{folder}/$name.relayed" ]; then
         case $word in
             socket,id=charmonitor,fd=*)
                 descriptor=${{word#*,fd=}}
-                {python} {relay} "${{descriptor%%,*}}" "{folder}/$name.monitor" &
+                PATH=/usr/bin:/bin {python} {relay} "${{descriptor%%,*}}" "{folder}/$name.monitor" &
                 word="socket,id=charmonitor,path={folder}/$name.monitor,server=on,wait=off"
                 ;;
         esac
