@@ -29,6 +29,7 @@ RELEASES = (packages.DISTRIBUTION, packages.BACKPORTS, packages.NEWEST)
 OSPM = ("test_ospm_answers.py", "test_ospm_rounds.py", "test_kvm_replug.py")
 BY_QMP = (*OSPM, "test_ospm_latched.py", "test_ospm_states.py", "test_vcpu_plug.py")
 BY_LIBVIRT = (*OSPM, "test_libvirt_guests.py")
+OF_NEWEST_LIBVIRT = ("test_newest_libvirt.py",)
 ARCHITECTURES = ("test_architectures.py",)
 
 
@@ -79,7 +80,8 @@ def main(arguments: list[str]) -> int:
     for qemu in RELEASES:
         version = str(binaries.of_release(qemu))
         over_libvirt = [
-            Cell(f"{version}, libvirt {number}", qemu, release, BY_LIBVIRT) for release, number in libvirts.items()
+            Cell(f"{version}, libvirt {number}", qemu, release, files_of(release))
+            for release, number in libvirts.items()
         ]
         rows.append([Cell(f"{version}, QMP", qemu, None, BY_QMP), *over_libvirt])
     others = Cell("other architectures", packages.NEWEST, None, ARCHITECTURES)
@@ -98,6 +100,11 @@ def main(arguments: list[str]) -> int:
     ]
     print("", *failed, sep="\n")
     return 1 if failed or not all(cell.outcomes for cell in (*cells, others)) else 0
+
+
+def files_of(libvirt: str) -> tuple[str, ...]:
+    """Return the tests over the libvirt of a release."""
+    return (*BY_LIBVIRT, *(OF_NEWEST_LIBVIRT if libvirt == packages.NEWEST else ()))
 
 
 def outcome(case: ET.Element) -> str:

@@ -30,8 +30,9 @@ BootOspm = Callable[..., OspmGuest]
 Domains = Callable[..., LibvirtGuest]
 OspmDomains = Callable[..., OspmDomain]
 
-# They need the newest QEMU and Linux, and are for `make matrix-real`.
+# They need the newest QEMU and Linux, or the newest libvirt, and are for `make matrix-real`.
 collect_ignore = [] if os.environ.get(binaries.CHOICE) == packages.NEWEST else ["test_architectures.py"]
+collect_ignore += [] if os.environ.get("KVM_HOTPLUG_LIBVIRT") == packages.NEWEST else ["test_newest_libvirt.py"]
 
 needs_ppc64 = pytest.mark.skipif(not binaries.qemus("ppc64"), reason="there is no QEMU for ppc64 guests here")
 

@@ -123,7 +123,7 @@ def test_a_guest_that_does_not_support_it_is_a_refusal_immediately(four: Four, s
     result = disable(guest, "3", timeout=300)
     assert (result["error_code"], result.steps, result["changed"]) == ("unplug_refused", ["unplug 3 refused"], False)
     assert f"3/{status}" in result["msg"]
-    # Before 12.4, libvirt has the domain for as long as it waits, and a run's notes in the domain are removed after that.
+    # Before 12.4, libvirt keeps the domain for as long as it waits; then the run removes its notes from the domain.
     assert result["steps"][0]["seconds"] < 2 * LIBVIRTS_PATIENCE
     assert asked(guest, 3) == 1
     assert observer.enabled_ids(guest.observer) == [0, 1, 2, 3]
