@@ -2,16 +2,18 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""vcpu on real guests and monitors that refuse, are slow, are not ready, or end."""
+"""vcpu on real guests and monitors that refuse, are slow, are not ready, or end.
+
+Where Linux itself is not the subject, the guests are OSPM guests; test_ospm_answers.py has more of what guests reply.
+"""
 
 from __future__ import annotations
 
-import threading
-
 from lab import linux_behaviours, observer
 
-from .conftest import TWO_NODES, Boot
+from .conftest import TWO_NODES, Boot, BootOspm
 from .modules import Vcpu, run_module, wait_online
+from .ospm_guests import once_requested
 
 FOUR = {**TWO_NODES, "smp": "4,sockets=4,cores=2,threads=1,maxcpus=8"}
 
@@ -27,34 +29,12 @@ def test_requests_to_a_busy_guest_are_repeated_within_the_timeout(boot: Boot) ->
     assert observer.enabled_ids(guest.observer) == [0, 1, 2]
 
 
-def test_a_guest_that_accepts_the_second_request_is_no_failure(boot: Boot) -> None:
-    guest = boot(**FOUR)
-    linux_behaviours.refuse(guest, 3, times=1)
-    result = Vcpu(guest)(vcpus=[{"id": "3", "state": "disabled"}])
-    assert (result.get("error_code"), result.steps) == (None, ["unplug 3 done"])
-    assert observer.enabled_ids(guest.observer) == [0, 1, 2]
-
-
 def test_a_final_refusal_is_reported_immediately(boot: Boot) -> None:
     guest = boot(**FOUR)
     linux_behaviours.forbid_ejects(guest)
     result = Vcpu(guest)(vcpus=[{"id": "3", "state": "disabled"}], timeout=600)
     assert (result["error_code"], result.steps, result["changed"]) == ("unplug_refused", ["unplug 3 refused"], False)
     assert observer.enabled_ids(guest.observer) == [0, 1, 2, 3]
-
-
-def test_rollback_undoes_what_was_done_before_the_refusal(boot: Boot) -> None:
-    guest = boot(**FOUR)
-    linux_behaviours.refuse(guest, 2)
-    result = Vcpu(guest)(
-        vcpus=[{"id": "6", "state": "enabled"}, {"id": "2-3", "state": "disabled"}],
-        timeout=4,
-        on_failure="rollback",
-    )
-    assert result["error_code"] == "unplug_refused"
-    assert result.steps == ["plug 6 undone", "unplug 3 undone", "unplug 2 refused"]
-    assert result["changed"] is False
-    assert observer.enabled_ids(guest.observer) == result.enabled() == [0, 1, 2, 3]
 
 
 def test_a_pending_unplug_that_completes_later_is_found_done(boot: Boot) -> None:
@@ -70,32 +50,8 @@ def test_a_pending_unplug_that_completes_later_is_found_done(boot: Boot) -> None
     assert (again["changed"], again.steps) == (False, [])
 
 
-def test_a_run_waits_for_the_pending_unplug_of_an_earlier_run(boot: Boot) -> None:
-    guest = boot(**FOUR)
-    vcpu = Vcpu(guest)
-    linux_behaviours.delay_unplugs(guest, 3)
-    vcpu(vcpus=[{"id": "3", "state": "disabled"}], timeout=2)
-    threading.Timer(4, linux_behaviours.stop_delaying, (guest, 3)).start()
-    adopted = vcpu(vcpus=[{"id": "3", "state": "disabled"}], timeout=60)
-    assert (adopted["changed"], adopted.steps) == (True, ["unplug 3 done"])
-    assert observer.enabled_ids(guest.observer) == [0, 1, 2]
-
-
-def test_a_vcpu_whose_unplug_is_in_progress_does_not_count_as_enabled(boot: Boot) -> None:
-    guest = boot(**FOUR)
-    vcpu = Vcpu(guest)
-    linux_behaviours.delay_unplugs(guest, 3)
-    vcpu(vcpus=[{"id": "3", "state": "disabled"}], timeout=2)
-    wanted = vcpu(vcpus=[{"id": "3", "state": "enabled"}], timeout=2)
-    assert (wanted["error_code"], wanted["changed"]) == ("unplug_pending", False)
-    linux_behaviours.stop_delaying(guest, 3)
-    observer.wait_enabled(guest.observer, [0, 1, 2])
-    assert vcpu(vcpus=[{"id": "3", "state": "enabled"}])["changed"] is True
-    assert observer.enabled_ids(guest.observer) == [0, 1, 2, 3]
-
-
-def test_vcpu_0_is_refused_with_the_reason(boot: Boot) -> None:
-    guest = boot(**TWO_NODES)
+def test_vcpu_0_is_refused_with_the_reason(boot_ospm: BootOspm) -> None:
+    guest = boot_ospm(**TWO_NODES)
     refused = Vcpu(guest).refuses("not_hotpluggable", vcpus=[{"id": "0", "state": "disabled"}])
     assert "boot vCPU" in refused["msg"]
 
@@ -122,8 +78,8 @@ def test_a_booting_guest_finds_the_vcpu_that_is_plugged(boot: Boot) -> None:
     wait_online(guest, 3)
 
 
-def test_no_unplug_is_requested_from_a_paused_guest(boot: Boot) -> None:
-    for guest in (boot(**TWO_NODES, paused=True), boot(**TWO_NODES)):
+def test_no_unplug_is_requested_from_a_paused_guest(boot_ospm: BootOspm) -> None:
+    for guest in (boot_ospm(**TWO_NODES, paused=True), boot_ospm(**TWO_NODES)):
         guest.observer.execute("stop")
         Vcpu(guest).refuses("guest_not_ready", vcpus=[{"id": "1", "state": "disabled"}])
         Vcpu(guest).refuses("guest_not_ready", count=3, guest_online="verify")
@@ -146,10 +102,10 @@ def test_a_monitor_that_another_client_holds_is_busy(boot: Boot) -> None:
     assert observer.enabled_ids(guest.observer) == [0, 1]
 
 
-def test_a_qemu_that_ends_during_the_run_is_a_lost_connection(boot: Boot) -> None:
-    guest = boot(**FOUR)
-    linux_behaviours.refuse(guest, 2)
-    threading.Timer(6, guest.kill).start()
+def test_a_qemu_that_ends_during_the_run_is_a_lost_connection(boot_ospm: BootOspm) -> None:
+    guest = boot_ospm(**FOUR)
+    guest.ospm.refuse(2)
+    once_requested(guest, 2, guest.kill)
     result = Vcpu(guest)(vcpus=[{"id": "2-3", "state": "disabled"}])
     assert (result["error_code"], result.steps) == ("connection_lost", ["unplug 3 done", "unplug 2 failed"])
     assert result["changed"] is True
@@ -157,8 +113,8 @@ def test_a_qemu_that_ends_during_the_run_is_a_lost_connection(boot: Boot) -> Non
     assert (gone["error_code"], gone["steps"]) == ("monitor_unreachable", [])
 
 
-def test_a_migrating_guest_keeps_its_vcpus(boot: Boot) -> None:
-    guest = boot(**TWO_NODES)
+def test_a_migrating_guest_keeps_its_vcpus(boot_ospm: BootOspm) -> None:
+    guest = boot_ospm(**TWO_NODES)
     guest.observer.execute("migrate-set-parameters", **{"max-bandwidth": 4096})
     guest.observer.execute("migrate", uri=f"file:{guest.workdir}/saved" if guest.qemu.version >= (8, 2) else "exec:cat")
     vcpu = Vcpu(guest)
