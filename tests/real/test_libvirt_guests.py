@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""vcpu on guests of a real libvirt, checked by QEMU itself, by the guest OS and by virsh."""
+"""vcpu on guests of a real libvirt, checked by QEMU itself, by virsh, and by the guest OS where that is a Linux."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from lab import observer
 from lab.domains import LibvirtGuest
 
-from .conftest import TWO_CELLS, Domains
+from .conftest import TWO_CELLS, Domains, OspmDomains
 from .modules import Vcpu, wait_online
 from .tasks import VcpuTask
 
@@ -59,8 +59,8 @@ def test_ids_by_plug_live_and_in_config(domain: Domains) -> None:
     assert info["sparse"] == {"live": True, "config": True}
 
 
-def test_a_vcpu_enabled_in_config_can_be_unplugged_after_the_next_boot(domain: Domains) -> None:
-    guest = domain(vcpus="<vcpu current='2'>4</vcpu>", start=False)
+def test_a_vcpu_enabled_in_config_can_be_unplugged_after_the_next_boot(ospm_domain: OspmDomains) -> None:
+    guest = ospm_domain(vcpus="<vcpu current='2'>4</vcpu>", start=False)
     vcpu = Vcpu(guest)
     enabled = vcpu(vcpus=[{"id": "3", "state": "enabled"}])
     assert (enabled["changed"], enabled.steps) == (True, ["enable 3 done"])
@@ -84,23 +84,23 @@ def test_a_vcpu_enabled_in_config_can_be_unplugged_after_the_next_boot(domain: D
     ],
     ids=str,
 )
-def test_every_kind_of_desired_state(newest_domain: Domains, desired: dict[str, object], wanted: list[int]) -> None:
-    guest = newest_domain(**{**TWO_CELLS, "vcpus": HOTPLUGGABLE})
+def test_every_kind_of_desired_state(
+    newest_ospm_domain: OspmDomains, desired: dict[str, object], wanted: list[int]
+) -> None:
+    guest = newest_ospm_domain(**{**TWO_CELLS, "vcpus": HOTPLUGGABLE})
     applied = VcpuTask(guest).converges(wanted, **desired)
     assert applied.enabled("config") == libvirts(guest, inactive=True) == wanted
-    wait_online(guest, len(wanted))
     assert not tainted(guest)
 
 
-def test_core_granularity_takes_whole_cores(domain: Domains) -> None:
-    guest = domain(vcpus="<vcpu current='2'>8</vcpu>", topology={"sockets": 2, "cores": 2, "threads": 2})
+def test_core_granularity_takes_whole_cores(ospm_domain: OspmDomains) -> None:
+    guest = ospm_domain(vcpus="<vcpu current='2'>8</vcpu>", topology={"sockets": 2, "cores": 2, "threads": 2})
     vcpu = Vcpu(guest)
     vcpu.converges([0, 1, 4, 5], granularity="core", vcpus=[{"id": "4", "state": "enabled"}])
-    wait_online(guest, 4)
 
 
-def test_each_scope_changes_only_its_states(domain: Domains) -> None:
-    guest = domain()
+def test_each_scope_changes_only_its_states(ospm_domain: OspmDomains) -> None:
+    guest = ospm_domain()
     vcpu = Vcpu(guest)
     vcpu.converges([0, 1, 2], vcpus=[{"id": "2", "state": "enabled"}], scope="live")
     assert libvirts(guest, inactive=True) == [0, 1]
@@ -113,16 +113,16 @@ def test_each_scope_changes_only_its_states(domain: Domains) -> None:
     assert libvirts(guest, inactive=True) == [0, 1, 3]
 
 
-def test_a_transient_guest_has_no_config(domain: Domains) -> None:
-    guest = domain(transient=True)
+def test_a_transient_guest_has_no_config(ospm_domain: OspmDomains) -> None:
+    guest = ospm_domain(transient=True)
     vcpu = Vcpu(guest)
     applied = vcpu.converges([0, 1, 2], count=3)
     assert {told["config"] for told in applied["vcpus"]} == {None}
     vcpu.refuses("conflicting_request", count=4, scope="config")
 
 
-def test_a_guest_that_is_shut_off_has_no_live_state(domain: Domains) -> None:
-    guest = domain(vcpus="<vcpu current='4'>8</vcpu>", start=False)
+def test_a_guest_that_is_shut_off_has_no_live_state(ospm_domain: OspmDomains) -> None:
+    guest = ospm_domain(vcpus="<vcpu current='4'>8</vcpu>", start=False)
     vcpu = Vcpu(guest)
     for check in (True, False):
         refused = vcpu(check=check, count=2, scope="live")
@@ -144,16 +144,16 @@ def test_a_guest_that_is_shut_off_has_no_live_state(domain: Domains) -> None:
     assert observer.enabled_ids(guest.observer) == [0, 2, 3, 6]
 
 
-def test_a_guest_is_found_by_uuid_and_id_too(domain: Domains) -> None:
-    guest = domain()
+def test_a_guest_is_found_by_uuid_and_id_too(ospm_domain: OspmDomains) -> None:
+    guest = ospm_domain()
     vcpu = Vcpu(guest)
     for name in (guest.uuid, guest.virsh("domid").strip()):
         assert vcpu(name=name, count=2)["guest"]["name"] == guest.name
 
 
-def test_check_mode_and_info_need_only_a_read_only_connection(domain: Domains) -> None:
+def test_check_mode_and_info_need_only_a_read_only_connection(ospm_domain: OspmDomains) -> None:
     # A session daemon has no read-only socket; that the connection itself is read-only is seen in the daemon's answer.
-    guest = domain()
+    guest = ospm_domain()
     vcpu = Vcpu(guest)
     assert vcpu(check=True, count=4)["changed"] is True
     assert libvirts(guest) == libvirts(guest, inactive=True) == observer.enabled_ids(guest.observer) == [0, 1]
