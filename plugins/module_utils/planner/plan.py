@@ -68,7 +68,7 @@ class StillEjecting(HotplugError):
             UNPLUG_PENDING,
             f"vCPU {ids} is to be enabled, but an earlier run requested its unplug, and the guest may still "
             "carry it out: run the task again when the guest has done so, or disable it first, which repeats the "
-            "once more",
+            "request",
         )
         self.entities = tuple(entities)
 

@@ -166,7 +166,9 @@ class LibvirtMachine(LibvirtMachineReader):
         await self.refresh()
         if not self.is_plugged(entity):
             return StepOutcome(FAILED)
-        self._request.is_sent = True
+        refusal = await self._request.confirm()
+        if refusal is not None:
+            return _refused(refusal)
         self._unplugging = asyncio.ensure_future(self._set(entity, 0, flags))
         while not self._unplugging.done():
             word = self._ost.word(entity.index)

@@ -45,7 +45,6 @@ class UnplugRequest:
         self._connection = connection
         self._domain = domain
         self.note = note
-        # The vCPU is plugged, so these are of an earlier removal.
         self._outdated = [found for found in earlier if found.kind == COMPLETED]
         self._is_noted = False
         self.is_sent = False
@@ -54,7 +53,18 @@ class UnplugRequest:
         """Write the note; return the error if libvirt does not accept it. Raises ``HotplugError``."""
         try:
             await write_note(self._connection, self._domain, self.note)
-            self._is_noted = True
+        except LibvirtCallError as error:
+            return error
+        self._is_noted = True
+        return None
+
+    async def confirm(self) -> LibvirtCallError | None:
+        """Prepare to send the request, as the vCPU is still plugged; return the error if libvirt does not accept it.
+
+        A note of a completion is of an earlier removal only if the vCPU is still plugged after this run's own note.
+        """
+        self.is_sent = True
+        try:
             while self._outdated:
                 await remove_note(self._connection, self._domain, self._outdated.pop())
         except LibvirtCallError as error:
