@@ -15,7 +15,7 @@ from lab import observer, packages
 from lab.guest import Guest
 
 from .conftest import Boot
-from .modules import Result, Vcpu
+from .support.modules import Result, Vcpu
 
 NEWEST: dict[str, Any] = {"linux": packages.NEWEST, "agent": True}
 # Without a CPU topology for the guest's XML to name, and with the machine's QEMU unknown to libvirt.

@@ -13,7 +13,7 @@ from ansible_collections.kvm.hotplug.plugins.plugin_utils.page.render import aud
 from lab import observer
 
 from .conftest import Boot
-from .playbooks import Hypervisors
+from .support.playbooks import Hypervisors
 from .test_rollout import PAUSED, by_count, shut_off
 
 

@@ -15,7 +15,7 @@ from lab.domains import LibvirtGuest
 from lab.guest import Guest
 
 from .conftest import Boot, OspmDomains, needs_ppc64
-from .modules import Result, Vcpu, run_module
+from .support.modules import Result, Vcpu, run_module
 
 THREE_OF_FOUR = "<vcpu current='3'>4</vcpu>"
 FREED = ["enable 1 done", "enable 2 done"]

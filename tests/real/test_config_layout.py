@@ -26,12 +26,13 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.pa
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import read_slots
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from lab import LabError, binaries, observer
-from lab.guest import PSERIES, Guest
+from lab.architectures import PSERIES
+from lab.guest import Guest
 from lab.libvirtd import Libvirt
 from lab.software import releases
 
 from .conftest import Boot, needs_ppc64
-from .modules import Vcpu, wait_online
+from .support.modules import Vcpu, wait_online
 
 X86_MACHINES = ("q35", "pc", "pc-q35-7.2", "pc-i440fx-6.1", "pc-q35-4.0", None)
 NODE_KIB = {"x86_64": 64 * 1024, "ppc64": 256 * 1024}

@@ -21,8 +21,8 @@ from lab import linux_behaviours, observer
 from lab.guest import Guest
 
 from .conftest import SHUT_OFF, TWO_CELLS, TWO_NODES, Boot, Domains
-from .modules import Result, wait_online
-from .tasks import run_task
+from .support.modules import Result, wait_online
+from .support.tasks import run_task
 
 PAUSED = {**TWO_NODES, "boot": False, "paused": True, "memory": 64}
 THREE = {**TWO_NODES, "smp": "3,sockets=4,cores=2,threads=1,maxcpus=8"}

@@ -24,7 +24,7 @@ from lab.daemon import Daemon
 from lab.software import bindings, releases
 
 from .conftest import TWO_CELLS, TWO_NODES, Boot, Domains
-from .modules import COLLECTIONS, PATIENCE
+from .support.modules import COLLECTIONS, PATIENCE
 
 # Of no network: the ssh below answers for it.
 FAR = "kvm1.test"

@@ -22,7 +22,7 @@ from lab.ospm import OspmGuest
 from lab.ospm_domain import OspmDomain
 
 from .conftest import BootOspm
-from .modules import Vcpu
+from .support.modules import Vcpu
 
 pytestmark = pytest.mark.skipif(not kvm.kvm_works(), reason="there is no KVM here")
 

@@ -19,7 +19,7 @@ from lab.daemon import Daemon
 from lab.domains import LibvirtGuest
 
 from .conftest import Domains
-from .modules import Result, Vcpu, wait_online
+from .support.modules import Result, Vcpu, wait_online
 from .test_libvirt_guests import libvirts
 
 

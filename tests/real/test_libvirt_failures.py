@@ -19,8 +19,8 @@ from lab.daemon import Daemon
 from lab.domains import LibvirtGuest
 
 from .conftest import Domains, OspmDomains
-from .modules import Vcpu, run_module, wait_online
-from .ospm_guests import once_requested
+from .support.modules import Vcpu, run_module, wait_online
+from .support.ospm_guests import once_requested
 from .test_libvirt_guests import HOTPLUGGABLE, libvirts, tainted
 
 THREE_GO = {

@@ -15,7 +15,7 @@ from lab import LabError
 from lab.domains import LibvirtGuest
 
 from .conftest import Domains
-from .modules import Result, Vcpu, run_module
+from .support.modules import Result, Vcpu, run_module
 from .test_libvirt_guests import libvirts
 
 TWO_OF_FOUR = "<vcpu current='2'>4</vcpu>"

@@ -14,8 +14,8 @@ from lab import observer
 from lab.domains import LibvirtGuest
 
 from .conftest import TWO_CELLS, Domains, OspmDomains
-from .modules import Vcpu, wait_online
-from .tasks import VcpuTask
+from .support.modules import Vcpu, wait_online
+from .support.tasks import VcpuTask
 
 # vCPUs 1, 2 and 5 can go again: the guest booted on 0 only.
 HOTPLUGGABLE = (

@@ -14,7 +14,7 @@ import pytest
 from lab import observer
 
 from .conftest import SHUT_OFF, TWO_CELLS, Boot, OspmDomains
-from .modules import Vcpu, run_module
+from .support.modules import Vcpu, run_module
 from .test_boot_vcpus import converges
 
 TUNED = """<cputune><vcpupin vcpu='0' cpuset='0'/><vcpupin vcpu='5' cpuset='0'/>

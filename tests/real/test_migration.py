@@ -16,7 +16,7 @@ from lab.ospm import OspmGuest
 from lab.ospm_domain import OspmDomain
 
 from .conftest import TWO_NODES, BootOspm, OspmDomains
-from .modules import Result, Vcpu, run_module
+from .support.modules import Result, Vcpu, run_module
 
 SMP = TWO_NODES["smp"]
 LONGEST = 60

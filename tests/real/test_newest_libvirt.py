@@ -15,7 +15,7 @@ from lab.daemon import Daemon
 from lab.ospm_domain import OspmDomain
 
 from .conftest import OspmDomains
-from .modules import Vcpu
+from .support.modules import Vcpu
 from .test_libvirt_failures import THREE_GO
 
 # Print the vCPU of the first event vcpu-removed of a domain.

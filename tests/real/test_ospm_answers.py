@@ -23,7 +23,7 @@ from lab.ospm_domain import OspmDomain
 from lab.software import releases
 
 from .conftest import TWO_CELLS, TWO_NODES
-from .modules import Vcpu
+from .support.modules import Vcpu
 from .test_libvirt_failures import THREE_GO
 
 Four = Callable[..., "OspmGuest | OspmDomain"]

@@ -20,7 +20,7 @@ from lab import binaries, observer
 from lab.ospm import OspmGuest
 
 from .conftest import BootOspm
-from .modules import Vcpu, run_module
+from .support.modules import Vcpu, run_module
 
 FOUR = {"smp": "4,sockets=4,cores=2,threads=1,maxcpus=8"}
 # It starts, waits for a command, and then brings ACPI up and listens.

@@ -18,7 +18,7 @@ from lab.ospm import OspmGuest
 from lab.ospm_domain import OspmDomain
 
 from .conftest import TWO_CELLS, TWO_NODES
-from .modules import Result, Vcpu, run_module
+from .support.modules import Result, Vcpu, run_module
 from .test_libvirt_guests import libvirts
 from .test_ospm_answers import WAYS
 

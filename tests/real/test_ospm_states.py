@@ -13,7 +13,7 @@ import pytest
 from lab.ospm import OspmGuest
 
 from .conftest import BootOspm
-from .modules import Vcpu
+from .support.modules import Vcpu
 
 FOUR = {"smp": "4,sockets=4,cores=2,threads=1,maxcpus=8"}
 # A guest of 32 MiB migrates in a fraction of that.

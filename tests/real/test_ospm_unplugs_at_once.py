@@ -21,7 +21,7 @@ from lab import observer
 from lab.ospm_domain import OspmDomain
 
 from .conftest import TWO_CELLS, OspmDomains
-from .modules import Result, Vcpu, module_process, run_module
+from .support.modules import Result, Vcpu, module_process, run_module
 from .test_libvirt_failures import THREE_GO
 from .test_libvirt_guests import tainted
 

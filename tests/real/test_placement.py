@@ -17,7 +17,7 @@ from lab import kvm, observer
 from lab.contact import Contact
 
 from .conftest import BootOspm, OspmDomains
-from .modules import Vcpu
+from .support.modules import Vcpu
 
 ACCELERATORS = ["tcg", *(["kvm"] if kvm.kvm_works() else [])]
 MACHINE = {"smp": "2,sockets=1,cores=8,threads=1,maxcpus=8"}

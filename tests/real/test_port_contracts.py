@@ -40,7 +40,7 @@ from lab.domains import LibvirtGuest
 from lab.software import bindings
 
 from .conftest import TWO_CELLS, TWO_NODES, Boot, Domains
-from .modules import wait_online
+from .support.modules import wait_online
 from .test_libvirt_failures import THREE_GO
 from .test_libvirt_guests import HOTPLUGGABLE
 

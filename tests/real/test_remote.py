@@ -26,8 +26,8 @@ from lab.software import releases
 from lab.sshd import Sshd
 
 from .conftest import OspmDomains
-from .modules import COLLECTIONS, PATIENCE, Result, Vcpu, run_module
-from .remote_peers import dropping_peer, silent_peer
+from .support.modules import COLLECTIONS, PATIENCE, Result, Vcpu, run_module
+from .support.remote_peers import dropping_peer, silent_peer
 from .test_libvirt_failures import THREE_GO
 
 Peer = Callable[[], "contextlib.AbstractContextManager[int]"]

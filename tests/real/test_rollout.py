@@ -20,7 +20,7 @@ from lab.domains import LibvirtGuest
 from lab.guest import Guest
 
 from .conftest import SHUT_OFF, TWO_CELLS, TWO_NODES, Boot, Domains
-from .playbooks import Hypervisors
+from .support.playbooks import Hypervisors
 
 THREE = {**TWO_NODES, "smp": "3,sockets=4,cores=2,threads=1,maxcpus=8"}
 PAUSED = {**TWO_NODES, "boot": False, "paused": True, "memory": 64}

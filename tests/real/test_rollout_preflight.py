@@ -14,7 +14,7 @@ from typing import Any
 from lab import linux_behaviours, observer
 
 from .conftest import Boot
-from .playbooks import Hypervisors
+from .support.playbooks import Hypervisors
 from .test_rollout import PAUSED, THREE, by_count
 
 # Connects to this machine, as long as the file DOWN does not exist.

@@ -16,7 +16,7 @@ from lab.contact import Contact
 from lab.domains import LibvirtGuest
 
 from .conftest import TWO_CELLS, TWO_NODES
-from .modules import Result, Vcpu, run_module, wait_online
+from .support.modules import Result, Vcpu, run_module, wait_online
 from .test_libvirt_guests import HOTPLUGGABLE
 
 # vCPUs 1, 2 and 5 have another number in the guest than in the machine, or might have.

@@ -15,7 +15,7 @@ import pytest
 from lab import binaries, linux_behaviours, observer
 
 from .conftest import TWO_NODES, Boot
-from .modules import Result, Vcpu, run_module, wait_online
+from .support.modules import Result, Vcpu, run_module, wait_online
 
 DOMAIN = """\
 <?xml version='1.0' encoding='UTF-8'?>

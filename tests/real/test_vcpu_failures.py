@@ -12,8 +12,8 @@ from __future__ import annotations
 from lab import linux_behaviours, observer
 
 from .conftest import TWO_NODES, Boot, BootOspm
-from .modules import Vcpu, run_module, wait_online
-from .ospm_guests import once_requested
+from .support.modules import Vcpu, run_module, wait_online
+from .support.ospm_guests import once_requested
 
 FOUR = {**TWO_NODES, "smp": "4,sockets=4,cores=2,threads=1,maxcpus=8"}
 

@@ -14,8 +14,8 @@ from lab import binaries, observer
 from lab.guest import Guest
 
 from .conftest import TWO_NODES, Boot, BootOspm, needs_ppc64
-from .modules import Vcpu, run_module, wait_online
-from .tasks import VcpuTask
+from .support.modules import Vcpu, run_module, wait_online
+from .support.tasks import VcpuTask
 
 QEMUS = binaries.qemus()
 

@@ -9,7 +9,12 @@ ruff's TC001 checks that imports for annotations are under TYPE_CHECKING.
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from .support.source_imports import PLUGINS, all_imports, circles, imports_of, package_of, source_files
+
+REAL = Path(__file__).absolute().parents[1] / "real"
 
 # A package imports itself and the packages named in its row, all of which are in rows above it.
 PACKAGES: dict[str, tuple[str, ...]] = {
@@ -127,6 +132,16 @@ def test_circles_of_any_length_are_found():
     edges = {"a": {"b"}, "b": {"c"}}
     assert circles(edges) == []
     assert circles({**edges, "c": {"a"}}) == [["a", "b", "c"]]
+
+
+def test_the_files_that_the_real_tests_import_exist():
+    missing = [
+        f"{path.relative_to(REAL)}: {found}"
+        for path in sorted(REAL.rglob("*.py"))
+        for found in re.findall(r"^ *from \.([a-z_.]+) import ", path.read_text(encoding="utf-8"), re.MULTILINE)
+        if not path.parent.joinpath(*found.split(".")).with_suffix(".py").exists()
+    ]
+    assert missing == []
 
 
 def _may_import(importer: str, imported: str) -> bool:

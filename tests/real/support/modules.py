@@ -25,7 +25,7 @@ from lab.daemon import Daemon
 from lab.domains import LibvirtGuest
 from lab.guest import Guest
 
-COLLECTIONS = Path(__file__).absolute().parents[2] / ".cache" / "collections"
+COLLECTIONS = Path(__file__).absolute().parents[3] / ".cache" / "collections"
 PACKAGE = "ansible_collections.kvm.hotplug.plugins.modules"
 # What a task may take besides the guest: Ansible itself, on a loaded machine.
 PATIENCE = 120
