@@ -9,7 +9,12 @@ from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.kvm.hotplug.plugins.plugin_utils.audit import audit_failures, audit_problems, audit_report
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.audit import (
+    audit_failures,
+    audit_full,
+    audit_problems,
+    audit_report,
+)
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.desired import (
     desired_guests,
     desired_rows,
@@ -69,6 +74,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
         audit_failures,
+        audit_full,
         audit_page,
         audit_problems,
         audit_report,

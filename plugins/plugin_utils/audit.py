@@ -15,6 +15,9 @@ from .guest_layout import UNKNOWN, headroom_of, layout_of
 from .guest_state import identity_of, ids_of, plain, state_of
 from .rollout_plan import failure_of
 
+# The JSON file and the page have the headroom of each guest.
+_MOST_NAMED = 10
+
 
 def audit_report(
     plans: Iterable[Row], inspections: Iterable[Mapping[str, Any]], hypervisor: str
@@ -52,6 +55,15 @@ def audit_problems(guests: Iterable[Row], failures: Iterable[Row]) -> list[str]:
 def audit_failures(failures: Iterable[Row]) -> list[str]:
     """Return a line for each place without a result."""
     return [f"{one['place']} on {one['hypervisor']}: {one['error_code']}: {one['msg']}" for one in failures]
+
+
+def audit_full(guests: Iterable[Row]) -> list[str]:
+    """Return a line with the guests in which no further vCPU can be enabled, live or at the next boot, if any."""
+    full = [f"{row['guest']} on {row['hypervisor']}" for row in guests if 0 in row["headroom"].values()]
+    if not full:
+        return []
+    more = f" and {len(full) - _MOST_NAMED} more" if len(full) > _MOST_NAMED else ""
+    return [f"without headroom (option maximum): {', '.join(full[:_MOST_NAMED])}{more}"]
 
 
 def _of_plan(plan: Row) -> Row:

@@ -14,6 +14,7 @@ from typing import Callable
 import pytest
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import Maximum
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import Config
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports, ReadSource, Source
 
@@ -141,6 +142,34 @@ class ConfigContract:
             before = stored.read()
             assert (await config.write(frozenset({0, 1}), hotpluggable=frozenset({1}))).changed is False
             assert stored.read() == before
+
+        stored.use(write)
+
+    def test_another_maximum_is_written_with_the_vcpus_and_once(self, stored: Stored) -> None:
+        async def write(config: Config) -> None:
+            await config.observe()
+            assert (await config.resized(Maximum(12))).max_vcpus == 12
+            config.check(frozenset({0, 10}), maximum=Maximum(12))
+            written = await config.write(frozenset({0, 10}), maximum=Maximum(12))
+            assert (written.changed, written.failure, written.max_vcpus) == (True, None, 12)
+            assert written.enabled == stored.now() == {0, 10}
+            view = await config.observe()
+            assert (view.max_vcpus, view.state.enabled) == (12, {0, 10})
+            assert view.layout is not None
+            assert view.layout.max_vcpus == 12
+
+        stored.use(write)
+
+    def test_a_maximum_below_an_enabled_vcpu_is_not_written(self, stored: Stored) -> None:
+        async def write(config: Config) -> None:
+            await config.write(frozenset({0, 1, 2}))
+            await config.observe()
+            await config.resized(Maximum(4))
+            stored.enable(6)
+            with pytest.raises(HotplugError) as refused:
+                await config.write(frozenset({0, 1, 2}), maximum=Maximum(4))
+            assert refused.value.code == "count_unreachable"
+            assert (await config.observe()).max_vcpus == 8
 
         stored.use(write)
 

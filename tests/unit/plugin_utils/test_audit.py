@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.kvm.hotplug.plugins.plugin_utils.audit import audit_failures, audit_problems, audit_report
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.audit import (
+    audit_failures,
+    audit_full,
+    audit_problems,
+    audit_report,
+)
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.rollout_plan import plan_rows
 
 from ..support.rollouts import desired, planned, result
@@ -63,6 +68,15 @@ def test_daemons_and_sockets_without_a_result_are_no_guests() -> None:
         f"{URI} on h1: backend_missing: no libvirt-python",
         "audit_qmp_sockets on h1: unreachable: no route",
     ]
+
+
+def test_guests_that_have_reached_their_maximum_are_named() -> None:
+    headrooms = [{"live": 0, "config": 6}, {"live": None, "config": 0}, {"live": 2, "config": 2}, {"live": None}]
+    rows = [{"guest": f"web{n}", "hypervisor": "h1", "headroom": found} for n, found in enumerate(headrooms)]
+    assert audit_full(rows) == ["without headroom (option maximum): web0 on h1, web1 on h1"]
+    assert audit_full(rows[2:]) == []
+    (line,) = audit_full(rows[:1] * 12)
+    assert line.endswith("web0 on h1 and 2 more")
 
 
 def test_problems_name_the_guest_and_its_hypervisor() -> None:
