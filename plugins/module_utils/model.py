@@ -300,7 +300,8 @@ class StepKind(NamedTuple):
     """What a step does to its entity in the scope ``target``.
 
     ``adds`` says whether the entity is enabled (or online) afterwards; ``inverse`` names the kind that undoes it. The
-    kinds that change the maximum concern the vCPUs that the next boot gains or loses, which are disabled.
+    kinds that change the maximum concern the vCPUs that the next boot gains or loses, which are disabled. A step that
+    places concerns an entity that is enabled, and changes only where its threads run.
     """
 
     name: str
@@ -311,6 +312,7 @@ class StepKind(NamedTuple):
 
 PLUG = StepKind("plug", LIVE, adds=True, inverse="unplug")
 UNPLUG = StepKind("unplug", LIVE, adds=False, inverse="plug")
+PLACE = StepKind("place", LIVE, adds=True, inverse="place")
 ENABLE = StepKind("enable", CONFIG, adds=True, inverse="disable")
 DISABLE = StepKind("disable", CONFIG, adds=False, inverse="enable")
 ADD = StepKind("add", CONFIG, adds=False, inverse="remove")
@@ -319,7 +321,7 @@ ONLINE = StepKind("online", GUEST, adds=True, inverse="offline")
 OFFLINE = StepKind("offline", GUEST, adds=False, inverse="online")
 
 STEP_KINDS: Mapping[str, StepKind] = {
-    kind.name: kind for kind in (PLUG, UNPLUG, ENABLE, DISABLE, ADD, REMOVE, ONLINE, OFFLINE)
+    kind.name: kind for kind in (PLUG, UNPLUG, PLACE, ENABLE, DISABLE, ADD, REMOVE, ONLINE, OFFLINE)
 }
 
 

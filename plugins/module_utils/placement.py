@@ -35,6 +35,10 @@ class Placement(NamedTuple):
     scheduler: str | None = None
     bandwidth: Bandwidth | None = None
 
+    def is_known_in(self, found: Placement) -> bool:
+        """Return whether ``found`` has all the parts that this placement requests."""
+        return all(is_now is not None for wanted, is_now in zip(self, found) if wanted is not None)
+
 
 NOWHERE = Placement()
 
@@ -51,6 +55,11 @@ class Tuning(NamedTuple):
     def memory_of(self, node: int | None) -> frozenset[int] | None:
         """Return the host nodes of a guest node's memory, None if they are unknown."""
         return self.memory_nodes.get(node, self.memory_nodes.get(None))
+
+
+def combined(requested: Placement, found: Placement) -> Placement:
+    """Return a thread's placement after it was placed: the parts that are not requested stay."""
+    return Placement._make(is_now if wanted is None else wanted for wanted, is_now in zip(requested, found))
 
 
 def differences(requested: Placement, found: Placement) -> tuple[str, ...]:

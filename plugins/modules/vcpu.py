@@ -187,6 +187,24 @@ options:
         vCPU is onlined again.
     type: bool
     default: true
+  cputune:
+    description:
+      - What to do with the C(<cputune>) of the guest, and the C(cpuset) of its C(<vcpu>), which say on which host CPUs
+        the thread of a vCPU runs (C(vcpupin)), with which scheduler (C(vcpusched)), and how much CPU time it may use
+        (C(period) and C(quota)). For libvirt guests it is that of the running guest, for others that of O(domain_xml).
+      - It concerns the running guest. What C(<cputune>) does not name is neither changed nor verified.
+      - A thread that is not where it should be is a step C(place). If a thread cannot be placed, the task fails with
+        RV(error_code=placement_failed).
+    type: str
+    choices:
+      apply:
+        - Place the threads of vCPUs as soon as they are plugged, and those of other enabled vCPUs that are not where
+          they should be. libvirt itself places what it plugs; of its guests, the threads are checked, and pinned again
+          if necessary.
+      verify: Place nothing. If a thread is not where it should be, the task fails, before it changes anything if the
+        vCPU is enabled already.
+      ignore: Neither place nor verify.
+    default: apply
   expected:
     description:
       - The vCPUs that are expected to be enabled before the change. If other vCPUs are enabled, the task fails with
@@ -347,8 +365,8 @@ steps:
   contains:
     step:
       description:
-        - V(plug) or V(unplug) in the running guest, V(enable) or V(disable) for the next boot, V(online) or V(offline)
-          by the guest OS.
+        - V(plug), V(unplug) or V(place) (the vCPU's thread on the host) in the running guest, V(enable) or V(disable)
+          for the next boot, V(online) or V(offline) by the guest OS.
         - V(add) or V(remove) of disabled vCPUs for the next boot, by O(maximum).
       type: str
       sample: plug

@@ -191,7 +191,7 @@ def test_a_vcpu_that_libvirt_plugs_and_cannot_place(ospm_domain: OspmDomains, cp
     result = vcpu(count=3)
     assert observer.enabled_ids(guest.observer) == libvirts(guest) == result.enabled() == [0, 1, 2]
     assert (result["error_code"], result["changed"]) == ("placement_failed", True), result
-    assert result.steps == ["plug 2 failed", "enable 2 skipped"]
+    assert result.steps == ["plug 2 failed", "place 2 skipped", "enable 2 skipped"]
     assert libvirt_says in result["msg"]
     assert "<cputune>" in result["msg"]
     assert libvirts(guest, inactive=True) == [0, 1]

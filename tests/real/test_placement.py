@@ -100,3 +100,137 @@ def test_a_vcpu_far_from_the_memory_of_its_guest_node_has_a_warning(boot_ospm: B
     result = far(check=True, count=2)
     assert "may not run on any host node that has the memory of its guest node" in result.warnings
     assert far.info()["vcpus"][1]["memory_is_local"] is False
+
+
+PLACED = (
+    "<vcpupin vcpu='1' cpuset='0'/><vcpupin vcpu='3' cpuset='1'/><vcpupin vcpu='5' cpuset='0-1'/>"
+    "<vcpusched vcpus='3' scheduler='batch'/><vcpusched vcpus='5' scheduler='idle'/>"
+)
+
+
+def drift(guest: Contact, vcpu: int, cpus: set[int], policy: int = os.SCHED_OTHER) -> None:
+    thread = observer.thread_of(guest.observer, vcpu)
+    os.sched_setscheduler(thread, policy, os.sched_param(0))
+    os.sched_setaffinity(thread, cpus)
+
+
+@pytest.mark.parametrize("accel", ACCELERATORS)
+def test_plugged_vcpus_and_those_that_drifted_are_placed(boot_ospm: BootOspm, tmp_path: Path, accel: str) -> None:
+    guest = boot_ospm(**MACHINE, accel=accel)
+    vcpu = Vcpu(guest, domain_xml(tmp_path, PLACED))
+    applied = vcpu.converges([0, 1, 3, 5], vcpus=[{"id": "3,5", "state": "enabled"}], scope="live")
+    assert applied.steps == ["plug 3 done", "plug 5 done", "place 3 done", "place 5 done", "place 1 done"]
+    assert [where(guest, one) for one in (1, 3, 5)] == [("0", "other"), ("1", "batch"), ("0-1", "idle")]
+    assert [reported(applied["vcpus"][one]) for one in (1, 3, 5)] == [where(guest, one) for one in (1, 3, 5)]
+    drift(guest, 3, {0})
+    drift(guest, 1, {0, 1})
+    again = vcpu.converges([0, 1, 3, 5], count=4, scope="live")
+    assert again.steps == ["place 1 done", "place 3 done"]
+    assert [where(guest, one) for one in (1, 3)] == [("0", "other"), ("1", "batch")]
+    assert "vCPU 3: live enabled, config disabled, not placed" in again["diff"]["before"]
+
+
+def test_a_vcpu_that_is_plugged_again_is_placed_again_and_a_reset_keeps_the_placement(
+    boot_ospm: BootOspm, tmp_path: Path
+) -> None:
+    # KVM may refuse a vCPU that has run.
+    guest = boot_ospm(**MACHINE, accel="tcg")
+    vcpu = Vcpu(guest, domain_xml(tmp_path, PLACED))
+    for _round in range(2):
+        vcpu.converges([0, 1, 3], vcpus=[{"id": "3", "state": "enabled"}], scope="live")
+        assert where(guest, 3) == ("1", "batch")
+        guest.observer.execute("system_reset")
+        guest.wait_ready()
+        assert where(guest, 3) == ("1", "batch")
+        vcpu.converges([0, 1], vcpus=[{"id": "3", "state": "disabled"}], scope="live")
+    observer.plug(guest.observer, 3)
+    assert where(guest, 3)[1] == "other"
+    assert vcpu.converges([0, 1, 3], count=3, scope="live").steps == ["place 3 done"]
+    assert where(guest, 3) == ("1", "batch")
+
+
+def test_a_paused_guest_has_its_vcpus_placed_before_it_runs(boot_ospm: BootOspm, tmp_path: Path) -> None:
+    guest = boot_ospm(**MACHINE, paused=True)
+    vcpu = Vcpu(guest, domain_xml(tmp_path, PLACED))
+    vcpu.converges([0, 1, 3], vcpus=[{"id": "3", "state": "enabled"}], scope="live")
+    assert where(guest, 3) == ("1", "batch")
+    guest.observer.execute("cont")
+    guest.wait_ready()
+    assert where(guest, 3) == ("1", "batch")
+
+
+def test_a_real_time_scheduler_is_set_where_the_kernel_permits_it(boot_ospm: BootOspm, tmp_path: Path) -> None:
+    guest = boot_ospm(**MACHINE, paused=True)
+    fifo = "<vcpusched vcpus='3' scheduler='fifo' priority='2'/>"
+    result = Vcpu(guest, domain_xml(tmp_path, fifo))(vcpus=[{"id": "3", "state": "enabled"}], scope="live")
+    permitted = where(guest, 3)[1] == "fifo:2"
+    assert (result.steps[1], result.get("error_code")) == (
+        ("place 3 done", None) if permitted else ("place 3 failed", "placement_failed")
+    ), result
+
+
+UNPLACEABLE = {
+    "a host CPU that does not exist": ("<vcpupin vcpu='3' cpuset='0,1000'/>", "host CPU 1000 is offline"),
+    "a limit where QEMU shares its control group": ("<quota>50000</quota>", "period and quota cannot be set"),
+}
+
+
+@pytest.mark.parametrize(("cputune", "reason"), UNPLACEABLE.values(), ids=UNPLACEABLE)
+@pytest.mark.parametrize("rollback", [False, True])
+def test_a_vcpu_that_cannot_be_placed_is_an_error_and_unplugged_by_a_rollback(
+    boot_ospm: BootOspm, tmp_path: Path, cputune: str, reason: str, rollback: bool
+) -> None:
+    guest = boot_ospm(**MACHINE)
+    xml = domain_xml(tmp_path, cputune)
+    result = Vcpu(guest, xml)(
+        vcpus=[{"id": "3", "state": "enabled"}], on_failure="rollback" if rollback else "keep", timeout=20
+    )
+    assert result["error_code"] == "placement_failed"
+    assert reason in result["msg"]
+    assert observer.enabled_ids(guest.observer) == ([0, 1] if rollback else [0, 1, 3])
+    assert result["changed"] is not rollback
+    assert [step for step in result.steps if " 3 " in step] == [
+        f"plug 3 {'undone' if rollback else 'done'}",
+        "place 3 failed",
+        "enable 3 skipped",
+    ]
+    assert "current='2'" in xml.read_text(), "config was changed for a vCPU that is not placed"
+
+
+def test_verify_places_nothing_and_fails(boot_ospm: BootOspm, tmp_path: Path) -> None:
+    guest = boot_ospm(**MACHINE)
+    vcpu = Vcpu(guest, domain_xml(tmp_path, "<vcpupin vcpu='1' cpuset='1'/><vcpupin vcpu='3' cpuset='1'/>"))
+    refused = vcpu.refuses("placement_failed", count=3, cputune="verify", scope="live")
+    assert "vCPU 1: its pin is 0-1, not 1" in refused["msg"]
+    drift(guest, 1, {1})
+    failed = vcpu(vcpus=[{"id": "3", "state": "enabled"}], cputune="verify", scope="live")
+    assert (failed["error_code"], failed.steps) == ("placement_failed", ["plug 3 done", "place 3 failed"])
+    assert where(guest, 3)[0] == "0-1"
+    ignored = vcpu(count=3, cputune="ignore", scope="live")
+    assert (ignored["changed"], ignored.steps) == (False, [])
+
+
+def test_threads_that_are_not_known_here_are_refused_before_the_plug(boot_ospm: BootOspm, tmp_path: Path) -> None:
+    guest = boot_ospm(**MACHINE, tcp_monitor=True)
+    vcpu = Vcpu(guest, domain_xml(tmp_path, PLACED))
+    vcpu.source["qmp_socket"] = guest.tcp_monitor
+    assert "hypervisor itself" in vcpu.refuses("placement_failed", vcpus=[{"id": "3", "state": "enabled"}])["msg"]
+    unpinned = vcpu(vcpus=[{"id": "2", "state": "enabled"}], scope="live")
+    assert unpinned.steps == ["plug 2 done"]
+    assert "it is unknown whether vCPU 1 is where <cputune> says" in unpinned.warnings
+
+
+def test_libvirt_places_and_what_drifted_is_pinned_again(ospm_domain: OspmDomains) -> None:
+    guest = ospm_domain(rest=f"<cputune>{PLACED}</cputune>")
+    vcpu = Vcpu(guest)
+    applied = vcpu.converges([0, 1, 3], vcpus=[{"id": "3", "state": "enabled"}])
+    assert applied.steps == ["plug 3 done", "place 3 done", "enable 3 done"]
+    assert where(guest, 3) == ("1", "batch")
+    os.sched_setaffinity(observer.thread_of(guest.observer, 3), {0})
+    assert vcpu.converges([0, 1, 3], count=3).steps == ["place 3 done"]
+    assert where(guest, 3) == ("1", "batch")
+    drift(guest, 3, {1})
+    failed = vcpu(count=3)
+    assert (failed["error_code"], failed.steps) == ("placement_failed", ["place 3 failed"])
+    assert "its scheduler is other, not batch" in failed["msg"]
+    assert vcpu.info()["drift"]["placement"] == "3"

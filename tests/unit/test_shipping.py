@@ -28,6 +28,7 @@ CONVERGENCE = (
     "module_utils/run/batch.py",
     "module_utils/run/guest.py",
     "module_utils/run/journal.py",
+    "module_utils/run/placement_steps.py",
 )
 # Nor the half of each backend that changes a guest.
 WRITING = (
@@ -37,10 +38,13 @@ WRITING = (
     "module_utils/backends/domain_xml/locked_file.py",
     "module_utils/backends/domain_xml/transition.py",
     "module_utils/backends/domain_xml/validation.py",
+    "module_utils/backends/host/bandwidth.py",
+    "module_utils/backends/host/placer.py",
     "module_utils/backends/libvirt/config.py",
     "module_utils/backends/libvirt/config_calls.py",
     "module_utils/backends/libvirt/events.py",
     "module_utils/backends/libvirt/machine.py",
+    "module_utils/backends/libvirt/placer.py",
     "module_utils/backends/libvirt/source.py",
     "module_utils/backends/qemu/ejection.py",
     "module_utils/backends/qemu/handshake.py",

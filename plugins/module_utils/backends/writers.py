@@ -16,6 +16,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect impor
     connected,
     opened_machine,
 )
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.placer import HostPlacer
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.threads import LocalThreads
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports, Source
 
@@ -38,6 +39,7 @@ class DirectSource(NamedTuple):
     async def open(self) -> Ports:
         """Open the machine; a guest with a config and without a listening monitor is shut off."""
         ports = Ports(config=self.config, threads=LocalThreads())
+        ports.placer = HostPlacer()
         # It connects at the first query.
         agent = self.make_agent() if self.make_agent is not None else None
         ports.machine = await opened_machine(ports, self.open_machine)

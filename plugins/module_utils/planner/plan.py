@@ -36,6 +36,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.boot_vcpus import boot_vcpu_steps, check_boot_vcpus
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.maximum import added, check_maximum, removed
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.placement import place_steps
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.target import resolve, unconcerned
 
 if TYPE_CHECKING:
@@ -146,7 +147,9 @@ def _plan_of_machine(request: Request, state: GuestState, resized: Layout | None
         concerned = reached[LIVE] - unconcerned(request.desired, state, request.whole_cores)
         _refuse_leaving(state.layout.entities, state.live.ejecting & concerned)
         live_steps = _steps(state.layout.entities, state.live, reached[LIVE], PLUG, UNPLUG)
-        steps += _with_agent(live_steps, state.online, request)
+        plugged = [step.entity for step in live_steps if step.kind == PLUG]
+        placed = place_steps(state, plugged, reached[LIVE], request.cputune)
+        steps += _with_agent(live_steps, placed, state.online, request)
     if CONFIG in reached and state.config is not None:
         entities = max(before, after, key=lambda layout: layout.max_vcpus).entities
         lost = removed(before, after, reached[CONFIG])
@@ -182,12 +185,14 @@ def _plan_of_guest(desired: DesiredState | None, state: GuestState, whole_cores:
     return Plan(tuple(steps), reached)
 
 
-def _with_agent(steps: Sequence[Step], online: OnlineState | None, request: Request) -> list[Step]:
-    """Add the steps of the guest OS: offline before an unplug, online after a plug."""
-    if online is None:
-        return list(steps)
+def _with_agent(
+    steps: Sequence[Step], placed: Sequence[Step], online: OnlineState | None, request: Request
+) -> list[Step]:
+    """Add the steps that place, and those of the guest OS: offline before an unplug, online after a plug."""
     plugs = [step for step in steps if step.kind == PLUG]
-    found = list(plugs)
+    found = [*plugs, *placed]
+    if online is None:
+        return [*found, *steps[len(plugs) :]]
     if request.onlines_plugged:
         found += [Step(ONLINE, step.entity) for step in plugs]
     for step in steps[len(plugs) :]:

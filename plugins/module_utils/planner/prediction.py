@@ -19,6 +19,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     StepKind,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.boot_vcpus import made_hotpluggable
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.placement import predicted_placements
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import Plan
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 def predict(state: GuestState, plan: Plan) -> GuestState:
     """Return ``state`` after all steps of ``plan`` have succeeded."""
     if state.live is not None and LIVE in plan.reached:
-        state = state._replace(live=state.live._replace(enabled=plan.reached[LIVE]))
+        placements = predicted_placements(state, plan.steps)
+        state = state._replace(live=state.live._replace(enabled=plan.reached[LIVE], placements=placements))
     if state.config is not None and CONFIG in plan.reached:
         state = state._replace(config=_predicted_config(state, state.config, plan))
         if plan.next_boot is not None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent, AgentReader
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import Config, ConfigReader
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import Machine, MachineReader
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.placer import Placer
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import HostThreads
 
 
@@ -54,6 +55,7 @@ class Ports(ReadPorts):
     machine: Machine | None
     config: Config | None
     agent: Agent | None
+    placer: Placer | None = None
 
 
 class ReadSource(Protocol):

@@ -79,6 +79,7 @@ EXECUTION_OPTIONS: dict[str, Any] = {
     "guest_online": {"type": "str", "choices": ["ensure", "verify", "ignore"], "default": "ensure"},
     "missing_agent": {"type": "str", "choices": ["warn", "accept"], "default": "warn"},
     "drain": {"type": "bool", "default": True},
+    "cputune": {"type": "str", "choices": ["apply", "verify", "ignore"], "default": "apply"},
     "on_failure": {"type": "str", "choices": ["keep", "rollback"], "default": "keep"},
 }
 

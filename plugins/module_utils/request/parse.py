@@ -39,6 +39,7 @@ class Request(NamedTuple):
     check_mode: bool = False
     by_agent: bool = False
     drain: bool = True
+    cputune: str = "apply"
     guards: Guards = NO_GUARDS
     hotpluggable_boot_vcpus: bool = False
     maximum: Maximum | None = None
@@ -78,6 +79,7 @@ def parse_request(params: Mapping[str, Any], check_mode: bool) -> Request:
         check_mode=check_mode,
         by_agent=by_agent,
         drain=params["drain"],
+        cputune=params["cputune"],
         guards=parse_guards(params),
         hotpluggable_boot_vcpus=boot_vcpus,
         maximum=parse_maximum(params),

@@ -21,6 +21,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     ENABLE,
     OFFLINE,
     ONLINE,
+    PLACE,
     PLUG,
     REMOVE,
     UNPLUG,
@@ -53,6 +54,7 @@ class _Phase(NamedTuple):
 # it contains only what the live state has reached.
 _PHASES = (
     _Phase((PLUG,), LiveSteps.plug),
+    _Phase((PLACE,), LiveSteps.place, after_failure=True),
     _Phase((PLUG,), LiveSteps.acknowledge, after_failure=True, before_rollback=True),
     _Phase((ONLINE,), LiveSteps.online, after_failure=True),
     _Phase((OFFLINE, UNPLUG), LiveSteps.unplug),

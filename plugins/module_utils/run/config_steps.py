@@ -13,9 +13,8 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     ADD,
     CONFIG,
     DISABLE,
-    PLUG,
+    LIVE,
     REMOVE,
-    UNPLUG,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.boot_vcpus import made_hotpluggable
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, StepOutcome
@@ -35,7 +34,9 @@ async def write_config(run: LiveSteps, planned: Sequence[Entry]) -> None:
     config, state, journal = run.ports.config, run.state, run.journal
     if config is None or state.config is None:
         raise RuntimeError("config steps were planned for a guest without a config state")
-    not_done = {entry.step.entity.index for entry in journal.of(PLUG, UNPLUG) if entry.status != DONE}
+    not_done = {
+        entry.step.entity.index for entry in journal.entries if entry.step.target == LIVE and entry.status != DONE
+    }
     entries = [entry for entry in planned if entry.step.entity.index not in not_done]
     enabled = _enabled_after(state.config.enabled, entries)
     entries = [entry for entry in entries if entry.step.kind != REMOVE or enabled.isdisjoint(entry.step.entity.vcpus)]

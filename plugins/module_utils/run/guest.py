@@ -23,12 +23,15 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     CONFIG,
     LIVE,
+    PLACE,
     PLUG,
+    UNPLUG,
     GuestState,
     LiveState,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.boot_vcpus import made_hotpluggable
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.guards import check_guards
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.placement import unverifiable
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import Plan, StillEjecting, make_plan
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.prediction import predict
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.interruption import OBSERVING_SECONDS, Interrupted
@@ -110,7 +113,9 @@ class Run:
             check_guards(plan, seen.state, self._request.guards)
             if CONFIG in plan.reached and plan.changes:
                 _check_config(self._ports, seen, plan, self._request)
-            steps = (step for step in plan.steps if step.target == LIVE)
+            if LIVE in plan.reached:
+                self._ports.warn(unverifiable(seen.state, self._request.cputune))
+            steps = (step for step in plan.steps if step.kind in (PLUG, UNPLUG))
             self._ports.warn(unsettled_unplugs(seen.state, [vcpu for step in steps for vcpu in step.entity.vcpus]))
             self.plan = plan
 
@@ -237,7 +242,7 @@ def _warn_of_risks(live: LiveState, plan: Plan, warnings: list[str]) -> None:
     """Name changes that cannot be undone before the guest's next boot, and forced ones."""
     for step in plan.steps:
         blocker = live.unsafe_plugs.get(step.entity.index) if step.target == LIVE else None
-        if blocker is None:
+        if blocker is None or step.kind == PLACE:
             continue
         vcpus = format_cpulist(step.entity.vcpus)
         if step.kind.adds:

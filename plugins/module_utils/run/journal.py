@@ -14,12 +14,12 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONNECTION_LOST
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     ADD,
+    PLACE,
     REMOVE,
     UNPLUG,
     ConfigState,
     GuestState,
     OnlineState,
-    Scope,
     Step,
     StepKind,
 )
@@ -115,7 +115,7 @@ class Journal:
                 is_open = entry.code == CONNECTION_LOST
             if scope is None or not is_open:
                 continue
-            if _is_in_effect(entry.step, scope, state.layout_of(entry.step.target).max_vcpus):
+            if _is_in_effect(entry.step, state):
                 entry.status, entry.took_effect = DONE, True
                 entry.detail = "the connection was lost during this step; it was found done afterwards"
             else:
@@ -126,9 +126,12 @@ class Journal:
                     entry.detail = f"{entry.detail}; the guest may still carry it out"
 
 
-def _is_in_effect(step: Step, scope: Scope, max_vcpus: int) -> bool:
+def _is_in_effect(step: Step, state: GuestState) -> bool:
+    scope = state.scope(step.target)
     if step.kind in (ADD, REMOVE):
-        return (step.entity.vcpus[0] < max_vcpus) is (step.kind == ADD)
+        return (step.entity.vcpus[0] < state.layout_of(step.target).max_vcpus) is (step.kind == ADD)
+    if step.kind == PLACE:
+        return state.misplaced is not None and state.misplaced.keys().isdisjoint(step.entity.vcpus)
     if step.makes_hotpluggable and isinstance(scope, ConfigState):
         return scope.hotpluggable.issuperset(step.entity.vcpus)
-    return (not scope.enabled.isdisjoint(step.entity.vcpus)) is step.kind.adds
+    return scope is not None and (not scope.enabled.isdisjoint(step.entity.vcpus)) is step.kind.adds

@@ -14,6 +14,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     GUEST,
     OFFLINE,
     ONLINE,
+    PLACE,
     PLUG,
     UNPLUG,
     GuestState,
@@ -23,6 +24,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.run import agent_steps
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.interruption import completed
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import UNDONE, Entry, Journal
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.online_wait import OnlineWait
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.placement_steps import PlacementSteps
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent
@@ -45,6 +47,7 @@ class LiveSteps:
         self.ports = ports
         self.state = state
         self.request = request
+        self._placement = PlacementSteps(ports, state, request.cputune)
 
     async def plug(self, entries: Sequence[Entry]) -> None:
         """Plug all entities at once: a guest acknowledges many plugs in the time of a few."""
@@ -53,6 +56,15 @@ class LiveSteps:
         answers = await completed(self._machine.plug([entry.step.entity for entry in entries]))
         for entry in entries:
             entry.end(answers[entry.step.entity.index])
+
+    async def place(self, entries: Sequence[Entry]) -> None:
+        """Place the threads of vCPUs that were plugged, and of others that had drifted."""
+        failed = {entry.step.entity.index for entry in self.journal.of(PLUG) if entry.status != DONE}
+        due = [entry for entry in entries if entry.step.entity.index not in failed]
+        for entry in due:
+            entry.start()
+        if due:
+            await completed(self._placement.place(due))
 
     async def acknowledge(self, entries: Sequence[Entry]) -> None:
         """Wait for the guest's acknowledgement of the plugs."""
@@ -109,13 +121,18 @@ class LiveSteps:
                 continue
             if not entry.took_effect or entry.step.target == CONFIG:
                 continue
+            if entry.step.kind == PLACE:
+                # That of a vCPU that is unplugged again ends with its thread.
+                if entry.step.entity.index not in plugs:
+                    _note_undone(entry, await self._placement.place_back(entry))
+                continue
             try:
                 answer = await self._undo_in_machine(entry)
             except HotplugError as error:
                 _note_undone(entry, error.msg)
                 return
             _note_undone(entry, answer.detail if answer.status != DONE else "")
-        for entry in self.journal.of(ONLINE):
+        for entry in self.journal.of(ONLINE, PLACE):
             plug = plugs.get(entry.step.entity.index)
             if plug is not None and plug.status == UNDONE:
                 _note_undone(entry, "")

@@ -26,6 +26,7 @@ DEFAULTS = {
     "scope": "all",
     "method": "hotplug",
     "drain": True,
+    "cputune": "apply",
     "granularity": "thread",
     "guest_online": "ensure",
     "missing_agent": "warn",

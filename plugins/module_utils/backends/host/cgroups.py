@@ -31,9 +31,18 @@ class Cgroups:
         self._proc = proc
         self._hierarchy = next(iter(_mounted(proc)), None)
 
+    @property
+    def unified(self) -> bool:
+        """Whether the cpu controller is one of version 2."""
+        return self._hierarchy is not None and self._hierarchy.unified
+
+    def group(self, folder: Path) -> Path | None:
+        """Return the group of the thread or process in ``folder`` of /proc; None if it is not visible here."""
+        return None if self._hierarchy is None else _group(self._hierarchy, folder)
+
     def bandwidth(self, folder: Path) -> Bandwidth | None:
         """Return the bandwidth of the thread or process in ``folder`` of /proc; None if it cannot be read."""
-        group = None if self._hierarchy is None else _group(self._hierarchy, folder)
+        group = self.group(folder)
         if self._hierarchy is not None and group is not None:
             with contextlib.suppress(OSError, ValueError):
                 return _unified(group) if self._hierarchy.unified else _version_1(group)

@@ -11,6 +11,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.threads 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.config import LibvirtConfig
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.events import EventRouter
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.machine import LibvirtMachine
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.placer import LibvirtPlacer
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.read_source import LibvirtReadSource
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports
 
@@ -48,6 +49,7 @@ class LibvirtSource(LibvirtReadSource):
         if found.active:
             router = found.connection.attached(EventRouter)
             ports.machine = LibvirtMachine(found.connection, router, found.domain, found.reader)
+            ports.placer = LibvirtPlacer(found.connection, found.domain)
         if found.persistent:
             ports.config = LibvirtConfig(
                 found.connection, found.domain, found.reader, self._lay_out, self._uri, self._forced, found.saved

@@ -1,0 +1,114 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps that place the threads of vCPUs; only ``live_steps`` calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import PLACEMENT_FAILED, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.placement import NOWHERE, Placement, differences
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.placement import APPLY
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, StepOutcome
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import ThreadsView, VcpuThreads
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestState
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports
+    from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Entry
+
+_NOT_FOUND = (
+    "its thread was not found: it has ended, or other vCPUs share it (TCG with thread=single); run the task again, or "
+    "use cputune: ignore"
+)
+_OTHERWISE = "place it by other means (taskset, chrt), or use cputune: ignore"
+
+
+class PlacementSteps:
+    """One run's placements; ``state`` is the state observed before them, with what is requested."""
+
+    def __init__(self, ports: Ports, state: GuestState, cputune: str) -> None:
+        self._ports = ports
+        self._state = state
+        self._cputune = cputune
+
+    async def place(self, entries: Sequence[Entry]) -> None:
+        """Place the threads of these entities, and record the outcome by where the kernel has them afterwards."""
+        requested = {vcpu: wanted for entry in entries for vcpu, wanted in self._requested(entry).items()}
+        before = await self._observe()
+        problems = await self._place_all(before, requested)
+        after = await self._observe()
+        for vcpu, wanted in requested.items():
+            left = differences(wanted, after.placements.get(vcpu, NOWHERE))
+            if left:
+                problems.setdefault(vcpu, f"{', '.join(left)}; {self._remedy}")
+        for entry in entries:
+            entry.end(_outcome(entry.step.entity.vcpus, before, after, problems))
+
+    async def place_back(self, entry: Entry) -> str:
+        """Undo a step of a vCPU that stays enabled; return why that failed, or nothing."""
+        live = self._state.live
+        before = {} if live is None else live.placements
+        previous = {
+            vcpu: _same_parts(before.get(vcpu, NOWHERE), wanted) for vcpu, wanted in self._requested(entry).items()
+        }
+        return "; ".join((await self._place_all(await self._observe(), previous)).values())
+
+    async def _place_all(self, before: ThreadsView, requested: Mapping[int, Placement]) -> dict[int, str]:
+        """Place those that differ; return why vCPUs could not be placed, by id."""
+        placer, threads = self._ports.placer, self._threads
+        problems: dict[int, str] = {}
+        for vcpu, wanted in requested.items():
+            found = before.placements.get(vcpu)
+            if found is None:
+                problems[vcpu] = _NOT_FOUND
+            elif self._cputune == APPLY and placer is not None and not _is_placed(wanted, found):
+                try:
+                    await placer.place(vcpu, threads, wanted)
+                except HotplugError as error:
+                    if error.code != PLACEMENT_FAILED:
+                        raise
+                    problems[vcpu] = error.msg
+        return problems
+
+    def _requested(self, entry: Entry) -> dict[int, Placement]:
+        tuning = self._state.tuning
+        if tuning is None:
+            raise RuntimeError("a placement was planned for a guest without any requested placement")
+        return {vcpu: tuning.placements[vcpu] for vcpu in entry.step.entity.vcpus if vcpu in tuning.placements}
+
+    @property
+    def _remedy(self) -> str:
+        live = self._state.live
+        if self._cputune == APPLY and live is not None and live.tuning is not None:
+            return f"libvirt cannot set it again while the guest runs: plug the vCPU again, or {_OTHERWISE}"
+        return _OTHERWISE
+
+    @property
+    def _threads(self) -> VcpuThreads:
+        if self._ports.machine is None:
+            raise RuntimeError("a placement was planned for a guest without a machine")
+        return self._ports.machine.latest().threads
+
+    async def _observe(self) -> ThreadsView:
+        return ThreadsView() if self._ports.threads is None else await self._ports.threads.observe(self._threads)
+
+
+def _is_placed(requested: Placement, found: Placement) -> bool:
+    return requested.is_known_in(found) and not differences(requested, found)
+
+
+def _outcome(
+    vcpus: Collection[int], before: ThreadsView, after: ThreadsView, problems: Mapping[int, str]
+) -> StepOutcome:
+    changed = any(before.placements.get(vcpu) != after.placements.get(vcpu) for vcpu in vcpus)
+    found = [problems[vcpu] for vcpu in vcpus if vcpu in problems]
+    if found:
+        return StepOutcome(FAILED, took_effect=changed, detail="; ".join(found), code=PLACEMENT_FAILED)
+    return StepOutcome(DONE, took_effect=changed)
+
+
+def _same_parts(found: Placement, requested: Placement) -> Placement:
+    return Placement._make(part if wanted is not None else None for part, wanted in zip(found, requested))

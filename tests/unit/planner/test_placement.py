@@ -1,0 +1,164 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Steps that place threads: for every requested placement, of a config or of libvirt's record, and every state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.tuning import tuning_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
+    LIVE,
+    PLACE,
+    PLUG,
+    ConfigState,
+    GuestFacts,
+    GuestState,
+    LiveState,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.placement import (
+    UNLIMITED,
+    Bandwidth,
+    Placement,
+    Tuning,
+    differences,
+)
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.placement import unverifiable
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.prediction import predict
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import ELSEWHERE
+from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import CountTarget, VcpuTarget
+
+from ..support.guests import layout
+from ..support.planning import plan_of
+
+VCPUS = 6
+ids = st.integers(0, VCPUS - 1)
+cpulists = st.sets(st.integers(0, 7), min_size=1, max_size=4).map(format_cpulist)
+schedulers = st.sampled_from(["batch", "idle", "fifo:1", "rr:99"])
+found_placements = st.builds(
+    Placement, cpulists, st.just("other") | schedulers, st.sampled_from([UNLIMITED, Bandwidth(50000, 100000)])
+)
+
+
+@st.composite
+def cputunes(draw: st.DrawFn) -> tuple[str, Tuning]:
+    """Any <cputune> and cpuset, as XML, and what they request."""
+    pins = draw(st.dictionaries(ids, cpulists))
+    policies = draw(st.dictionaries(ids, schedulers))
+    default = draw(st.none() | cpulists)
+    limit = draw(st.none() | st.just(UNLIMITED) | st.builds(Bandwidth, st.just(50000), st.integers(1000, 1000000)))
+    elements = [f"<vcpupin vcpu='{vcpu}' cpuset='{pin}'/>" for vcpu, pin in pins.items()]
+    for vcpu, scheduler in policies.items():
+        name, _colon, priority = scheduler.partition(":")
+        more = f" priority='{priority}'" if priority else ""
+        elements.append(f"<vcpusched vcpus='{vcpu}' scheduler='{name}'{more}/>")
+    if limit is not None:
+        elements.append(f"<quota>{limit.quota}</quota><period>{limit.period}</period>")
+    cpuset = f" cpuset='{default}'" if default else ""
+    cputune = "".join(draw(st.permutations(elements)))
+    xml = f"<domain type='kvm'><vcpu{cpuset}>{VCPUS}</vcpu><cputune>{cputune}</cputune></domain>"
+    asked = {vcpu: Placement(pins.get(vcpu, default), policies.get(vcpu), limit) for vcpu in range(VCPUS)}
+    return xml, Tuning({vcpu: placement for vcpu, placement in asked.items() if placement != Placement()})
+
+
+@given(cputunes())
+def test_any_cputune_is_read_as_it_is_written(written: tuple[str, Tuning]) -> None:
+    xml, tuning = written
+    assert tuning_of(read_domain(xml.encode())) == tuning
+
+
+@st.composite
+def guests(draw: st.DrawFn) -> GuestState:
+    """Any guest of six vCPUs, with any requested and any observed placement."""
+    _xml, tuning = draw(cputunes())
+    enabled = frozenset({0, *draw(st.sets(ids))})
+    recorded = draw(st.booleans())
+    live = LiveState(
+        enabled,
+        tuning=tuning if recorded else None,
+        placements={vcpu: draw(found_placements) for vcpu in enabled},
+    )
+    config = ConfigState(enabled, tuning=Tuning() if recorded else tuning)
+    return GuestState(GuestFacts(state="running"), layout(sockets=6, cores=1), live, config)
+
+
+@given(guests(), st.sets(ids))
+def test_the_plan_places_what_is_plugged_or_misplaced_and_then_nothing(state: GuestState, more: set[int]) -> None:
+    assert state.live is not None
+    assert state.tuning is not None
+    wanted = VcpuTarget(frozenset({0, *more}), frozenset(), exclusive=True)
+    plan = plan_of(wanted, state)
+    placed = {vcpu for step in plan.steps if step.kind == PLACE for vcpu in step.entity.vcpus}
+    assert placed == {
+        vcpu
+        for vcpu, requested in state.tuning.placements.items()
+        if vcpu in plan.reached[LIVE]
+        and (vcpu not in state.live.enabled or differences(requested, state.live.placements[vcpu]))
+    }
+    kinds = [step.kind for step in plan.steps if step.target == LIVE]
+    assert kinds == sorted(kinds, key=lambda kind: (kind != PLUG, kind != PLACE)), "plug, place, then the rest"
+    after = predict(state, plan)
+    assert after.misplaced == {}
+    assert plan_of(wanted, after).steps == ()
+
+
+@given(guests(), st.sets(ids))
+def test_nothing_is_placed_where_cputune_is_ignored(state: GuestState, more: set[int]) -> None:
+    wanted = VcpuTarget(frozenset({0, *more}), frozenset(), exclusive=True)
+    assert all(step.kind != PLACE for step in plan_of(wanted, state, cputune="ignore").steps)
+
+
+@given(guests())
+def test_verify_refuses_a_guest_with_misplaced_vcpus(state: GuestState) -> None:
+    assert state.live is not None
+    wanted = CountTarget(len(state.live.enabled))
+    if state.misplaced:
+        with pytest.raises(HotplugError, match=f"vCPU {min(state.misplaced)}: its ") as caught:
+            plan_of(wanted, state, cputune="verify")
+        assert caught.value.code == "placement_failed"
+    else:
+        assert plan_of(wanted, state, cputune="verify").steps == ()
+
+
+def hidden(recorded: bool) -> GuestState:
+    tuning = Tuning({1: Placement("1"), 2: Placement("1")})
+    live = LiveState(frozenset({0, 1}), tuning=tuning if recorded else None, hidden=ELSEWHERE)
+    return GuestState(GuestFacts(), layout(), live, ConfigState(frozenset({0, 1, 2}), tuning=tuning))
+
+
+def test_threads_that_cannot_be_placed_are_refused_before_the_plug() -> None:
+    with pytest.raises(HotplugError, match="vCPU 2 cannot be placed as <cputune> says: the process") as caught:
+        plan_of(CountTarget(3), hidden(recorded=False))
+    assert caught.value.code == "placement_failed"
+    assert [step.kind for step in plan_of(CountTarget(3), hidden(recorded=True)).steps] == [PLUG]
+    assert [step.kind for step in plan_of(CountTarget(3), hidden(recorded=False), cputune="ignore").steps] == [PLUG]
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_threads_that_cannot_be_verified_are_refused(recorded: bool) -> None:
+    with pytest.raises(HotplugError, match="vCPU 1-2 cannot be verified to be as <cputune> says"):
+        plan_of(CountTarget(3), hidden(recorded), cputune="verify")
+
+
+def test_an_unknown_placement_of_enabled_vcpus_has_a_warning() -> None:
+    assert unverifiable(hidden(recorded=False), "apply").startswith("it is unknown whether vCPU 1 is where <cputune>")
+    assert unverifiable(hidden(recorded=True), "apply") == unverifiable(hidden(recorded=False), "ignore") == ""
+
+
+def test_a_vcpu_that_the_guest_may_unplug_is_not_placed() -> None:
+    live = LiveState(
+        frozenset({0, 1}), ejecting=frozenset({1}), placements=dict.fromkeys((0, 1), Placement("0", "other"))
+    )
+    config = ConfigState(frozenset({0}), tuning=Tuning({1: Placement("1")}))
+    state = GuestState(GuestFacts(), layout(), live, config)
+    steps: list[Any] = [step.kind.name for step in plan_of(VcpuTarget(frozenset({0}), frozenset()), state).steps]
+    assert steps == []
