@@ -139,7 +139,8 @@ class LiveState(NamedTuple):
     ``recorded`` is what libvirt's record has enabled, None for a guest it does not run and where the record cannot be
     compared with QEMU; ``order`` and ``tuning`` are the record's, None without one. ``placements`` are those of the
     vCPUs' threads, by the host's kernel; a vCPU whose thread was not found is missing. ``host_nodes`` are the host
-    nodes that each may run on. ``hidden`` is why the threads cannot be observed.
+    nodes that each may run on. ``hidden`` is why the threads cannot be observed, ``host_cpus`` are the
+    online CPUs of the host, None if unknown.
     """
 
     enabled: frozenset[int]
@@ -157,6 +158,7 @@ class LiveState(NamedTuple):
     placements: Mapping[int, Placement] = EMPTY
     host_nodes: Mapping[int, frozenset[int]] = EMPTY
     hidden: Blocker | None = None
+    host_cpus: frozenset[int] | None = None
 
     @property
     def without_unsafe_plugs(self) -> LiveState:
@@ -264,7 +266,11 @@ class GuestState(NamedTuple):
         placements = self.live.placements
         if requested and not placements:
             return None
-        found = {vcpu: differences(requested[vcpu], placements[vcpu]) for vcpu in requested if vcpu in placements}
+        found = {
+            vcpu: differences(requested[vcpu], placements[vcpu], self.live.host_cpus)
+            for vcpu in requested
+            if vcpu in placements
+        }
         return {vcpu: texts for vcpu, texts in found.items() if texts}
 
     def layout_of(self, scope: str) -> Layout:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
+
 _EMPTY: Mapping[Any, Any] = MappingProxyType({})
 
 
@@ -62,10 +64,21 @@ def combined(requested: Placement, found: Placement) -> Placement:
     return Placement._make(is_now if wanted is None else wanted for wanted, is_now in zip(requested, found))
 
 
-def differences(requested: Placement, found: Placement) -> tuple[str, ...]:
-    """Return how a thread's placement differs from the requested one, a text for each part; unknown parts are equal."""
+def differences(requested: Placement, found: Placement, host_cpus: frozenset[int] | None = None) -> tuple[str, ...]:
+    """Return how a thread's placement differs from the requested one, a text for each part; unknown parts are equal.
+
+    Of a pin only the ``host_cpus`` that are online count, all if they are unknown.
+    """
+    requested = on_host(requested, host_cpus)
     return tuple(
         f"its {name} is {is_now}, not {wanted}"
         for name, wanted, is_now in zip(Placement._fields, requested, found)
         if wanted is not None and is_now is not None and wanted != is_now
     )
+
+
+def on_host(requested: Placement, host_cpus: frozenset[int] | None) -> Placement:
+    """Return the placement with the pin that the online CPUs of the host allow; a pin without any of them stays."""
+    if requested.pin is None or host_cpus is None:
+        return requested
+    return requested._replace(pin=format_cpulist(parse_cpulist(requested.pin) & host_cpus) or requested.pin)

@@ -143,13 +143,15 @@ def _plan_of_machine(request: Request, state: GuestState, resized: Layout | None
         state = state.with_next_boot(resized)
     reached = _reached(request, state)
     steps: list[Step] = []
+    drifted: Sequence[Step] = ()
     if LIVE in reached and state.live is not None:
         concerned = reached[LIVE] - unconcerned(request.desired, state, request.whole_cores)
         _refuse_leaving(state.layout.entities, state.live.ejecting & concerned)
         live_steps = _steps(state.layout.entities, state.live, reached[LIVE], PLUG, UNPLUG)
         plugged = [step.entity for step in live_steps if step.kind == PLUG]
         placed = place_steps(state, plugged, reached[LIVE], request.cputune)
-        steps += _with_agent(live_steps, placed, state.online, request)
+        steps += _with_agent(live_steps, placed.new, state.online, request)
+        drifted = placed.drifted
     if CONFIG in reached and state.config is not None:
         entities = max(before, after, key=lambda layout: layout.max_vcpus).entities
         lost = removed(before, after, reached[CONFIG])
@@ -158,6 +160,8 @@ def _plan_of_machine(request: Request, state: GuestState, resized: Layout | None
             steps += boot_vcpu_steps(entities, state.config, reached[CONFIG])
         steps += _steps(entities, state.config, reached[CONFIG], ENABLE, DISABLE)
         steps += lost
+    # Last, so that a thread that cannot be placed again prevents nothing else.
+    steps += drifted
     return Plan(tuple(steps), reached, resized)
 
 

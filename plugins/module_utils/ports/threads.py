@@ -40,11 +40,13 @@ class ThreadsView(NamedTuple):
     """The threads at one moment, all by vCPU id; a thread that was not found is missing.
 
     ``host_nodes`` are the host nodes with CPUs that a thread may run on. ``hidden`` is why no thread can be observed.
+    ``host_cpus`` are the online CPUs of the host, None if unknown.
     """
 
     placements: Mapping[int, Placement] = EMPTY
     host_nodes: Mapping[int, frozenset[int]] = EMPTY
     hidden: Blocker | None = None
+    host_cpus: frozenset[int] | None = None
 
 
 class HostThreads(Protocol):

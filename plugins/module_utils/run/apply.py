@@ -59,6 +59,8 @@ _PHASES = (
     _Phase((ONLINE,), LiveSteps.online, after_failure=True),
     _Phase((OFFLINE, UNPLUG), LiveSteps.unplug),
     _Phase((ADD, ENABLE, DISABLE, REMOVE), write_config, after_failure=True),
+    # An earlier failure has nothing to do with these vCPUs, and theirs undoes nothing.
+    _Phase((PLACE,), LiveSteps.place_again, after_failure=True, before_rollback=True),
 )
 
 
@@ -85,7 +87,7 @@ async def carry_out(journal: Journal, ports: Ports, state: GuestState, request: 
     if failure is None:
         return True
     journal.skip_the_rest()
-    if request.rollback:
+    if request.rollback and not journal.is_repair(failure):
         await live.undo()
     raise _error(failure, journal)
 

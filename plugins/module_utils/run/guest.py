@@ -31,7 +31,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.boot_vcpus import made_hotpluggable
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.guards import check_guards
-from ansible_collections.kvm.hotplug.plugins.module_utils.planner.placement import unverifiable
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.placement import placement_warnings
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.plan import Plan, StillEjecting, make_plan
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.prediction import predict
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.interruption import OBSERVING_SECONDS, Interrupted
@@ -114,7 +114,8 @@ class Run:
             if CONFIG in plan.reached and plan.changes:
                 _check_config(self._ports, seen, plan, self._request)
             if LIVE in plan.reached:
-                self._ports.warn(unverifiable(seen.state, self._request.cputune))
+                for warning in placement_warnings(seen.state, self._request.cputune):
+                    self._ports.warn(warning)
             steps = (step for step in plan.steps if step.kind in (PLUG, UNPLUG))
             self._ports.warn(unsettled_unplugs(seen.state, [vcpu for step in steps for vcpu in step.entity.vcpus]))
             self.plan = plan

@@ -14,7 +14,9 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONNECTION_LOST
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     ADD,
+    EMPTY,
     PLACE,
+    PLUG,
     REMOVE,
     UNPLUG,
     ConfigState,
@@ -89,6 +91,11 @@ class Journal:
         """Whether a step changed something that was not undone; an unknown outcome counts as a change."""
         return any(entry.took_effect is not False for entry in self.entries)
 
+    def is_repair(self, entry: Entry) -> bool:
+        """Return whether a step places a vCPU that was not plugged by this run."""
+        plugged = {other.step.entity.index for other in self.of(PLUG)}
+        return entry.step.kind == PLACE and entry.step.entity.index not in plugged
+
     @property
     def first_failure(self) -> Entry | None:
         return next((entry for entry in self.entries if entry.failed), None)
@@ -131,7 +138,10 @@ def _is_in_effect(step: Step, state: GuestState) -> bool:
     if step.kind in (ADD, REMOVE):
         return (step.entity.vcpus[0] < state.layout_of(step.target).max_vcpus) is (step.kind == ADD)
     if step.kind == PLACE:
-        return state.misplaced is not None and state.misplaced.keys().isdisjoint(step.entity.vcpus)
+        placements = EMPTY if state.live is None else state.live.placements
+        return state.misplaced is not None and all(
+            vcpu in placements and vcpu not in state.misplaced for vcpu in step.entity.vcpus
+        )
     if step.makes_hotpluggable and isinstance(scope, ConfigState):
         return scope.hotpluggable.issuperset(step.entity.vcpus)
     return scope is not None and (not scope.enabled.isdisjoint(step.entity.vcpus)) is step.kind.adds

@@ -58,13 +58,19 @@ class LiveSteps:
             entry.end(answers[entry.step.entity.index])
 
     async def place(self, entries: Sequence[Entry]) -> None:
-        """Place the threads of vCPUs that were plugged, and of others that had drifted."""
-        failed = {entry.step.entity.index for entry in self.journal.of(PLUG) if entry.status != DONE}
-        due = [entry for entry in entries if entry.step.entity.index not in failed]
-        for entry in due:
+        """Place the threads of vCPUs that were plugged."""
+        plugged = {entry.step.entity.index for entry in self.journal.of(PLUG) if entry.status == DONE}
+        await self._place([entry for entry in entries if entry.step.entity.index in plugged])
+
+    async def place_again(self, entries: Sequence[Entry]) -> None:
+        """Place the threads of other vCPUs, which have drifted."""
+        await self._place([entry for entry in entries if self.journal.is_repair(entry)])
+
+    async def _place(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
             entry.start()
-        if due:
-            await completed(self._placement.place(due))
+        if entries:
+            await completed(self._placement.place(entries, again=self.journal.is_repair(entries[0])))
 
     async def acknowledge(self, entries: Sequence[Entry]) -> None:
         """Wait for the guest's acknowledgement of the plugs."""
@@ -122,9 +128,7 @@ class LiveSteps:
             if not entry.took_effect or entry.step.target == CONFIG:
                 continue
             if entry.step.kind == PLACE:
-                # That of a vCPU that is unplugged again ends with its thread.
-                if entry.step.entity.index not in plugs:
-                    _note_undone(entry, await self._placement.place_back(entry))
+                # It ends with the thread of the vCPU, which is unplugged again.
                 continue
             try:
                 answer = await self._undo_in_machine(entry)

@@ -92,7 +92,9 @@ async def with_placements(ports: ReadPorts, view: MachineView | None) -> Machine
     if view is None or ports.threads is None:
         return view
     seen = await ports.threads.observe(view.threads)
-    live = view.live._replace(placements=seen.placements, host_nodes=seen.host_nodes, hidden=seen.hidden)
+    live = view.live._replace(
+        placements=seen.placements, host_nodes=seen.host_nodes, hidden=seen.hidden, host_cpus=seen.host_cpus
+    )
     return view._replace(live=live)
 
 

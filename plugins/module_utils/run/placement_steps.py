@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import PLACEMENT_FAILED, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.placement import NOWHERE, Placement, differences
-from ansible_collections.kvm.hotplug.plugins.module_utils.planner.placement import APPLY
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.placement import APPLY, repair_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, StepOutcome
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import ThreadsView, VcpuThreads
 
@@ -34,27 +34,21 @@ class PlacementSteps:
         self._state = state
         self._cputune = cputune
 
-    async def place(self, entries: Sequence[Entry]) -> None:
-        """Place the threads of these entities, and record the outcome by where the kernel has them afterwards."""
-        requested = {vcpu: wanted for entry in entries for vcpu, wanted in self._requested(entry).items()}
+    async def place(self, entries: Sequence[Entry], again: bool) -> None:
+        """Place the threads of these entities, and record the outcome by where the kernel has them afterwards.
+
+        ``again``: they were enabled before this run, and as much is requested as can be set of such a vCPU.
+        """
+        requested = {vcpu: wanted for entry in entries for vcpu, wanted in self._requested(entry, again).items()}
         before = await self._observe()
         problems = await self._place_all(before, requested)
         after = await self._observe()
         for vcpu, wanted in requested.items():
-            left = differences(wanted, after.placements.get(vcpu, NOWHERE))
+            left = differences(wanted, after.placements.get(vcpu, NOWHERE), after.host_cpus)
             if left:
                 problems.setdefault(vcpu, f"{', '.join(left)}; {self._remedy}")
         for entry in entries:
             entry.end(_outcome(entry.step.entity.vcpus, before, after, problems))
-
-    async def place_back(self, entry: Entry) -> str:
-        """Undo a step of a vCPU that stays enabled; return why that failed, or nothing."""
-        live = self._state.live
-        before = {} if live is None else live.placements
-        previous = {
-            vcpu: _same_parts(before.get(vcpu, NOWHERE), wanted) for vcpu, wanted in self._requested(entry).items()
-        }
-        return "; ".join((await self._place_all(await self._observe(), previous)).values())
 
     async def _place_all(self, before: ThreadsView, requested: Mapping[int, Placement]) -> dict[int, str]:
         """Place those that differ; return why vCPUs could not be placed, by id."""
@@ -64,7 +58,7 @@ class PlacementSteps:
             found = before.placements.get(vcpu)
             if found is None:
                 problems[vcpu] = _NOT_FOUND
-            elif self._cputune == APPLY and placer is not None and not _is_placed(wanted, found):
+            elif self._cputune == APPLY and placer is not None and not _is_placed(wanted, found, before):
                 try:
                     await placer.place(vcpu, threads, wanted)
                 except HotplugError as error:
@@ -73,11 +67,12 @@ class PlacementSteps:
                     problems[vcpu] = error.msg
         return problems
 
-    def _requested(self, entry: Entry) -> dict[int, Placement]:
+    def _requested(self, entry: Entry, again: bool) -> dict[int, Placement]:
         tuning = self._state.tuning
         if tuning is None:
             raise RuntimeError("a placement was planned for a guest without any requested placement")
-        return {vcpu: tuning.placements[vcpu] for vcpu in entry.step.entity.vcpus if vcpu in tuning.placements}
+        vcpus = [vcpu for vcpu in entry.step.entity.vcpus if vcpu in tuning.placements]
+        return {vcpu: repair_of(self._state, vcpu) if again else tuning.placements[vcpu] for vcpu in vcpus}
 
     @property
     def _remedy(self) -> str:
@@ -96,8 +91,8 @@ class PlacementSteps:
         return ThreadsView() if self._ports.threads is None else await self._ports.threads.observe(self._threads)
 
 
-def _is_placed(requested: Placement, found: Placement) -> bool:
-    return requested.is_known_in(found) and not differences(requested, found)
+def _is_placed(requested: Placement, found: Placement, view: ThreadsView) -> bool:
+    return requested.is_known_in(found) and not differences(requested, found, view.host_cpus)
 
 
 def _outcome(
@@ -108,7 +103,3 @@ def _outcome(
     if found:
         return StepOutcome(FAILED, took_effect=changed, detail="; ".join(found), code=PLACEMENT_FAILED)
     return StepOutcome(DONE, took_effect=changed)
-
-
-def _same_parts(found: Placement, requested: Placement) -> Placement:
-    return Placement._make(part if wanted is not None else None for part, wanted in zip(found, requested))

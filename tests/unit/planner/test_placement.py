@@ -30,9 +30,12 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.placement import (
     Bandwidth,
     Placement,
     Tuning,
-    differences,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.planner.placement import unverifiable
+from ansible_collections.kvm.hotplug.plugins.module_utils.planner.placement import (
+    is_repairable,
+    placement_warnings,
+    unverifiable,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.prediction import predict
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import ELSEWHERE
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import CountTarget, VcpuTarget
@@ -101,13 +104,16 @@ def test_the_plan_places_what_is_plugged_or_misplaced_and_then_nothing(state: Gu
     assert placed == {
         vcpu
         for vcpu, requested in state.tuning.placements.items()
-        if vcpu in plan.reached[LIVE]
-        and (vcpu not in state.live.enabled or differences(requested, state.live.placements[vcpu]))
+        if vcpu in plan.reached[LIVE] and (vcpu not in state.live.enabled or is_repairable(state, vcpu))
     }
-    kinds = [step.kind for step in plan.steps if step.target == LIVE]
-    assert kinds == sorted(kinds, key=lambda kind: (kind != PLUG, kind != PLACE)), "plug, place, then the rest"
+    plugged = {step.entity.index for step in plan.steps if step.kind == PLUG}
+    ranks = [
+        0 if step.kind == PLUG else 2 if step.kind != PLACE else 1 if step.entity.index in plugged else 3
+        for step in plan.steps
+    ]
+    assert ranks == sorted(ranks), "plugs, the placements of these, all else, and the other placements"
     after = predict(state, plan)
-    assert after.misplaced == {}
+    assert not any(is_repairable(after, vcpu) for vcpu in after.misplaced or {})
     assert plan_of(wanted, after).steps == ()
 
 
@@ -162,3 +168,31 @@ def test_a_vcpu_that_the_guest_may_unplug_is_not_placed() -> None:
     state = GuestState(GuestFacts(), layout(), live, config)
     steps: list[Any] = [step.kind.name for step in plan_of(VcpuTarget(frozenset({0}), frozenset()), state).steps]
     assert steps == []
+
+
+def drifted(requested: Placement, found: Placement, recorded: bool, cpus: frozenset[int] | None = None) -> GuestState:
+    """A guest whose vCPU 1 has drifted, on a host with these CPUs."""
+    tuning = Tuning({1: requested})
+    live = LiveState(
+        frozenset({0, 1}), tuning=tuning if recorded else None, placements={0: found, 1: found}, host_cpus=cpus
+    )
+    return GuestState(GuestFacts(), layout(), live, ConfigState(frozenset({0, 1}), tuning=tuning))
+
+
+def test_host_cpus_that_are_not_online_are_no_drift_and_have_a_warning() -> None:
+    state = drifted(Placement("0-3"), Placement("0-1", "other"), recorded=False, cpus=frozenset({0, 1}))
+    assert plan_of(CountTarget(2), state).steps == ()
+    assert placement_warnings(state, "apply") == [
+        "<cputune> names host CPU 2-3, which is offline or does not exist: only others are used"
+    ]
+    nowhere = drifted(Placement("7"), Placement("0-1", "other"), recorded=False, cpus=frozenset({0, 1}))
+    assert [step.kind for step in plan_of(CountTarget(2), nowhere).steps] == [PLACE]
+
+
+def test_what_libvirt_cannot_repair_is_a_warning_and_no_step() -> None:
+    state = drifted(Placement("1", "batch"), Placement("1", "other"), recorded=True)
+    assert plan_of(CountTarget(2), state).steps == ()
+    (warning,) = placement_warnings(state, "apply")
+    assert "cannot place threads of a running guest again as <cputune> says: vCPU 1: its scheduler is other" in warning
+    both = drifted(Placement("1", "batch"), Placement("0", "other"), recorded=True)
+    assert [step.kind for step in plan_of(CountTarget(2), both).steps] == [PLACE]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.bandwidth import limit
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.threads import PROC, SYS, host_ids
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.threads import PROC, SYS, host_ids, online_cpus
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import PLACEMENT_FAILED, HotplugError
 
@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.placement import Placement
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import VcpuThreads
 
-_POLICIES = {"other": os.SCHED_OTHER, "batch": os.SCHED_BATCH, "idle": os.SCHED_IDLE} | {
-    "fifo": os.SCHED_FIFO,
-    "rr": os.SCHED_RR,
-}
+# linux/sched.h: not every system's Python has names for them.
+_POLICIES = {"other": 0, "fifo": 1, "rr": 2, "batch": 3, "idle": 5}
 
 
 class HostPlacer:
@@ -53,26 +51,15 @@ class HostPlacer:
             _schedule(found, requested.scheduler)
 
     def _pin(self, thread: int, pin: str) -> None:
-        cpus = parse_cpulist(pin)
-        missing = cpus - self._online()
-        if missing:
-            raise _failed(
-                f"host CPU {format_cpulist(missing)} is offline or does not exist",
-                "bring it online, or correct <cputune>",
-            )
+        online = online_cpus(self._sys)
+        cpus = parse_cpulist(pin) if online is None else parse_cpulist(pin) & online
+        if not cpus:
+            raise _failed(f"host CPU {pin} is offline or does not exist", "bring it online, or correct <cputune>")
         with _explained(f"its affinity cannot be set to {pin}", "run the task as root (become: true)"):
             os.sched_setaffinity(thread, cpus)
             allowed = os.sched_getaffinity(thread)
         if allowed != cpus:
             raise _outside(pin, format_cpulist(allowed))
-
-    def _online(self) -> frozenset[int]:
-        try:
-            return parse_cpulist((self._sys / "devices/system/cpu/online").read_text(encoding="ascii").strip())
-        except (OSError, ValueError) as error:
-            raise _failed(
-                f"the online CPUs of the host are unknown ({error})", "make /sys readable for the task's user"
-            ) from error
 
 
 def thread_gone() -> HotplugError:

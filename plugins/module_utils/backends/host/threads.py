@@ -59,13 +59,20 @@ class LocalThreads:
                 cpus = parse_cpulist(_status(folder)["Cpus_allowed_list"])
                 placements[vcpu] = Placement(format_cpulist(cpus), _scheduler(folder), cgroups.bandwidth(folder))
                 host_nodes[vcpu] = frozenset(node for node, has in nodes.items() if not has.isdisjoint(cpus))
-        return ThreadsView(placements, host_nodes)
+        return ThreadsView(placements, host_nodes, host_cpus=online_cpus(self._sys))
 
     def _nodes(self) -> Iterator[tuple[int, frozenset[int]]]:
         """The CPUs of each node of the host that has any."""
         for folder in (self._sys / "devices/system/node").glob("node[0-9]*"):
             with contextlib.suppress(OSError, ValueError):
                 yield int(folder.name[4:]), parse_cpulist((folder / "cpulist").read_text(encoding="ascii"))
+
+
+def online_cpus(sys: Path = SYS) -> frozenset[int] | None:
+    """Return the online CPUs of this host; None if they cannot be read."""
+    with contextlib.suppress(OSError, ValueError):
+        return parse_cpulist((sys / "devices/system/cpu/online").read_text(encoding="ascii").strip())
+    return None
 
 
 def host_ids(pid: int, ids: Mapping[int, int], proc: Path = PROC) -> dict[int, int]:

@@ -60,6 +60,8 @@ def test_affinity_and_scheduler_are_set(thread: int) -> None:
     for pin in ({min(cpus)}, {max(cpus)}, cpus):
         assert place(Placement(format_cpulist(pin), "batch"), os.getpid(), thread) == ""
         assert (os.sched_getaffinity(thread), os.sched_getscheduler(thread)) == (pin, os.SCHED_BATCH)
+    assert place(Placement(f"{min(cpus)},65000"), os.getpid(), thread) == ""
+    assert os.sched_getaffinity(thread) == {min(cpus)}
     assert place(Placement(scheduler="idle"), os.getpid(), thread) == ""
     assert os.sched_getscheduler(thread) == os.SCHED_IDLE
 
@@ -74,7 +76,7 @@ def test_a_thread_of_another_process_is_never_placed(thread: int) -> None:
 @pytest.mark.parametrize(
     ("placement", "reason"),
     [
-        (Placement("0,65000"), "host CPU 65000 is offline or does not exist; bring it online"),
+        (Placement("65000"), "host CPU 65000 is offline or does not exist; bring it online"),
         (Placement(scheduler="fifo:0"), "its scheduler cannot be set to fifo:0"),
         (Placement(scheduler="deadline"), "its scheduler cannot be set to deadline"),
     ],
