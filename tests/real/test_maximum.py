@@ -53,7 +53,8 @@ def test_a_running_guest_with_sockets_and_nodes_has_more_vcpus_from_its_next_sta
         "+<cell id='1' cpus='4-7,10-11' memory='65536' unit='KiB'/>",
     ]
     # Until then both states are managed, the running guest within its own maximum.
-    assert vcpu.converges([0, 1, 4], vcpus=[{"id": "4", "state": "enabled"}]).steps == ["plug 4 done", "enable 4 done"]
+    plugged = vcpu.converges([0, 1, 4], vcpus=[{"id": "4", "state": "enabled"}])
+    assert plugged.steps == ["plug 4 done", "place 4 done", "enable 4 done"]
     vcpu.refuses("unknown_vcpu", vcpus=[{"id": "10", "state": "enabled"}])
     later = converges(vcpu, vcpus=[{"id": "10", "state": "enabled"}], scope="config")
     assert later.enabled("config") == [0, 1, 4, 10]

@@ -234,6 +234,14 @@ def test_an_invalid_file_is_not_changed(domain_xml: Path, spoiled: str, said: st
 
 
 def test_the_file_of_another_machine_is_refused(boot: Boot, domain_xml: Path) -> None:
-    guest = boot(smp="2,maxcpus=4", paused=True)
+    guest = boot(smp="2,maxcpus=8", machine="pc", paused=True)
     assert Vcpu(guest, domain_xml)(count=3)["error_code"] == "config_invalid"
     assert (observer.enabled_ids(guest.observer), in_file(domain_xml)) == ([0, 1], [0, 1])
+
+
+def test_a_file_with_another_maximum_is_managed_with_a_warning(boot: Boot, domain_xml: Path) -> None:
+    guest = boot(smp="2,maxcpus=4", paused=True)
+    result = Vcpu(guest, domain_xml)(vcpus=[{"id": "2", "state": "enabled"}], guest_online="ignore")
+    assert "the config has 8 vCPUs at most, the running guest 4" in result.warnings
+    assert result.steps == ["plug 2 done", "enable 2 done"]
+    assert (observer.enabled_ids(guest.observer), in_file(domain_xml)) == ([0, 1, 2], [0, 1, 2])

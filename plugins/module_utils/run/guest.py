@@ -43,6 +43,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import (
     observe_again,
     unsettled_unplugs,
 )
+from ansible_collections.kvm.hotplug.plugins.module_utils.timeouts import within
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports, Source
@@ -144,7 +145,7 @@ class Run:
         journal.interrupt(error.code, f"interrupted by signal {error.signal}")
         journal.skip_the_rest()
         with self._errors_in_result(), contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._observe_reached_state(self._ports), OBSERVING_SECONDS)
+            await within(OBSERVING_SECONDS, self._observe_reached_state(self._ports))
 
     async def close(self) -> None:
         """Close the guest's ports; never raises."""

@@ -40,6 +40,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     HotplugError,
     printable,
 )
+from ansible_collections.kvm.hotplug.plugins.module_utils.timeouts import within
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
@@ -168,12 +169,12 @@ async def _run(path: str, arguments: list[str], timeout: float) -> Any:
         )
         output = asyncio.ensure_future(_last_output(process))
         try:
-            return await asyncio.wait_for(_query(process, address, monitor), timeout)
+            return await within(timeout, _query(process, address, monitor))
         except asyncio.TimeoutError:
             raise _no_qemu(path, f"it did not reply within {timeout:g} s") from None
         except HotplugError as error:
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(process.wait(), _ENDING_SECONDS)
+                await within(_ENDING_SECONDS, process.wait())
             if process.returncode is None:
                 raise _no_qemu(path, error.msg) from error
             await asyncio.wait([output], timeout=_ENDING_SECONDS)

@@ -41,6 +41,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     MissingLibrary,
     printable,
 )
+from ansible_collections.kvm.hotplug.plugins.module_utils.timeouts import within
 
 if TYPE_CHECKING:
     from qemu.qmp import QMPClient
@@ -125,8 +126,8 @@ class SocketTransport:
         from qemu.qmp.qmp_client import BadReplyError
 
         try:
-            return await asyncio.wait_for(
-                client.execute(command, dict(arguments) if arguments else None), max(0.0, deadline - time.monotonic())
+            return await within(
+                max(0.0, deadline - time.monotonic()), client.execute(command, dict(arguments) if arguments else None)
             )
         except ExecuteError as error:
             return CommandError(error.error_class, str(error))
@@ -159,9 +160,9 @@ class SocketTransport:
                     self._other_connections = connections()
                     connection = connected.enter_context(_unix_connection(address))
                     self._path = connection.getpeername()
-                    await asyncio.wait_for(client.connect(connection), limit)
+                    await within(limit, client.connect(connection))
                 else:
-                    await asyncio.wait_for(client.connect(address), limit)
+                    await within(limit, client.connect(address))
             except asyncio.TimeoutError:
                 raise HotplugError(
                     AGENT_UNAVAILABLE,

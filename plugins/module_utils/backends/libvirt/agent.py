@@ -32,6 +32,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     HotplugError,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import SetResult
+from ansible_collections.kvm.hotplug.plugins.module_utils.timeouts import within
 
 if TYPE_CHECKING:
     import libvirt
@@ -111,7 +112,7 @@ class LibvirtAgentCommands:
     async def _call(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Call libvirt with a timeout; libvirt itself waits without limit for an agent that has begun to reply."""
         try:
-            return await asyncio.wait_for(self._connection.call(function, *arguments), self._timeout)
+            return await within(self._timeout, self._connection.call(function, *arguments))
         except asyncio.TimeoutError:
             raise HotplugError(
                 AGENT_ERROR,

@@ -13,6 +13,7 @@ import threading
 from typing import Any, Callable, Generic, TypeVar
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError
+from ansible_collections.kvm.hotplug.plugins.module_utils.timeouts import within
 
 Result = TypeVar("Result")
 
@@ -51,7 +52,7 @@ class BlockingCall(Generic[Result]):
 
     async def result(self, limit: float | None = None) -> Result:
         """Wait for the result; raises ``LibvirtCallError``, or ``asyncio.TimeoutError`` after ``limit`` seconds."""
-        return await asyncio.wait_for(self._answer, limit)
+        return await within(limit, self._answer)
 
     def abort(self) -> None:
         """End the processes that a call that has not returned has started, such as the ssh to a remote host.

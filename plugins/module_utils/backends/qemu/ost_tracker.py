@@ -16,6 +16,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.acpi imp
     cpu_slot,
     read_ost,
 )
+from ansible_collections.kvm.hotplug.plugins.module_utils.timeouts import within
 
 
 class OstTracker:
@@ -81,7 +82,7 @@ class OstTracker:
     async def wait(self, seconds: float) -> bool:
         """Return True at the next status or deletion, False after ``seconds`` without any."""
         try:
-            await asyncio.wait_for(self._woken.wait(), seconds)
+            await within(seconds, self._woken.wait())
         except asyncio.TimeoutError:
             return False
         # Cleared only after a wait: a report in between ends the next wait.

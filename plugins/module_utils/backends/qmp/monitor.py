@@ -27,6 +27,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     MissingLibrary,
     NoListener,
 )
+from ansible_collections.kvm.hotplug.plugins.module_utils.timeouts import within
 
 if TYPE_CHECKING:
     from qemu.qmp import QMPClient
@@ -66,7 +67,7 @@ class Monitor:
 
         limit = min(GREETING_SECONDS, self._timeout)
         try:
-            await asyncio.wait_for(self._client.connect(parse_address(self._address)), limit)
+            await within(limit, self._client.connect(parse_address(self._address)))
         except asyncio.TimeoutError:
             if not self._is_accepted():
                 raise HotplugError(
