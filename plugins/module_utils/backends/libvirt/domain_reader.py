@@ -10,6 +10,7 @@ import errno
 import json
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import ConfigLayout
@@ -21,12 +22,21 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domai
     suspects,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import SYSTEM_ERROR, LibvirtCallError
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import threads_of, vcpus_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import (
+    PROC,
+    is_ending,
+    threads_of,
+    vcpus_of,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.notes import Note, read_notes
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.uris import hypervisor_of, is_remote
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.messages import read_object
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.run_states import run_state_of_domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.run_states import (
+    CRASHED,
+    SHUTOFF,
+    run_state_of_domain,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot, invalid_reply, read_slots
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
@@ -59,11 +69,14 @@ _QUESTION = "query-hotpluggable-cpus"
 class DomainReader:
     """Reads one domain. With ``ask_qemu``, QEMU itself is queried, which taints the domain."""
 
-    def __init__(self, connection: Connection, domain: libvirt.virDomain, lay_out: LayOut, ask_qemu: bool) -> None:
+    def __init__(
+        self, connection: Connection, domain: libvirt.virDomain, lay_out: LayOut, ask_qemu: bool, proc: Path = PROC
+    ) -> None:
         self._connection = connection
         self._domain = domain
         self._lay_out = lay_out
         self.asks_qemu = ask_qemu
+        self._proc = proc
         self._just_read: str | None = None
 
     async def config(self) -> Domain:
@@ -98,7 +111,7 @@ class DomainReader:
         return await self.again(Record(domain, laid_out, migrating=migrating, threads=threads, notes=notes))
 
     def _threads(self, domain: Domain) -> VcpuThreads:
-        return VcpuThreads() if is_remote(self._connection.uri) else threads_of(domain.uuid or "")
+        return VcpuThreads() if is_remote(self._connection.uri) else threads_of(domain.uuid or "", self._proc)
 
     def _valid(self, notes: Iterable[Note], threads: VcpuThreads) -> tuple[Note, ...]:
         """Return the notes of this start of the domain, without those on vCPUs that were plugged again since."""
@@ -118,18 +131,36 @@ class DomainReader:
         state, stats = await asyncio.gather(self._connection.call(self._domain.state), self._stats())
         seconds = time.monotonic() - began
         if state[0] == _SHUTOFF:
-            raise HotplugError(GUEST_NOT_RUNNING, "the guest has been stopped meanwhile: start it, or use scope config")
+            raise _stopped()
         recorded = recorded_in(stats) or known.domain.enabled
         now = known._replace(domain=known.domain._replace(enabled=recorded), state=run_state_of_domain(*state))
         slots = await self._slots() if self.asks_qemu else None
         if slots is None:
             now = now._replace(in_qemu=await self._in_qemu(now.domain, stats, seconds))
-            return await self._with_unsafe_plugs(now, stats)
-        now = now._replace(
-            in_qemu=frozenset(vcpu for slot in slots if slot.qom_path is not None for vcpu in slot.entity.vcpus),
-            aliases={slot.entity.vcpus[0]: slot.alias for slot in slots if slot.alias is not None},
-        )
+        else:
+            now = now._replace(
+                in_qemu=frozenset(vcpu for slot in slots if slot.qom_path is not None for vcpu in slot.entity.vcpus),
+                aliases={slot.entity.vcpus[0]: slot.alias for slot in slots if slot.alias is not None},
+            )
+        if now.removed or not now.enabled.issuperset(known.enabled):
+            now = await self._verified(known, now)
         return await self._with_unsafe_plugs(now, stats)
+
+    async def _verified(self, known: Record, now: Record) -> Record:
+        """Return ``now``, in which vCPUs are missing, if their QEMU still runs after that; else with those ``known``.
+
+        The threads of a QEMU that ends disappear one by one, some of them before libvirt detects the end.
+        """
+        domain = await self._connection.call(self._connection.handle.lookupByUUID, self._domain.UUID())
+        if self._domain.ID() not in (-1, domain.ID()):
+            # Another QEMU, started since: it has the vCPUs of its own boot.
+            raise _stopped()
+        state = await self._connection.call(domain.state)
+        if state[0] == _SHUTOFF:
+            raise _stopped()
+        if run_state_of_domain(*state).word not in (SHUTOFF, CRASHED) and not is_ending(known.threads, self._proc):
+            return now
+        return now._replace(in_qemu=None if known.in_qemu is None else known.in_qemu & now.domain.enabled)
 
     async def _with_unsafe_plugs(self, record: Record, stats: Mapping[str, Any]) -> Record:
         """Add what may end the guest, where it runs on this host."""
@@ -152,7 +183,7 @@ class DomainReader:
             return None
         if not found.certain and not found.without_statistics:
             return domain.enabled
-        threads = None if hypervisor_of(self._connection.uri) else vcpus_of(domain.uuid or "")
+        threads = None if hypervisor_of(self._connection.uri) else vcpus_of(domain.uuid or "", self._proc)
         if threads is not None:
             return domain.enabled - ((found.certain | found.without_statistics) - threads)
         without_statistics = (
@@ -196,6 +227,10 @@ class DomainReader:
             return reply["return"]
         except (ValueError, KeyError, TypeError):
             raise invalid_reply(command, text) from None
+
+
+def _stopped() -> HotplugError:
+    return HotplugError(GUEST_NOT_RUNNING, "the guest has been stopped meanwhile: start it, or use scope config")
 
 
 def _domain_in(xml: str) -> Domain:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -15,6 +16,12 @@ PROC = Path("/proc")
 # libvirt has QEMU name its threads, after the vCPU's index and the accelerator.
 _VCPU = re.compile(r"CPU (\d{1,6})/[A-Za-z]+")
 _ALL_IN_ONE = "ALL CPUs/"
+
+_ENDED = ("Z", "X")
+# Of the kernel, in /proc/PID/stat: the thread is in its exit.
+_PF_EXITING = 0x4
+# In the mask of pending signals. The end of a process sends SIGKILL to each of its threads before any of them ends.
+_SIGKILL = 1 << 8
 
 
 def vcpus_of(uuid: str, proc: Path = PROC) -> frozenset[int] | None:
@@ -41,6 +48,42 @@ def threads_of(uuid: str, proc: Path = PROC) -> VcpuThreads:
         # A thread ended meanwhile, or the user may not inspect it: callers have other signs.
         return VcpuThreads()
     return VcpuThreads(pid, found)
+
+
+def is_ending(threads: VcpuThreads, proc: Path = PROC) -> bool:
+    """Return whether the QEMU that had these ``threads`` is ending or has ended; False if it is not on this host.
+
+    vCPU 0 cannot be unplugged: without its thread, QEMU is ending.
+    """
+    if threads.pid is None:
+        return False
+    tasks = proc / str(threads.pid) / "task"
+    try:
+        permanent = [tasks / str(threads.pid)]
+        if threads.ids:
+            first = next((task for task in tasks.iterdir() if _vcpu_of(task) == 0), None)
+            if first is None:
+                return True
+            permanent.append(first)
+        return any(map(_is_ending, permanent))
+    except OSError:
+        return True
+
+
+def _vcpu_of(task: Path) -> int | None:
+    """The vCPU of a thread; None for another thread, and for one that has ended."""
+    with contextlib.suppress(OSError):
+        match = _VCPU.fullmatch((task / "comm").read_text(encoding="ascii", errors="replace").strip())
+        return int(match.group(1)) if match else None
+    return None
+
+
+def _is_ending(task: Path) -> bool:
+    # The name before the last parenthesis can contain anything.
+    fields = (task / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    status = (task / "status").read_text(encoding="utf-8", errors="replace")
+    pending = next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigPnd:")), 0)
+    return fields[0] in _ENDED or bool(int(fields[6]) & _PF_EXITING) or bool(pending & _SIGKILL)
 
 
 def process_of(uuid: str, proc: Path) -> Path | None:
