@@ -26,10 +26,10 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_
     PROC,
     is_ending,
     threads_of,
-    vcpus_of,
+    vcpus_in,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.notes import Note, read_notes
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.uris import hypervisor_of, is_remote
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.uris import is_remote
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.messages import read_object
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.run_states import (
@@ -136,7 +136,7 @@ class DomainReader:
         now = known._replace(domain=known.domain._replace(enabled=recorded), state=run_state_of_domain(*state))
         slots = await self._slots() if self.asks_qemu else None
         if slots is None:
-            now = now._replace(in_qemu=await self._in_qemu(now.domain, stats, seconds))
+            now = now._replace(in_qemu=await self._in_qemu(now, stats, seconds))
         else:
             now = now._replace(
                 in_qemu=frozenset(vcpu for slot in slots if slot.qom_path is not None for vcpu in slot.entity.vcpus),
@@ -173,24 +173,26 @@ class DomainReader:
     async def _xml(self, flags: int) -> str:
         return await self._connection.call(self._domain.XMLDesc, flags)
 
-    async def _in_qemu(self, domain: Domain, stats: Mapping[str, Any], seconds: float) -> frozenset[int] | None:
+    async def _in_qemu(self, now: Record, stats: Mapping[str, Any], seconds: float) -> frozenset[int] | None:
         """Return which of the recorded vCPUs QEMU has, None where that is unknown.
 
-        ``seconds`` is how long the statistics took to read. Where the threads can be seen, they decide.
+        Where the threads can be seen, they decide. Elsewhere the statistics show it, as soon as QEMU has run for a
+        while; ``seconds`` is how long they took to read.
         """
-        found = suspects(stats, domain.enabled, seconds)
+        enabled = now.domain.enabled
+        threads = vcpus_in(now.threads, self._proc)
+        if threads is not None:
+            return enabled & threads
+        found = suspects(stats, enabled, seconds)
         if found is None:
             return None
         if not found.certain and not found.without_statistics:
-            return domain.enabled
-        threads = None if hypervisor_of(self._connection.uri) else vcpus_of(domain.uuid or "", self._proc)
-        if threads is not None:
-            return domain.enabled - ((found.certain | found.without_statistics) - threads)
+            return enabled
         without_statistics = (
             found.without_statistics if found.without_statistics and await self._misses_a_thread() else frozenset()
         )
         # At least one of several was removed, and it is unknown which.
-        return domain.enabled - found.certain - without_statistics if len(without_statistics) <= 1 else None
+        return enabled - found.certain - without_statistics if len(without_statistics) <= 1 else None
 
     async def _misses_a_thread(self) -> bool:
         """Whether a thread is missing: libvirt then fails to query the CPUs that each may run on."""

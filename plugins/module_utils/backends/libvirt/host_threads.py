@@ -24,20 +24,23 @@ _PF_EXITING = 0x4
 _SIGKILL = 1 << 8
 
 
-def vcpus_of(uuid: str, proc: Path = PROC) -> frozenset[int] | None:
-    """Return the vCPUs of the guest that have a thread here; None if it does not run here, or if they share one."""
-    return frozenset(threads_of(uuid, proc).ids) or None
-
-
 def threads_of(uuid: str, proc: Path = PROC) -> VcpuThreads:
     """Return the guest's process here, if there is one, and the threads of its vCPUs unless they share one."""
     process = process_of(uuid, proc)
-    if process is None:
-        return VcpuThreads()
-    pid = int(process.name)
+    return VcpuThreads() if process is None else _threads_in(int(process.name), proc)
+
+
+def vcpus_in(threads: VcpuThreads, proc: Path = PROC) -> frozenset[int] | None:
+    """Return the vCPUs that have a thread now in the process of ``threads``; None if none was found before or now."""
+    if threads.pid is None or not threads.ids:
+        return None
+    return frozenset(_threads_in(threads.pid, proc).ids) or None
+
+
+def _threads_in(pid: int, proc: Path) -> VcpuThreads:
     found: dict[int, int] = {}
     try:
-        for thread in (process / "task").iterdir():
+        for thread in (proc / str(pid) / "task").iterdir():
             name = (thread / "comm").read_text(encoding="ascii", errors="replace").strip()
             match = _VCPU.fullmatch(name)
             if name.startswith(_ALL_IN_ONE):

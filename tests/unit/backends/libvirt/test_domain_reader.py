@@ -177,6 +177,16 @@ def test_no_vcpu_is_unplugged_by_the_end_of_its_qemu(
     assert [one for one in found if one != set(VCPUS)] in ([], ["guest_not_running"])
 
 
+def test_a_vcpu_of_a_young_guest_whose_statistics_show_nothing_is_unplugged(tmp_path: Path) -> None:
+    # As after another plug, when libvirt reads the time of the whole process for the thread that has ended.
+    class Young(MadeUpGuest):
+        def domainListGetStats(self, *_arguments: object) -> list[tuple[Any, dict[str, int]]]:
+            figures = {f"vcpu.{vcpu}.{name}": 1_000_000 for vcpu in VCPUS for name in ("state", "time", "delay")}
+            return [(None, {"cpu.time": 4_000_000, **figures})]
+
+    assert vcpus_after(Young(tmp_path, [("end", thread_of(3))], [1])) == [{0, 1, 2}]
+
+
 def test_no_vcpu_is_unplugged_by_another_start_of_the_guest(tmp_path: Path) -> None:
     assert vcpus_after(MadeUpGuest(tmp_path, [("start_again", 8)], [1])) == ["guest_not_running"]
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.error
     classify,
     classify_config_error,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import threads_of, vcpus_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import threads_of, vcpus_in
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.uris import (
     hypervisor_of,
     is_remote,
@@ -121,9 +122,12 @@ def process(folder: Path, uuid: str, *threads: str) -> Path:
 
 def test_the_names_of_threads_show_the_vcpus(tmp_path: Path) -> None:
     proc = process(tmp_path, UUID, "qemu-system-x86", "call_rcu", "CPU 0/TCG", "CPU 12/KVM", "IO mon_iothread")
-    assert vcpus_of(UUID, proc) == {0, 12}
-    assert vcpus_of("another", proc) is None
-    assert vcpus_of(UUID, tmp_path / "nowhere") is None
+    threads = threads_of(UUID, proc)
+    assert vcpus_in(threads, proc) == {0, 12}
+    shutil.rmtree(proc / "4711" / "task" / "3")
+    assert vcpus_in(threads, proc) == {0}
+    assert vcpus_in(threads, tmp_path / "nowhere") is None
+    assert vcpus_in(threads_of("another", proc), proc) is None
 
 
 def test_the_threads_of_vcpus_have_the_ids_that_qemu_has_for_them(tmp_path: Path) -> None:
@@ -140,7 +144,8 @@ def test_of_two_processes_with_the_same_uuid_none_is_taken_for_qemu(tmp_path: Pa
 
 
 def test_a_thread_that_vcpus_share_shows_nothing(tmp_path: Path) -> None:
-    assert vcpus_of(UUID, process(tmp_path, UUID, "qemu-system-x86", "ALL CPUs/TCG")) is None
+    proc = process(tmp_path, UUID, "qemu-system-x86", "ALL CPUs/TCG")
+    assert vcpus_in(threads_of(UUID, proc), proc) is None
 
 
 def test_a_vcpu_removed_in_qemu_is_disabled_and_cannot_be_plugged() -> None:
