@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import names_one
@@ -17,7 +17,18 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import Connections
 
 
-async def guests_named(params: Mapping[str, Any], kept: Connections) -> list[dict[str, Any]]:
+async def names_at(params: Mapping[str, Any], kept: Connections) -> dict[str, str]:
+    """Return the names of all guests of a libvirt daemon by their UUIDs; raises ``HotplugError``."""
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import names_of_all
+
+    return await names_of_all(await kept.pool.connection(params["uri"], True, parse_timeout(params)))
+
+
+async def guests_named(
+    params: Mapping[str, Any],
+    kept: Connections,
+    list_names: Callable[[Mapping[str, Any], Connections], Awaitable[dict[str, str]]] = names_at,
+) -> list[dict[str, Any]]:
     """Return the options of each guest that options of ``vcpu_info`` name; raises ``HotplugError``."""
     if params["qmp_sockets"] is not None:
         if names_one(params):
@@ -27,7 +38,7 @@ async def guests_named(params: Mapping[str, Any], kept: Connections) -> list[dic
         return [{**params, "qmp_socket": socket} for socket in sockets_of(params["qmp_sockets"])]
     if names_one(params):
         return [dict(params)]
-    return [{**params, "name": uuid, "title": name} for uuid, name in (await _names_at(params, kept)).items()]
+    return [{**params, "name": uuid, "title": name} for uuid, name in (await list_names(params, kept)).items()]
 
 
 def sockets_of(patterns: Sequence[str]) -> list[str]:
@@ -41,9 +52,3 @@ def sockets_of(patterns: Sequence[str]) -> list[str]:
             )
         found.update(dict.fromkeys(paths))
     return list(found)
-
-
-async def _names_at(params: Mapping[str, Any], kept: Connections) -> dict[str, str]:
-    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host import names_of_all
-
-    return await names_of_all(await kept.pool.connection(params["uri"], True, parse_timeout(params)))

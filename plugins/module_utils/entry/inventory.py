@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, Callable
 from urllib.parse import urlsplit
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect import Connections, connections
@@ -20,22 +20,28 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import 
 
 # One of the options ``uris`` and ``qmp_sockets``, and one of its entries.
 Place = tuple[str, str]
+FindGuests = Callable[[Mapping[str, Any], Connections], Awaitable[list[dict[str, Any]]]]
+InspectGuests = Callable[[Mapping[Any, Any], int], Awaitable[list[Inspection]]]
 
 
 async def inspect_places(
-    places: Sequence[Place], params: Mapping[str, Any]
+    places: Sequence[Place],
+    params: Mapping[str, Any],
+    find: FindGuests = guests_named,
+    inspect: InspectGuests = inspect_all,
 ) -> tuple[dict[Place, dict[str, Inspection]], dict[Place, str]]:
     """Inspect all guests of URIs and socket patterns.
 
     Returns for each place its guests by their names or sockets there, and for each place whose guests could not be
-    listed the reason. Raises ``HotplugError``: ``MissingLibrary``, or for options out of range.
+    listed the reason. ``find`` lists the guests of a place, ``inspect`` inspects them. Raises ``HotplugError``:
+    ``MissingLibrary``, or for options out of range.
     """
     concurrency = check_concurrency(params["max_concurrency"])
     failures: dict[Place, str] = {}
 
     async def listed(kind: str, place: str, kept: Connections) -> list[dict[str, Any]]:
         try:
-            return await guests_named({**params, **_options_at(kind, place)}, kept)
+            return await find({**params, **_options_at(kind, place)}, kept)
         except MissingLibrary:
             raise
         except HotplugError as error:
@@ -46,7 +52,7 @@ async def inspect_places(
         named = await asyncio.gather(*(listed(kind, place, kept) for kind, place in places))
         # A socket that several patterns match is inspected once, because a monitor serves one client at a time.
         sources = {guest_ref(one): reader_of(one, kept) for options in named for one in options}
-        by_ref = {inspection.ref: inspection for inspection in await inspect_all(sources, concurrency)}
+        by_ref = {inspection.ref: inspection for inspection in await inspect(sources, concurrency)}
     for inspection in by_ref.values():
         if isinstance(inspection.error, MissingLibrary):
             raise inspection.error
