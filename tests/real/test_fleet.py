@@ -17,11 +17,11 @@ from typing import Any
 
 import qemu.qmp
 
-from lab import linux_behaviours, observer
+from lab import observer
 from lab.guest import Guest
 
-from .conftest import SHUT_OFF, TWO_CELLS, TWO_NODES, Boot, Domains
-from .support.modules import Result, wait_online
+from .conftest import SHUT_OFF, TWO_CELLS, TWO_NODES, Boot, BootOspm, OspmDomains
+from .support.modules import Result
 from .support.tasks import run_task
 
 PAUSED = {**TWO_NODES, "boot": False, "paused": True, "memory": 64}
@@ -57,10 +57,10 @@ def hanging(guest: Guest) -> Iterator[None]:
         os.kill(guest.pid, signal.SIGCONT)
 
 
-def test_a_dead_a_hanging_and_a_refusing_guest_do_not_affect_the_others(boot: Boot) -> None:
+def test_a_dead_a_hanging_and_a_refusing_guest_do_not_affect_the_others(boot: Boot, boot_ospm: BootOspm) -> None:
     paused = [boot(**PAUSED) for _number in range(60)]
-    willing, refusing = boot(**TWO_NODES), boot(**THREE)
-    linux_behaviours.forbid_ejects(refusing)
+    willing, refusing = boot_ospm(**TWO_NODES), boot_ospm(**THREE)
+    refusing.ospm.refuse(status=128)
     kinds: list[dict[str, Any]] = [{"count": 3}, NODE_1]
     desired_states = [named(guest, **kinds[number % 2]) for number, guest in enumerate(paused)]
     swap = [{"id": "1", "state": "disabled"}, {"id": "4", "state": "enabled"}]
@@ -96,7 +96,6 @@ def test_a_dead_a_hanging_and_a_refusing_guest_do_not_affect_the_others(boot: Bo
     assert observer.enabled_ids(stuck.observer) == [0, 1]
     assert observer.enabled_ids(refusing.observer) == [0, 1, 2]
     assert observer.enabled_ids(willing.observer) == [0, 4]
-    wait_online(willing, 2)
 
     # What the same fleet looks like from its folder of sockets, a dead one among them.
     Path(dead.qmp_socket).touch()
@@ -118,8 +117,8 @@ def test_fail_fast_does_not_change_guests_that_were_not_started(boot: Boot) -> N
     assert [observer.enabled_ids(guests[number].observer) for number in (0, 2, 3)] == [[0, 1, 2], [0, 1], [0, 1]]
 
 
-def test_a_guard_stops_only_its_guest(boot: Boot) -> None:
-    booted, other, third = boot(**THREE), boot(**PAUSED), boot(**PAUSED)
+def test_a_guard_stops_only_its_guest(boot: Boot, boot_ospm: BootOspm) -> None:
+    booted, other, third = boot_ospm(**THREE), boot(**PAUSED), boot(**PAUSED)
     observer.plug(other.observer, 7)
     desired_states = [
         named(booted, count=1, max_disable=1),
@@ -152,10 +151,12 @@ def test_a_host_does_not_exceed_max_overcommit(boot: Boot) -> None:
     assert observer.enabled_ids(guests[0].observer) == list(range(8))
 
 
-def test_libvirt_guests_and_other_qemu_guests_in_one_batch(boot: Boot, newest_domain: Domains, tmp_path: Path) -> None:
+def test_libvirt_guests_and_other_qemu_guests_in_one_batch(
+    boot: Boot, newest_ospm_domain: OspmDomains, tmp_path: Path
+) -> None:
     (tmp_path / "packages").mkdir()
     (tmp_path / "packages" / "qemu").symlink_to(Path(qemu.qmp.__file__).parents[1])
-    booted, shut_off = newest_domain(**TWO_CELLS), newest_domain(**TWO_CELLS, start=False)
+    booted, shut_off = newest_ospm_domain(**TWO_CELLS), newest_ospm_domain(**TWO_CELLS, start=False)
     paused, gone = boot(**PAUSED), boot(**PAUSED)
     gone.kill()
     file = tmp_path / "db.xml"
@@ -185,7 +186,6 @@ def test_libvirt_guests_and_other_qemu_guests_in_one_batch(boot: Boot, newest_do
         assert shut_off.virsh("vcpucount", "--config", "--current").strip() == ("5" if reached else "2")
         assert ("current='3'" in file.read_text()) is reached
     assert "name each guest once" in result["guests"][5]["msg"]
-    wait_online(booted, 4)
 
     seen = run_task("kvm.hotplug.vcpu_info", client=lab, uri=lab.uri)
     states = {

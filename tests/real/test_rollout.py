@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.page.render import rollout_page
-from lab import linux_behaviours, observer
+from lab import observer
 from lab.daemon import Daemon
 from lab.domains import LibvirtGuest
 from lab.guest import Guest
 
-from .conftest import SHUT_OFF, TWO_CELLS, TWO_NODES, Boot, Domains
+from .conftest import SHUT_OFF, TWO_CELLS, TWO_NODES, Boot, BootOspm, Domains
 from .support.playbooks import Hypervisors
 
 THREE = {**TWO_NODES, "smp": "3,sockets=4,cores=2,threads=1,maxcpus=8"}
@@ -100,11 +100,16 @@ def test_a_rollout_shows_its_plan_converges_in_waves_and_changes_nothing_twice(b
     assert fleet.record("first", "h3") == record
 
 
-def test_a_failing_wave_is_reverted_with_all_before_it_and_nothing_else(boot: Boot, tmp_path: Path) -> None:
-    web1, web2 = boot(**TWO_NODES, name="web1"), boot(**THREE, name="web2")
+def test_a_failing_wave_is_reverted_with_all_before_it_and_nothing_else(
+    boot: Boot, boot_ospm: BootOspm, tmp_path: Path
+) -> None:
+    # Under TCG, because a KVM may not accept a vCPU again.
+    web1, web2 = (
+        boot_ospm(**options, name=name, accel="tcg") for name, options in (("web1", TWO_NODES), ("web2", THREE))
+    )
     web3 = boot(**PAUSED, name="web3")
     db1, db2 = shut_off(tmp_path / "db1.xml"), shut_off(tmp_path / "db2.xml")
-    linux_behaviours.forbid_ejects(web2)
+    web2.ospm.refuse(2, status=128)
     hosts = {
         "h1": [by_count(web1, 4), {"domain_xml": str(db1), "count": 3}],
         "h2": [by_count(web2, 2), {"domain_xml": str(db2), "count": 4}],
@@ -196,9 +201,9 @@ def test_a_guest_that_has_a_template_as_its_name_is_only_shown(boot: Boot, tmp_p
 
 
 def test_an_interrupted_rollout_continues_and_can_still_be_reverted_to_its_beginning(
-    boot: Boot, tmp_path: Path
+    boot_ospm: BootOspm, tmp_path: Path
 ) -> None:
-    web2 = boot(**THREE)
+    web2 = boot_ospm(**THREE, accel="tcg")
     db1, db3 = shut_off(tmp_path / "db1.xml"), shut_off(tmp_path / "db3.xml")
     hosts = {
         "h1": [{"domain_xml": str(db1), "count": 3}],
@@ -206,7 +211,7 @@ def test_an_interrupted_rollout_continues_and_can_still_be_reverted_to_its_begin
         "h3": [{"domain_xml": str(db3), "count": 4}],
     }
     fleet = Hypervisors(tmp_path, hosts)
-    linux_behaviours.delay_unplugs(web2, 2)
+    web2.ospm.hold(2, times=1)
     with fleet.begin("rollout", rollout_serial=1) as process:
         deadline = time.monotonic() + 120
         while not list(fleet.state.glob("*/h2.json")):
@@ -217,7 +222,7 @@ def test_an_interrupted_rollout_continues_and_can_still_be_reverted_to_its_begin
     assert (config(db1), config(db3)) == ([0, 1, 2], [0, 1])
     rollout = next(fleet.state.iterdir()).name
     assert next(iter(fleet.record(rollout, "h2")["guests"].values()))["attempts"][0]["open"]
-    linux_behaviours.stop_delaying(web2, 2)
+    web2.ospm.release()
     observer.wait_enabled(web2.observer, [0, 1])
 
     continued = fleet.play("rollout", rollout_serial=1)

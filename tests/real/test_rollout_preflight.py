@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lab import linux_behaviours, observer
+from lab import observer
 
-from .conftest import Boot
+from .conftest import Boot, BootOspm
 from .support.playbooks import Hypervisors
 from .test_rollout import PAUSED, THREE, by_count
 
@@ -146,11 +146,11 @@ def test_a_misspelled_variable_is_an_error(boot: Boot, tmp_path: Path) -> None:
 
 
 def test_within_the_budget_the_waves_continue_and_unreachable_hypervisors_have_failed(
-    boot: Boot, tmp_path: Path
+    boot: Boot, boot_ospm: BootOspm, tmp_path: Path
 ) -> None:
-    web, stubborn = boot(**PAUSED, name="web"), boot(**THREE, name="stubborn")
+    web, stubborn = boot(**PAUSED, name="web"), boot_ospm(**THREE, name="stubborn")
     db = boot(**PAUSED, name="db")
-    linux_behaviours.forbid_ejects(stubborn)
+    stubborn.ospm.refuse(2, status=128)
     hosts = {"h1": [by_count(stubborn, 2)], "h2": [], "h3": [by_count(web, 3)], "gone": [by_count(db, 3)]}
     # The hypervisor is gone once the first wave has been recorded.
     down = tmp_path / "state" / "half" / "h1.json"

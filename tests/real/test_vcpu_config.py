@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import binaries, linux_behaviours, observer
+from lab import binaries, observer
 
-from .conftest import TWO_NODES, Boot
+from .conftest import TWO_NODES, Boot, BootOspm
 from .support.modules import Result, Vcpu, run_module, wait_online
 
 DOMAIN = """\
@@ -168,8 +168,8 @@ def test_a_running_guest_whose_socket_was_removed_is_not_changed_as_one_that_is_
     assert shut_off(domain_xml, check=True, count=4)["changed"], "the file alone is the next boot's"
 
 
-def test_live_and_config_converge_and_drift_is_fixed(boot: Boot, domain_xml: Path) -> None:
-    guest = boot(**TWO_NODES)
+def test_live_and_config_converge_and_drift_is_fixed(boot_ospm: BootOspm, domain_xml: Path) -> None:
+    guest = boot_ospm(**TWO_NODES)
     vcpu = Vcpu(guest, domain_xml)
     assert vcpu(vcpus=[{"id": "6", "state": "enabled"}], scope="live")["changed"]
     assert vcpu.info()["drift"]["config"] == "6"
@@ -186,10 +186,10 @@ def test_scope_config_does_not_change_the_running_guest(boot: Boot, domain_xml: 
     assert (observer.enabled_ids(guest.observer), in_file(domain_xml)) == ([0, 1], [0, 1, 2, 3, 4])
 
 
-def test_config_keeps_a_vcpu_whose_unplug_is_refused(boot: Boot, domain_xml: Path) -> None:
+def test_config_keeps_a_vcpu_whose_unplug_is_refused(boot_ospm: BootOspm, domain_xml: Path) -> None:
     shut_off(domain_xml, count=4)
-    guest = boot(**{**TWO_NODES, "smp": "4,sockets=4,cores=2,threads=1,maxcpus=8"})
-    linux_behaviours.refuse(guest, 2)
+    guest = boot_ospm(**{**TWO_NODES, "smp": "4,sockets=4,cores=2,threads=1,maxcpus=8"})
+    guest.ospm.refuse(2)
     result = Vcpu(guest, domain_xml)(count=2, timeout=3)
     assert result["error_code"] == "unplug_refused"
     assert result.steps == ["unplug 3 done", "unplug 2 refused", "disable 3 done", "disable 2 skipped"]
