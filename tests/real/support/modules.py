@@ -89,14 +89,28 @@ def module_process(
     module: str, check: bool = False, client: Daemon | None = None, packages: Path | None = None, **options: Any
 ) -> subprocess.Popen[str]:
     """Start a module as ``run_module`` does, and return its process."""
+    return start_module(module_command(module, client, packages), check, **options)
+
+
+def module_command(
+    module: str, client: Daemon | None = None, packages: Path | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """Return the command that runs a module as ``run_module`` does, and its environment."""
     python, libraries = interpreter(client, packages)
     paths = [str(COLLECTIONS), str(_ansible()), *python_path(libraries).values()]
+    environment = {**os.environ, **libraries, "PYTHONPATH": os.pathsep.join(paths)}
+    return [python, "-m", f"{PACKAGE}.{module.rpartition('.')[2]}"], environment
+
+
+def start_module(command: tuple[list[str], dict[str, str]], check: bool = False, **options: Any) -> subprocess.Popen[str]:
+    """Start a module by its command and environment, with these options."""
+    arguments, environment = command
     process = subprocess.Popen(
-        [python, "-m", f"{PACKAGE}.{module.rpartition('.')[2]}"],
+        arguments,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, **libraries, "PYTHONPATH": os.pathsep.join(paths)},
+        env=environment,
         text=True,
     )
     assert process.stdin is not None

@@ -1,0 +1,142 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Runs of the module and of playbooks, as processes that can be interrupted, and what each of them must never leave."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lab.daemon import Daemon
+from real.support.modules import COLLECTIONS, Result, module_command, python_path, start_module
+
+# Far more than a run needs that was interrupted or whose peer ended, on a loaded machine: a run that takes longer hangs.
+PATIENCE = 60.0
+MARK = "KVM_HOTPLUG_ENDURANCE"
+VCPU = "kvm.hotplug.vcpu"
+
+Disturb = Callable[["Started"], None]
+
+
+class Outcome(NamedTuple):
+    """How a run ended: its exit status (negative for a signal), its output, and its result if it printed one."""
+
+    status: int
+    out: str
+    err: str
+    seconds: float
+    result: Result | None
+
+    def check(self, *, startup: bool = False) -> None:
+        """Require that nothing was printed that a user must not see.
+
+        With ``startup``, Python's own report of a Ctrl-C is accepted that came before the module ran.
+        """
+        text = self.out + self.err
+        unprintable = [char for char in text if not char.isprintable() and char not in "\n\t"]
+        assert not unprintable, f"unprintable characters {unprintable[:5]!r} in {text[:2000]!r}"
+        if not (startup and self.status == -signal.SIGINT and not self.out):
+            assert "Traceback" not in text, text[-3000:]
+        if self.result is not None:
+            assert self.result.get("error_code") != "internal", self.result["msg"]
+
+
+class Started:
+    """A run that was started; its processes are recognised by a mark in their environment."""
+
+    def __init__(self, process: subprocess.Popen[str], mark: str, is_module: bool) -> None:
+        self.process = process
+        self._mark = f"{MARK}={mark}".encode()
+        self._is_module = is_module
+        self._began = time.monotonic()
+
+    def send(self, number: int, group: bool = False) -> None:
+        """Send a signal to the process that was started, or to all of its processes."""
+        if not group:
+            self.process.send_signal(number)
+            return
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def processes(self) -> list[int]:
+        """The ids of its processes that run."""
+        found = []
+        for folder in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if folder.name.isdigit() and self._mark in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append(int(folder.name))
+        return found
+
+    def end(self) -> Outcome:
+        """Wait until it and all that it has started have ended; a run that hangs fails."""
+        try:
+            out, err = self.process.communicate(timeout=PATIENCE)
+            seconds = time.monotonic() - self._began
+            deadline = time.monotonic() + PATIENCE
+            while left := self.processes():
+                assert time.monotonic() < deadline, f"the processes {left} are left"
+                time.sleep(0.02)
+        except (subprocess.TimeoutExpired, AssertionError) as error:
+            self.send(signal.SIGKILL, group=True)
+            self.process.communicate()
+            raise AssertionError(f"the run hangs: {error}") from None
+        result = Result(json.loads(out)) if self._is_module and out else None
+        if result is not None:
+            result.warnings = " ".join(json.dumps(warning) for warning in result.get("warnings", []))
+        return Outcome(self.process.returncode, out, err, seconds, result)
+
+
+def start(options: Mapping[str, Any], client: Daemon | None = None, check: bool = False) -> Started:
+    """Start the module ``vcpu``."""
+    mark = secrets.token_hex(8)
+    command, environment = module_command(VCPU, client)
+    return Started(start_module((command, {**environment, MARK: mark}), check, **options), mark, True)
+
+
+def run(options: Mapping[str, Any], client: Daemon | None = None, check: bool = False) -> Result:
+    """Run the module ``vcpu`` undisturbed."""
+    outcome = start(options, client, check).end()
+    outcome.check()
+    assert outcome.result is not None, outcome
+    return outcome.result
+
+
+def start_playbook(folder: Path, options: Mapping[str, Any], client: Daemon | None = None) -> Started:
+    """Start ``ansible-playbook`` with one task of the module ``vcpu``, on this machine."""
+    playbook = folder / "play.json"
+    tasks = [{"name": "Bring the guest to its desired state", VCPU: dict(options)}]
+    play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}
+    playbook.write_text(json.dumps([play]), encoding="utf-8")
+    libraries = {} if client is None else dict(client.environment)
+    mark = secrets.token_hex(8)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ansible", "playbook", "--inventory", "localhost,", str(playbook)],
+        env={
+            **os.environ,
+            **libraries,
+            **python_path(libraries),
+            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+            "ANSIBLE_HOME": str(folder / "ansible"),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_PYTHON_INTERPRETER": sys.executable if client is None else client.python,
+            MARK: mark,
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    return Started(process, mark, False)
