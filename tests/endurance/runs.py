@@ -18,8 +18,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lab.daemon import Daemon
 from real.support.modules import COLLECTIONS, Result, module_command, python_path, start_module
+
+from lab.daemon import Daemon
 
 # Far more than a run needs that was interrupted or whose peer ended, on a loaded machine: a run that takes longer hangs.
 PATIENCE = 60.0

@@ -18,17 +18,29 @@ ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def run_until_signal(work: Callable[[Interruption], Awaitable[Result]]) -> Result:
-    """Run ``work`` in an event loop until it ends, or ends because of a signal; raises ``Interrupted``."""
+    """Run ``work`` in an event loop until it ends, or ends because of a signal; raises ``Interrupted``.
+
+    Signals that arrive afterwards have no effect: the process ends by itself, once it has printed what was done.
+    """
 
     async def watched() -> Result:
         interruption = Interruption()
         loop = asyncio.get_running_loop()
         for number in ENDING:
             loop.add_signal_handler(number, interruption.request, number.name)
-        return await interruption.until(work(interruption))
+        try:
+            return await interruption.until(work(interruption))
+        finally:
+            for number in ENDING:
+                loop.remove_signal_handler(number)
+                signal.signal(number, _too_late)
 
     try:
         return asyncio.run(watched())
     except KeyboardInterrupt:
-        # Before the handlers were installed, or after they were removed.
+        # Before the handlers were installed.
         raise Interrupted(signal.SIGINT.name) from None
+
+
+def _too_late(_number: int, _frame: object) -> None:
+    """Let the process print its result."""

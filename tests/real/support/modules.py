@@ -102,7 +102,9 @@ def module_command(
     return [python, "-m", f"{PACKAGE}.{module.rpartition('.')[2]}"], environment
 
 
-def start_module(command: tuple[list[str], dict[str, str]], check: bool = False, **options: Any) -> subprocess.Popen[str]:
+def start_module(
+    command: tuple[list[str], dict[str, str]], check: bool = False, **options: Any
+) -> subprocess.Popen[str]:
     """Start a module by its command and environment, with these options."""
     arguments, environment = command
     process = subprocess.Popen(

@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import importlib
 import json
+import signal
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.entry.signals import ENDING
 
 from ..support.modules import RunModule, module_args
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> RunModule:
-    """Run a module's ``main`` in this process and return its results."""
+def run(capsys: pytest.CaptureFixture[str]) -> Iterator[RunModule]:
+    """Run a module's ``main`` in this process and return its results.
+
+    A module ignores further signals once it has done its work, which this process does not.
+    """
+    handlers = {number: signal.getsignal(number) for number in ENDING}
 
     def run_module(module: str, check: bool = False, **options: Any) -> dict[str, Any]:
         main = importlib.import_module(f"ansible_collections.kvm.hotplug.plugins.modules.{module}").main
@@ -29,4 +37,6 @@ def run(capsys: pytest.CaptureFixture[str]) -> RunModule:
         assert written.err == ""
         return answer
 
-    return run_module
+    yield run_module
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

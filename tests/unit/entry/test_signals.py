@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -196,3 +198,28 @@ def test_a_batch_that_has_started_no_guest_fails_too(peer: StartPeer, start: Sta
     assert result["error_code"] == "connection_lost"
     assert result["changed"] is False
     assert result["summary"]["skipped"] == 2
+
+
+BEFORE_THE_RESULT = """
+import os, signal
+from ansible_collections.kvm.hotplug.plugins.module_utils.entry.signals import run_until_signal
+
+async def work(interruption):
+    return "done"
+
+found = run_until_signal(work)
+os.kill(os.getpid(), signal.{name})
+print(found)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_after_the_work_does_not_prevent_the_result(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BEFORE_THE_RESULT.format(name=name)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
