@@ -94,7 +94,7 @@ def _check_interrupted(outcome: Outcome, before: Seen, after: Seen, number: sign
 
 
 def check_recovery(subject: Subject, before: Seen, wanted: list[int]) -> None:
-    """Check a guest after a run that was killed; then let two more runs have it, of which the second has nothing to do."""
+    """Check a guest after a run that was killed; then run twice more, the second time without a change."""
     left = calm(subject)
     goal = frozenset(wanted)
     for was, now in zip(before.enabled, left.enabled):

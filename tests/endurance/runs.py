@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,12 +22,10 @@ from real.support.modules import COLLECTIONS, Result, module_command, python_pat
 
 from lab.daemon import Daemon
 
-# Far more than a run needs that was interrupted or whose peer ended, on a loaded machine: a run that takes longer hangs.
+# Far more than a run needs that was interrupted or whose peer ended, on a loaded machine.
 PATIENCE = 60.0
 MARK = "KVM_HOTPLUG_ENDURANCE"
 VCPU = "kvm.hotplug.vcpu"
-
-Disturb = Callable[["Started"], None]
 
 
 class Outcome(NamedTuple):
@@ -99,16 +97,16 @@ class Started:
         return Outcome(self.process.returncode, out, err, seconds, result)
 
 
-def start(options: Mapping[str, Any], client: Daemon | None = None, check: bool = False) -> Started:
-    """Start the module ``vcpu``."""
+def start(options: Mapping[str, Any], client: Daemon | None = None, wrapper: Sequence[str] = ()) -> Started:
+    """Start the module ``vcpu``, by the command ``wrapper`` if there is one."""
     mark = secrets.token_hex(8)
     command, environment = module_command(VCPU, client)
-    return Started(start_module((command, {**environment, MARK: mark}), check, **options), mark, True)
+    return Started(start_module(([*wrapper, *command], {**environment, MARK: mark}), **options), mark, True)
 
 
-def run(options: Mapping[str, Any], client: Daemon | None = None, check: bool = False) -> Result:
+def run(options: Mapping[str, Any], client: Daemon | None = None) -> Result:
     """Run the module ``vcpu`` undisturbed."""
-    outcome = start(options, client, check).end()
+    outcome = start(options, client).end()
     outcome.check()
     assert outcome.result is not None, outcome
     return outcome.result

@@ -54,7 +54,7 @@ class Seen(NamedTuple):
 
 
 class Subject(Protocol):
-    """A running guest with vCPU 0 of 8, of which all others can be unplugged; ``source`` are the options that name it."""
+    """A running guest whose vCPUs 1 to 7 can be plugged and unplugged; ``source`` are the options that name it."""
 
     source: Mapping[str, Any]
     client: Daemon | None
