@@ -78,7 +78,8 @@ def libvirtd_killed(subject: Domain, random: Random, usual: float) -> str:
 
 # Mounts a file system in a namespace of its own, so that nothing of it is left. $1 is the folder, $2 its options.
 FULL = """
-cp -p "$1/lab.xml" "$1/../kept.xml" && mount -t tmpfs -o "$2" none "$1" && cp -p "$1/../kept.xml" "$1/lab.xml" || exit 99
+cp -p "$1/lab.xml" "$1/../kept.xml" && mount -t tmpfs -o "$2" none "$1" &&
+    cp -p "$1/../kept.xml" "$1/lab.xml" || exit 99
 dd if=/dev/zero of="$1/filler" bs=4096 2>/dev/null
 folder=$1; shift 2; "$@"; status=$?; rm "$folder/filler"; ls -A "$folder" >&2; cat "$folder/lab.xml" >&2; exit $status
 """

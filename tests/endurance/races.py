@@ -33,7 +33,9 @@ def race_apart(subject: Subject, random: Random) -> str:
         for scope in after.enabled:
             assert {vcpu: vcpu in scope for vcpu in want} == want, f"an update was lost: {want}, {after}, {result}"
         changed = _of(before, want) != _of(after, want)
-        assert result["changed"] == changed, f"changed is {result['changed']}, of {list(want)} {before} {after} {result}"
+        assert result["changed"] == changed, (
+            f"changed is {result['changed']}, of {list(want)} {before} {after} {result}"
+        )
     assert not subject.leftovers(), subject.leftovers()
     return f"{len(shares)} runs, different vCPUs"
 

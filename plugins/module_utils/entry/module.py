@@ -14,9 +14,11 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     CONFLICTING_REQUEST,
     LIBRARY_REMEDY,
+    LONGEST_MESSAGE,
     HotplugError,
     InternalError,
     MissingLibrary,
+    printable,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.values import unconvertible_option
 
@@ -45,7 +47,8 @@ class GuestModule(AnsibleModule):  # type: ignore[misc]  # ansible-core has no t
 
     def fail_json(self, msg: str, **kwargs: Any) -> None:
         details = {"changed": False, "error_code": CONFLICTING_REQUEST, **self.failure, **kwargs}
-        super().fail_json(self._unconvertible or msg, **details)
+        # Ansible's own messages quote options, whose values may come from a guest.
+        super().fail_json(printable(self._unconvertible or msg, LONGEST_MESSAGE), **details)
 
     def fail_with(self, error: HotplugError, report: Mapping[str, Any]) -> None:
         """Fail with an error, and with the results that are known by then (``report``)."""

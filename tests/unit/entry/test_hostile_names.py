@@ -105,3 +105,14 @@ def test_facts_and_errors_from_any_source_are_safe_to_print() -> None:
 @pytest.mark.parametrize("char", [*HOSTILE.replace("31m", ""), *"\0\t\r\x1b\x7f\x85\u200e\u061c\U000e0041\uffff\u0378"])
 def test_a_character_that_is_not_printable_becomes_a_space(char: str) -> None:
     assert printable(f"a{char}b") == "a b"
+
+
+@pytest.mark.parametrize(
+    "options", [{HOSTILE: 1}, {"placement": HOSTILE}, {"count": HOSTILE}, {"vcpus": [{"id": "1", HOSTILE: 2}]}]
+)
+def test_options_that_the_argument_spec_refuses_are_safe_to_print(
+    run: RunModule, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    result = run("vcpu", domain_xml=str(tmp_path / "web1.xml"), **options)
+    assert result["error_code"] == "conflicting_request"
+    check(result)
