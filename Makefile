@@ -21,7 +21,7 @@ export ANSIBLE_HOME := $(CACHE)/ansible
 export ANSIBLE_COLLECTIONS_PATH := $(CACHE)/collections
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
 
-.PHONY: help demo test lint sanity unit real molecule browser bench matrix matrix-real coverage shipped format clean
+.PHONY: help demo test lint sanity unit real molecule browser bench endurance matrix matrix-real coverage shipped format clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -57,6 +57,10 @@ browser: $(READY) ## Open the page about an audit in Chromium, and draw the pict
 bench: $(READY) ## Measure the modules against ansible.builtin.ping, raw QMP and virsh
 	@$(LAB) prepare --libvirt
 	@$(PY) tests/bench
+
+endurance: $(READY) ## Disturb hundreds of runs by kills, races, faults and fuzzed inputs; takes about an hour (SEED, KILLS, PLAYBOOKS, RACES, FAULTS, FUZZ, ROUND)
+	@$(LAB) prepare --libvirt
+	@$(PY) tests/endurance
 
 matrix: $(READY) ## Run the unit tests on each Python 3.9 to 3.13 found, and the playbooks with the newest ansible-core
 	@$(LAB) prepare --libvirt

@@ -30,7 +30,7 @@ from .peer import AsUsual, Line, Message, Trick
 # How many inputs `make endurance` wants in all; a run of the unit tests has a small part of that.
 ENDURANCE = int(os.environ.get("FUZZ", "0"))
 SHARES = {"xml": 0.5, "options": 0.3, "qmp": 0.12, "agent": 0.08}
-SHORT = {"xml": 300, "options": 60, "qmp": 25, "agent": 25}
+SHORT = {"xml": 150, "options": 40, "qmp": 15, "agent": 10}
 
 HOSTILE = ["\x1b[31m", "\x9b", "\u202e", "\u2028", "\ud800", "\0", "%s%n", "{{ x }}", "../..", "x" * 5000, "'\"<>&"]
 
