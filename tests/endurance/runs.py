@@ -37,15 +37,20 @@ class Outcome(NamedTuple):
     seconds: float
     result: Result | None
 
+    @property
+    def stopped_python_itself(self) -> bool:
+        """Whether a Ctrl-C ended Python while it started or loaded the module."""
+        return not self.out and (self.status == -signal.SIGINT or self.err.startswith("Fatal Python error: init"))
+
     def check(self, *, startup: bool = False) -> None:
         """Require that nothing was printed that a user must not see.
 
-        With ``startup``, Python's own report of a Ctrl-C is accepted that came before the module ran.
+        With ``startup``, Python's own report of a Ctrl-C is accepted that arrived before the module ran.
         """
         text = self.out + self.err
         unprintable = [char for char in text if not char.isprintable() and char not in "\n\t"]
         assert not unprintable, f"unprintable characters {unprintable[:5]!r} in {text[:2000]!r}"
-        if not (startup and self.status == -signal.SIGINT and not self.out):
+        if not (startup and self.stopped_python_itself):
             assert "Traceback" not in text, text[-3000:]
         if self.result is not None:
             assert self.result.get("error_code") != "internal", self.result["msg"]
