@@ -121,7 +121,10 @@ def _valid_or_double(noted: list[int], live: frozenset[int]) -> list[str]:
 
 def enabled_in(text: str) -> frozenset[int]:
     """The enabled vCPUs of a domain XML, which has to be whole and consistent."""
-    root = ET.fromstring(text.encode())
+    try:
+        root = ET.fromstring(text.encode())
+    except ET.ParseError as error:
+        raise AssertionError(f"the domain XML is torn ({error}): {text!r}") from None
     count = root.find("vcpu")
     assert count is not None, text
     assert count.text is not None, text
