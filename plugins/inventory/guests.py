@@ -193,7 +193,7 @@ from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructa
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.inventory import Place, inspect_places
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import error_text
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import info_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.info import info_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import (
     FLEET_OPTIONS,
     GUEST_OPTIONS,

@@ -12,7 +12,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from .support.source_imports import PLUGINS, all_imports, circles, imports_of, package_of, source_files
+import pytest
+
+from .support.source_imports import PLUGINS, all_imports, circles, imports_of, package_of, reachable, source_files
 
 REAL = Path(__file__).absolute().parents[1] / "real"
 
@@ -57,6 +59,21 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "libvirt_qemu": ("backends/libvirt",),
 }
 LOADED_WHEN_NEEDED = ("lxml", "qemu", "libvirt", "libvirt_qemu")
+
+# What is loaded by every task of a module, also one with nothing to do, for a guest not managed by libvirt.
+LOADED_BY_EVERY_TASK = {
+    "vcpu": ("entry/vcpu.py", "backends/qmp/machine.py"),
+    "vcpu_batch": ("entry/vcpu_batch.py", "backends/qmp/machine.py"),
+    "vcpu_info": ("entry/vcpu_info.py", "backends/qmp/reader.py"),
+}
+# What only a change needs, or only some requests and guests. Python compiles each of these files twice in a task.
+NEEDED_BY_SOME_TASKS = {
+    "backends/host/bandwidth.py", "backends/host/placer.py", "backends/qemu/handshake.py",
+    "backends/qemu/ost_tracker.py", "backends/qmp/unplug_request.py", "planner/boot_vcpus.py", "planner/capacity.py",
+    "planner/guards.py", "planner/maximum.py", "planner/placement.py", "planner/prediction.py", "run/agent_steps.py",
+    "run/apply.py", "run/change.py", "run/checks.py", "run/config_steps.py", "run/journal.py", "run/live_steps.py",
+    "run/online.py", "run/overcommit.py", "run/placement_steps.py",
+}  # fmt: skip
 
 
 def test_every_folder_of_plugins_is_in_the_table():
@@ -108,6 +125,20 @@ def test_heavy_packages_are_loaded_only_when_needed():
         if found.library in LOADED_WHEN_NEEDED and found.at_load
     }
     assert loaded == set()
+
+
+@pytest.mark.parametrize("module", LOADED_BY_EVERY_TASK)
+def test_a_task_with_nothing_to_do_loads_nothing_that_only_a_change_needs(module):
+    edges: dict[str, set[str]] = {}
+    for found in all_imports():
+        if found.imported and found.at_load:
+            edges.setdefault(found.importer, set()).add(found.imported)
+    loaded = set().union(*(reachable(start, edges) for start in LOADED_BY_EVERY_TASK[module]))
+    assert loaded & NEEDED_BY_SOME_TASKS == set()
+
+
+def test_the_files_that_only_some_tasks_need_exist():
+    assert NEEDED_BY_SOME_TASKS - {found.importer for found in all_imports()} == set()
 
 
 def test_packages_re_export_nothing():

@@ -19,6 +19,7 @@ SHIPPED = Path(__file__).absolute().parents[1] / "shipped.py"
 # A module that only inspects needs none of these.
 CONVERGENCE = (
     "module_utils/planner/",
+    "module_utils/report/diff.py",
     "module_utils/report/results.py",
     "module_utils/request/guards.py",
     "module_utils/request/parse.py",
@@ -26,9 +27,14 @@ CONVERGENCE = (
     "module_utils/run/agent_steps.py",
     "module_utils/run/apply.py",
     "module_utils/run/batch.py",
+    "module_utils/run/change.py",
+    "module_utils/run/checks.py",
+    "module_utils/run/convergence.py",
     "module_utils/run/guest.py",
     "module_utils/run/journal.py",
+    "module_utils/run/overcommit.py",
     "module_utils/run/placement_steps.py",
+    "module_utils/run/planning.py",
 )
 # Nor the half of each backend that changes a guest.
 WRITING = (
@@ -55,8 +61,8 @@ WRITING = (
     "module_utils/backends/writers.py",
 )
 # A module that names its guests in its options finds none; only a batch has options of several guests.
-ENUMERATION = ("module_utils/backends/discover.py", "module_utils/backends/readers.py")
-BATCH = ("module_utils/request/batch.py",)
+ENUMERATION = ("module_utils/backends/discover.py", "module_utils/backends/readers.py", "module_utils/report/info.py")
+BATCH = ("module_utils/request/batch.py", "module_utils/report/batch.py")
 
 
 @pytest.fixture(scope="module")

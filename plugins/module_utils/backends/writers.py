@@ -16,15 +16,16 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.connect impor
     connected,
     opened_machine,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.placer import HostPlacer
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.threads import LocalThreads
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports, Source
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.resolve import LayOut
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.pool import Pool
+    from ansible_collections.kvm.hotplug.plugins.module_utils.placement import Placement
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import Config
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import Machine
+    from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import VcpuThreads
 
 OpenMachine = Callable[[], Awaitable["Machine"]]
 
@@ -39,13 +40,22 @@ class DirectSource(NamedTuple):
     async def open(self) -> Ports:
         """Open the machine; a guest with a config and without a listening monitor is shut off."""
         ports = Ports(config=self.config, threads=LocalThreads())
-        ports.placer = HostPlacer()
+        ports.placer = _PlacerWhenNeeded()
         # It connects at the first query.
         agent = self.make_agent() if self.make_agent is not None else None
         ports.machine = await opened_machine(ports, self.open_machine)
         if ports.machine is not None or ports.config is None:
             ports.agent = agent
         return ports
+
+
+class _PlacerWhenNeeded:
+    """The placer of this host, imported when the first thread is placed: few guests have a placement."""
+
+    async def place(self, vcpu: int, threads: VcpuThreads, requested: Placement) -> None:
+        from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.placer import HostPlacer
+
+        await HostPlacer().place(vcpu, threads, requested)
 
 
 def writer_of(params: Mapping[str, Any], kept: Connections, check_mode: bool) -> Source:

@@ -17,7 +17,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref impo
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.limits import limits_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import parse_request
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Job, converge_all
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import UNVERIFIED
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.convergence import UNVERIFIED
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.interruption import Interruption

@@ -14,12 +14,12 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.writers impor
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule, failing, warn
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.signals import run_until_signal
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, MissingLibrary
-from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import batch_failure, batch_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.batch import batch_failure, batch_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.batch import options_of_guests
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.limits import limits_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request, parse_request
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Job, converge_all
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import UNVERIFIED
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.convergence import UNVERIFIED
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports

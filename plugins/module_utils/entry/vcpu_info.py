@@ -15,7 +15,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import Gu
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.signals import run_until_signal
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import FULL
-from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import (
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.info import (
     destination_report,
     failure_report,
     info_report,

@@ -1,7 +1,10 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The planner: the steps from a guest's observed state to the desired state. Pure."""
+"""The planner: the steps from a guest's observed state to the desired state. Pure.
+
+The steps that few guests or requests have are planned in modules that are imported only for those.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +37,6 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     Step,
     StepKind,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.planner.boot_vcpus import boot_vcpu_steps, check_boot_vcpus
-from ansible_collections.kvm.hotplug.plugins.module_utils.planner.maximum import added, check_maximum, removed
-from ansible_collections.kvm.hotplug.plugins.module_utils.planner.placement import place_steps
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.target import resolve, unconcerned
 
 if TYPE_CHECKING:
@@ -149,14 +149,19 @@ def _plan_of_machine(request: Request, state: GuestState, resized: Layout | None
         _refuse_leaving(state.layout.entities, state.live.ejecting & concerned)
         live_steps = _steps(state.layout.entities, state.live, reached[LIVE], PLUG, UNPLUG)
         plugged = [step.entity for step in live_steps if step.kind == PLUG]
-        placed = place_steps(state, plugged, reached[LIVE], request.cputune)
-        steps += _with_agent(live_steps, placed.new, state.online, request)
-        drifted = placed.drifted
+        placed, drifted = _place_steps(state, plugged, reached[LIVE], request)
+        steps += _with_agent(live_steps, placed, state.online, request)
     if CONFIG in reached and state.config is not None:
         entities = max(before, after, key=lambda layout: layout.max_vcpus).entities
-        lost = removed(before, after, reached[CONFIG])
-        steps += added(before, after)
+        lost: Sequence[Step] = ()
+        if resized is not None:
+            from ansible_collections.kvm.hotplug.plugins.module_utils.planner.maximum import added, removed
+
+            lost = removed(before, after, reached[CONFIG])
+            steps += added(before, after)
         if request.hotpluggable_boot_vcpus:
+            from ansible_collections.kvm.hotplug.plugins.module_utils.planner.boot_vcpus import boot_vcpu_steps
+
             steps += boot_vcpu_steps(entities, state.config, reached[CONFIG])
         steps += _steps(entities, state.config, reached[CONFIG], ENABLE, DISABLE)
         steps += lost
@@ -165,12 +170,27 @@ def _plan_of_machine(request: Request, state: GuestState, resized: Layout | None
     return Plan(tuple(steps), reached, resized)
 
 
+def _place_steps(
+    state: GuestState, plugged: Sequence[Entity], wanted: frozenset[int], request: Request
+) -> tuple[Sequence[Step], Sequence[Step]]:
+    """The steps that place what is plugged, and those that place again what has drifted."""
+    if state.tuning is None:
+        return (), ()
+    from ansible_collections.kvm.hotplug.plugins.module_utils.planner.placement import place_steps
+
+    return place_steps(state, plugged, wanted, request.cputune)
+
+
 def _reached(request: Request, state: GuestState) -> dict[str, frozenset[int]]:
     """The desired enabled ids of each scope to change."""
     scopes = scopes_of(request.scope, state)
     if request.hotpluggable_boot_vcpus:
+        from ansible_collections.kvm.hotplug.plugins.module_utils.planner.boot_vcpus import check_boot_vcpus
+
         check_boot_vcpus(state, scopes)
     if request.maximum is not None:
+        from ansible_collections.kvm.hotplug.plugins.module_utils.planner.maximum import check_maximum
+
         check_maximum(state, scopes)
     if request.desired is not None:
         return resolve(request.desired, state, scopes, request.whole_cores)

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import PARTIAL_ENTITY, UNKNOWN_VCPU, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     CHANGED,
     CONFIG,
@@ -19,17 +19,14 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     FULL,
     LEVELS,
     LIVE,
-    Blocker,
     Entity,
     GuestState,
-    LiveState,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.placement import NOWHERE
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.vcpus_xml import vcpus_xml
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.placement import Placement
-    from ansible_collections.kvm.hotplug.plugins.module_utils.run.inspection import Inspection
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation
 
 SPARSE_FEATURE = "sparse-vcpus"
@@ -67,58 +64,6 @@ def guest_report(seen: Observation, details: str = FULL, changed: Collection[int
     return report
 
 
-def info_report(seen: Observation, details: str = FULL) -> dict[str, Any]:
-    """Return one guest of ``vcpu_info``: the common results, and which changes are possible now."""
-    report = guest_report(
-        seen, details, frozenset(_differing(seen.state) or ()) | frozenset(seen.state.misplaced or ())
-    )
-    by_vcpu = seen.state.widest_layout.by_vcpu
-    for vcpu in report.get("vcpus", []):
-        vcpu.update(_host_memory(seen.state, vcpu))
-        vcpu["can_enable"] = _obstacle(seen.state, by_vcpu[vcpu["id"]], vcpu, enabling=True)
-        vcpu["can_disable"] = _obstacle(seen.state, by_vcpu[vcpu["id"]], vcpu, enabling=False)
-    report["drift"] = {
-        "config": _drift(seen.state),
-        "libvirt": _record_drift(seen.state),
-        "placement": None if seen.state.misplaced is None else format_cpulist(seen.state.misplaced),
-    }
-    if details == FULL:
-        report["qemu_args"] = _qemu_args(seen)
-    return report
-
-
-def _host_memory(state: GuestState, vcpu: Mapping[str, Any]) -> dict[str, Any]:
-    """The host nodes that a vCPU may run on, and whether the memory of its guest node is there."""
-    host_nodes = EMPTY if state.live is None else state.live.host_nodes
-    found = host_nodes.get(vcpu["id"])
-    memory = None if state.tuning is None else state.tuning.memory_of(vcpu["node"])
-    return {
-        "host_nodes": None if found is None else format_cpulist(found),
-        "memory_is_local": None if found is None or memory is None else not memory.isdisjoint(found),
-    }
-
-
-def destination_report(misfits: Sequence[str] | None) -> dict[str, Any]:
-    """Return whether a guest fits its destination; nothing without a destination."""
-    return {} if misfits is None else {"destination": {"fits": not misfits, "reasons": list(misfits)}}
-
-
-def failure_report(inspection: Inspection) -> dict[str, Any]:
-    """Return the result for a guest that could not be observed."""
-    error = inspection.error
-    return {
-        "guest": inspection.ref.label,
-        "error_code": None if error is None else error.code,
-        "msg": "" if error is None else error.msg,
-    }
-
-
-def _qemu_args(seen: Observation) -> list[str]:
-    if seen.config is None or seen.state.config is None:
-        return []
-    return list(seen.config.boot_arguments(seen.state.config.enabled))
-
-
 def _destination_args(seen: Observation) -> list[str]:
     """Return those of the machine, or those of the config if the machine does not know the memory of NUMA nodes."""
     state = seen.state
@@ -148,8 +93,8 @@ def _config(state: GuestState) -> frozenset[int] | None:
     return None if state.config is None else state.config.enabled
 
 
-def _state_of(state: GuestState, name: str, vcpu: int) -> str | None:
-    """The state of a vCPU in a scope, None if the scope does not exist or cannot have the vCPU."""
+def state_of(state: GuestState, name: str, vcpu: int) -> str | None:
+    """Return the state of a vCPU in a scope, None if the scope does not exist or cannot have the vCPU."""
     scope = state.scope(name)
     if scope is None or vcpu >= state.layout_of(name).max_vcpus:
         return None
@@ -161,8 +106,8 @@ def _vcpu(state: GuestState, entity: Entity, vcpu: int) -> dict[str, Any]:
     placement = _placement(state, vcpu)
     return {
         "id": vcpu,
-        "live": _state_of(state, LIVE, vcpu),
-        "config": _state_of(state, CONFIG, vcpu),
+        "live": state_of(state, LIVE, vcpu),
+        "config": state_of(state, CONFIG, vcpu),
         "online": vcpu in state.online.enabled if state.online is not None and vcpu in state.online.known else None,
         "hotpluggable": _is_hotpluggable(state, entity),
         "node": entity.node,
@@ -235,84 +180,3 @@ def _migration(sparse: Mapping[str, bool | None], destination_args: Iterable[str
         ),
         "destination_args": list(destination_args),
     }
-
-
-def _obstacle(state: GuestState, entity: Entity, vcpu: Mapping[str, Any], enabling: bool) -> dict[str, str] | None:
-    """Why this vCPU alone cannot be enabled or disabled now; None if it can, or if it is already."""
-    scope, found = ("live", state.live) if state.live is not None else ("config", state.config)
-    if found is None or vcpu[scope] == (ENABLED if enabling else DISABLED):
-        return None
-    if vcpu[scope] is None:
-        return (
-            {
-                "code": UNKNOWN_VCPU,
-                "reason": f"the running guest has {state.layout.max_vcpus} vCPUs at most",
-                "remedy": "shut it down and start it: its next boot has this vCPU",
-            }
-            if enabling
-            else None
-        )
-    if isinstance(found, LiveState):
-        found = found.without_unsafe_plugs
-    blocker = (found.cannot_enable if enabling else found.cannot_disable).get(entity.index)
-    if blocker is None and len(entity.vcpus) > 1:
-        blocker = Blocker(
-            PARTIAL_ENTITY,
-            f"the machine plugs vCPUs {format_cpulist(entity.vcpus)} as one core",
-            "name them all, or use granularity core",
-        )
-    return None if blocker is None else {"code": blocker.code, "reason": blocker.reason, "remedy": blocker.remedy}
-
-
-def _differing(state: GuestState) -> frozenset[int] | None:
-    """The vCPUs whose live and config states differ, None if one of these is unknown."""
-    return None if state.live is None or state.config is None else state.live.enabled ^ state.config.enabled
-
-
-def _drift(state: GuestState) -> str | None:
-    differing = _differing(state)
-    return None if differing is None else format_cpulist(differing)
-
-
-def _record_drift(state: GuestState) -> str | None:
-    if state.live is None or state.live.recorded is None:
-        return None
-    return format_cpulist(state.live.recorded ^ state.live.enabled)
-
-
-def state_lines(
-    state: GuestState,
-    with_online: bool,
-    with_hotpluggable: bool = False,
-    only: Collection[int] | None = None,
-    with_maximum: bool = False,
-) -> str:
-    """Return one line per vCPU, the same text for the same state, for diff mode to compare.
-
-    ``with_online`` adds whether the guest OS runs on it, ``with_hotpluggable`` whether an enabled vCPU is
-    hotpluggable at the next boot, ``with_maximum`` a line with the maximum. ``only`` are the vCPUs to return, None for
-    all. A vCPU is not placed if its thread is not where ``<cputune>`` says.
-    """
-    online = state.online if with_online else None
-    misplaced = state.misplaced or EMPTY
-    lines: list[str] = []
-    if with_maximum:
-        maxima = (
-            f"{name} {state.layout_of(name).max_vcpus}" for name in (LIVE, CONFIG) if state.scope(name) is not None
-        )
-        lines.append(f"maximum: {', '.join(maxima)}\n")
-    for entity in state.widest_layout.entities:
-        place = "" if entity.node is None else f" (node {entity.node})"
-        for vcpu in entity.vcpus:
-            if only is not None and vcpu not in only:
-                continue
-            scopes = ((name, _state_of(state, name, vcpu)) for name in (LIVE, CONFIG))
-            states = [f"{scope} {value}" for scope, value in scopes if value is not None]
-            if with_hotpluggable and state.config is not None and vcpu in state.config.enabled:
-                states.append("hotpluggable" if vcpu in state.config.hotpluggable else "not hotpluggable")
-            if vcpu in misplaced:
-                states.append("not placed")
-            if online is not None and vcpu in online.known:
-                states.append("online" if vcpu in online.enabled else "offline")
-            lines.append(f"vCPU {vcpu}{place}: {', '.join(states)}\n")
-    return "".join(lines)

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICTING_REQUEST, HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import LIVE
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import LIBVIRT, GuestRef
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.concurrency import each
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence, Run
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Run
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Source
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.host import InspectHost
     from ansible_collections.kvm.hotplug.plugins.module_utils.request.limits import Limits
     from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
+    from ansible_collections.kvm.hotplug.plugins.module_utils.run.convergence import Convergence
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.interruption import Interruption
 
 
@@ -40,24 +40,6 @@ class Job:
     @property
     def result(self) -> Convergence:
         return self.run.result
-
-    @property
-    def load(self) -> tuple[str | None, int]:
-        """The guest's UUID, and the number of its enabled vCPUs after the plan."""
-        before = self.result.before
-        if before is None or before.state.live is None:
-            return None, 0
-        enabled = before.state.live.enabled
-        if self.run.plan is not None:
-            enabled = self.run.plan.reached.get(LIVE, enabled)
-        return before.state.facts.uuid, len(enabled)
-
-    @property
-    def grows(self) -> bool:
-        """Whether the guest has more enabled vCPUs after the plan than before."""
-        before = self.result.before
-        live = None if before is None else before.state.live
-        return self.load[1] > (0 if live is None else len(live.enabled))
 
 
 async def converge_all(
@@ -125,7 +107,9 @@ async def _converge_all(
         await each(jobs, prepare_and_finish, limits.concurrency)
         return []
     await each(jobs, prepare, limits.concurrency)
-    warnings = await _check_hosts(jobs, limits.max_overcommit, limits.refuse_overcommit, inspect_host)
+    from ansible_collections.kvm.hotplug.plugins.module_utils.run.overcommit import check_hosts
+
+    warnings = await check_hosts(jobs, limits.max_overcommit, limits.refuse_overcommit, inspect_host)
     await each(jobs, finish_prepared, limits.concurrency)
     return warnings
 
@@ -169,22 +153,3 @@ def _identities(job: Job) -> list[tuple[str, ...]]:
         threads = ",".join(f"{vcpu}:{thread}" for vcpu, thread in sorted(live.thread_ids.items()))
         found.append(("threads", facts.name or "", facts.uuid or "", threads))
     return found
-
-
-async def _check_hosts(jobs: Sequence[Job], most: float, refuse: bool, inspect_host: InspectHost) -> list[str]:
-    """Return warnings about hosts that would have too many enabled vCPUs, or refuse the jobs that would add to them."""
-    from ansible_collections.kvm.hotplug.plugins.module_utils.planner.capacity import overcommitted
-
-    warnings: list[str] = []
-    for name in sorted({job.ref.host for job in jobs}):
-        here = [job for job in jobs if job.ref.host == name and job.run.plan is not None]
-        growing = [job for job in here if job.grows]
-        if not growing:
-            continue
-        problem = overcommitted(await inspect_host(name), [job.load for job in here], most)
-        if problem and not refuse:
-            warnings.append(problem)
-        elif problem:
-            for job in growing:
-                job.run.refuse(HotplugError(CONFLICTING_REQUEST, problem))
-    return warnings

@@ -24,17 +24,14 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     LiveState,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Source
-from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import (
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.batch import batch_failure, batch_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import guest_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.info import (
     destination_report,
     failure_report,
-    guest_report,
     info_report,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import (
-    batch_failure,
-    batch_report,
-    convergence_report,
-)
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import convergence_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.vcpus_xml import vcpus_xml
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import GuestRef
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request

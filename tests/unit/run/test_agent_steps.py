@@ -27,7 +27,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state 
     VcpuTarget,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.convergence import Convergence
 
 from ..support.guests import layout
 from ..support.queries import code, converge, desired, enabled, steps

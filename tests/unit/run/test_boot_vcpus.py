@@ -25,10 +25,10 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     Step,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import FAILED, StepOutcome
-from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import info_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.info import info_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import convergence_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.convergence import Convergence
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Journal
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import inspect
 

@@ -15,7 +15,7 @@ import pytest
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.config import XmlFile
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.writers import DirectSource
-from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import info_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.info import info_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import convergence_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import inspect

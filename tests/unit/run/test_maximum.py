@@ -16,11 +16,11 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.writers impor
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import Maximum
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Source
-from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import info_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.info import info_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import convergence_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import CountTarget
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.convergence import Convergence
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import inspect
 
 from ..support.json_store import JsonFile

@@ -21,7 +21,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref impo
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.limits import Limits
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.batch import Job, converge_all
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.convergence import Convergence
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.interruption import Interruption
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Entry
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation, inspect

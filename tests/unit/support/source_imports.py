@@ -62,12 +62,13 @@ def imports_of(source: str, importer: str) -> list[Import]:
 
 def circles(edges: dict[str, set[str]]) -> list[list[str]]:
     """Return the sets of files that reach each other, each sorted; empty when the imports have no circle."""
-    reach = {start: _reachable(start, edges) for start in edges}
+    reach = {start: reachable(start, edges) for start in edges}
     found = {tuple(sorted({end for end in reach[start] if start in reach.get(end, ())})) for start in reach}
     return [list(circle) for circle in sorted(found) if circle]
 
 
-def _reachable(start: str, edges: dict[str, set[str]]) -> set[str]:
+def reachable(start: str, edges: dict[str, set[str]]) -> set[str]:
+    """Return the files that a file imports, directly or indirectly; ``edges`` has the direct imports of each."""
     seen: set[str] = set()
     waiting = list(edges.get(start, ()))
     while waiting:

@@ -10,7 +10,7 @@ from typing import Callable
 
 import pytest
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Convergence
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.convergence import Convergence
 
 from ...support.faulty_peers import answering, from_number, hang_up, instead, no_answer
 from ...support.peer import AsUsual, Line, Message, Peer, Trick

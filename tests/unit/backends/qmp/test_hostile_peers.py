@@ -17,7 +17,7 @@ import pytest
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import parse_address
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, NoListener
-from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import info_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.info import info_report
 
 from ...support.faulty_peers import (
     closes_at_once,

@@ -16,7 +16,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import h
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.reuse import read_exits
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import read_slots
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.notes import Note, read_notes
-from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import info_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.info import info_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.desired_state import CountTarget
 
 from ...support.peer import Line, Message, Peer

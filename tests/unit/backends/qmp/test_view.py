@@ -19,7 +19,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.view impo
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, printable
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestState
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import MachineView
-from ansible_collections.kvm.hotplug.plugins.module_utils.report.guest import info_report
+from ansible_collections.kvm.hotplug.plugins.module_utils.report.info import info_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import Observation
 
 from ...support.replay import usually
