@@ -21,7 +21,7 @@ export ANSIBLE_HOME := $(CACHE)/ansible
 export ANSIBLE_COLLECTIONS_PATH := $(CACHE)/collections
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
 
-.PHONY: help demo test lint sanity unit real molecule browser bench endurance matrix matrix-real coverage shipped format clean
+.PHONY: help demo test lint site sanity unit real molecule browser bench endurance matrix matrix-real coverage shipped format clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -34,6 +34,9 @@ test: $(READY) ## Run lint, sanity, unit, real and molecule, whatever fails, and
 
 lint: $(READY) ## Check style, types, licences, docs, the built artifact and the playbooks
 	@$(NOX)
+
+site: $(READY) ## Build the documentation site in .cache/site/html; fails on any warning
+	@$(NOX) --session site
 
 sanity: $(READY) ## Run ansible-test sanity with no ignore file; with CORE=ansible-core~=2.18.0, with that ansible-core
 	@$(NOX) --session sanity $(if $(CORE),-- "$(CORE)")

@@ -31,6 +31,9 @@ CONTROLLERS_TESTS = ("test_rollout.py", "test_rollout_preflight.py", "test_audit
 # What the collection's metadata asks of an execution environment, among others.
 EXECUTION_ENVIRONMENT = ("libvirt-python", "lxml", "qemu.qmp", "libvirt-devel", "libvirt-libs", "openssh-clients")
 
+# What the documentation site is made of, besides the documentation of the plugins and roles.
+SITE_PAGES = ("*.md", "docs/*.md", "docs/images/*", "roles/*/README.md")
+
 nox.options.envdir = CACHE / "nox"
 nox.options.reuse_venv = "yes"
 nox.options.error_on_missing_interpreters = False
@@ -85,6 +88,29 @@ def introspection(session: nox.Session) -> None:
     missing = [package for package in EXECUTION_ENVIRONMENT if package not in found]
     if missing:
         session.error(f"ansible-builder does not find {', '.join(missing)}")
+
+
+@nox.session(default=False)
+def site(session: nox.Session) -> None:
+    """Build the documentation site in .cache/site/html, from the pages of docs/ and the plugins' own documentation."""
+    session.install("--upgrade", "ansible-core", "antsibull-docs", "myst-parser", "sphinx", "sphinx-rtd-theme")
+    pages = CACHE / "site" / "pages"
+    shutil.rmtree(pages, ignore_errors=True)
+    # antsibull-docs wants a folder that others cannot write.
+    reference = pages / "reference"
+    reference.mkdir(parents=True, mode=0o755)
+    for pattern in SITE_PAGES:
+        for page in Path().glob(pattern):
+            copy = pages / page
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(page, copy)
+    shutil.copy("docs/site/index.md", pages)
+    collection = ("--use-current", "--squash-hierarchy", "--no-add-antsibull-docs-version", "kvm.hotplug")
+    session.run("antsibull-docs", "collection", "--fail-on-error", "--dest-dir", str(reference), *collection)
+    html = CACHE / "site" / "html"
+    shutil.rmtree(html, ignore_errors=True)
+    session.run("sphinx-build", "-q", "-W", "--keep-going", "-c", "docs/site", str(pages), str(html))
+    session.log(f"The site is {html / 'index.html'}")
 
 
 @nox.session(default=False)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The documentation refers only to tests, files and headings that exist."""
+"""The documentation refers only to tests, files and headings that exist, and is complete."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 
 import pytest
+
+from ansible_collections.kvm.hotplug.plugins.module_utils import errors
 
 ROOT = Path(__file__).absolute().parents[2]
 PAGES = [
@@ -45,6 +47,26 @@ def test_every_file_that_a_page_names_exists(page):
 def test_every_link_of_a_page_leads_to_a_heading(page):
     broken = [match.group(0) for match in LINK.finditer(prose(page)) if not link_works(page, *match.groups())]
     assert broken == []
+
+
+def test_troubleshooting_explains_every_error_code_and_no_other():
+    page = ROOT / "docs/troubleshooting.md"
+    explained = re.findall(r"^### (.*)$", prose(page), flags=re.MULTILINE)
+    codes = [value for name, value in vars(errors).items() if isinstance(value, str) and value == name.lower()]
+    assert sorted(explained) == sorted(codes)
+
+
+def test_troubleshooting_has_a_remedy_for_every_error_code():
+    sections = re.split(r"^### ", prose(ROOT / "docs/troubleshooting.md"), flags=re.MULTILINE)[1:]
+    without = [section.splitlines()[0] for section in sections if "\n- " not in section]
+    assert without == []
+
+
+@pytest.mark.parametrize("index", ["README.md", "docs/site/index.md"])
+def test_every_guide_is_in_the_index(index):
+    text = (ROOT / index).read_text(encoding="utf-8")
+    missing = [page.name for page in sorted(ROOT.glob("docs/*.md")) if f"docs/{page.name}" not in text]
+    assert missing == []
 
 
 def prose(page: Path) -> str:
