@@ -39,7 +39,7 @@ from ansible_collections.kvm.hotplug.plugins.plugin_utils.table import text_tabl
 DOCUMENTATION = r"""
 name: _rollout
 short_description: Private to the roles of this collection
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - the kvm.hotplug authors (@kvm-hotplug)
 description:

@@ -15,7 +15,7 @@ from ansible_collections.kvm.hotplug.plugins.plugin_utils.drawing import draw
 DOCUMENTATION = r"""
 name: drawing
 short_description: Draw a guest's vCPUs in the terminal
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - the kvm.hotplug authors (@kvm-hotplug)
 description:

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: guests
 short_description: QEMU/KVM guests as hosts, with the state of their vCPUs
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - the kvm.hotplug authors (@kvm-hotplug)
 description:

@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: vcpu
 short_description: Enable and disable vCPUs of a QEMU/KVM guest
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Brings the vCPUs of a guest to the desired state, which is a set of vCPU ids or a number of vCPUs, in all or on each
     NUMA node. Plugs and unplugs vCPUs of the running guest, and changes the vCPUs of its next boot.

@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: vcpu_batch
 short_description: Enable and disable vCPUs of many QEMU/KVM guests at once
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Brings many guests on one hypervisor to their desired states in one task, as M(kvm.hotplug.vcpu) does for one guest.
     Several guests are handled concurrently, with one connection to each libvirt daemon.

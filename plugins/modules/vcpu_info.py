@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: vcpu_info
 short_description: Return the state of the vCPUs of QEMU/KVM guests
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Returns each vCPU that a guest can have, whether it is enabled, its position in the guest's topology, and whether it
     can be enabled or disabled now. If it cannot, the reason and the remedy are returned.

@@ -19,7 +19,7 @@ short_description: Run modules in a root folder
 description:
   - Each command has mounts, processes and a network of its own, which end with it. There is no network but loopback's.
 author: the kvm.hotplug authors (@kvm-hotplug)
-version_added: 0.1.0
+version_added: 1.0.0
 options:
   folder:
     description: The root folder.
