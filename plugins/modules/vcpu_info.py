@@ -26,27 +26,10 @@ options:
       - The maximum number of guests that are observed concurrently, at most 256.
     type: int
     default: 16
-  destination_qmp_socket:
-    description:
-      - The monitor of the QEMU that waits for the migration of the guest, which was started with C(-incoming). It is
-        observed, and RV(guests[].destination) is whether the guest can migrate to it.
-      - Only with options that name one guest. At most one of O(destination_qmp_socket), O(destination_domain_xml) and
-        O(destination_uri) can be set.
-    type: str
-  destination_domain_xml:
-    description:
-      - The domain XML of the destination, instead of a QEMU that waits already. Only with options that name one guest.
-    type: path
-  destination_uri:
-    description:
-      - The libvirt daemon of the destination. Each guest is compared with the guest of the same UUID or name there, if
-        that is running with its state, else with its definition.
-      - Where it has no such guest, as before a migration for which libvirt itself copies the definition, the guest is a
-        failure with RV(failed_guests[].error_code=guest_not_found).
-    type: str
 author:
   - the kvm.hotplug authors (@kvm-hotplug)
 extends_documentation_fragment:
+  - kvm.hotplug.destination
   - kvm.hotplug.guest.details
   - kvm.hotplug.guest
   - kvm.hotplug.attributes
@@ -80,20 +63,9 @@ EXAMPLES = r"""
     domain_xml: /etc/guests/web1.xml
   register: config
 
-- name: Show how to start QEMU with this config state, sparse or not
-  ansible.builtin.debug:
-    msg: "qemu-system-x86_64 -machine q35 {{ config.guests[0].qemu_args | map('quote') | join(' ') }} ..."
-
 - name: Draw the guest
   ansible.builtin.debug:
     msg: "{{ info.guests[0] | kvm.hotplug.drawing }}"
-
-- name: Fail before a migration if the QEMU that waits for it does not fit
-  kvm.hotplug.vcpu_info:
-    qmp_socket: /run/guests/web1/qmp.sock
-    destination_qmp_socket: kvm2.example.com:4444
-  register: both
-  failed_when: not both.guests[0].destination.fits
 
 - name: Show the vCPUs that cannot be disabled now
   ansible.builtin.debug:
