@@ -26,6 +26,13 @@ def test_guests_of_the_inventory_have_their_own_desired_state() -> None:
     assert desired_guests(INVENTORY, "h1") == [WEB1]
 
 
+def test_the_desired_state_of_a_guest_can_be_its_enabled_vcpus() -> None:
+    inventory = {**INVENTORY, "web1": {**INVENTORY["web1"], "kvm_hotplug_desired": {"enabled": "0-3,6"}}}
+    guests = desired_guests(inventory, "h1")
+    assert guests == [{"qmp_socket": SOCKET, "enabled": "0-3,6"}]
+    assert [row["blocked_by"] for row in desired_rows(guests, {}, inventory, "h1")] == [""]
+
+
 @pytest.mark.parametrize("guests", [[], [{"name": "web2", "count": 2}]], ids=["none", "one"])
 def test_the_desired_guests_of_a_hypervisor_replace_those_of_its_guests(guests: list[Any]) -> None:
     inventory = {**INVENTORY, "h1": {**INVENTORY["h1"], "kvm_hotplug_desired_guests": guests}}
