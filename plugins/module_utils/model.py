@@ -305,26 +305,25 @@ class Host(NamedTuple):
 class StepKind(NamedTuple):
     """What a step does to its entity in the scope ``target``.
 
-    ``adds`` says whether the entity is enabled (or online) afterwards; ``inverse`` names the kind that undoes it. The
-    kinds that change the maximum concern the vCPUs that the next boot gains or loses, which are disabled. A step that
-    places concerns an entity that is enabled, and changes only where its threads run.
+    ``adds`` says whether the entity is enabled (or online) afterwards, None if the step changes neither: one that
+    places concerns a vCPU that is enabled, and changes only where its thread runs. The kinds that change the maximum
+    concern the vCPUs that the next boot gains or loses, which are disabled.
     """
 
     name: str
     target: str
-    adds: bool
-    inverse: str
+    adds: bool | None = None
 
 
-PLUG = StepKind("plug", LIVE, adds=True, inverse="unplug")
-UNPLUG = StepKind("unplug", LIVE, adds=False, inverse="plug")
-PLACE = StepKind("place", LIVE, adds=True, inverse="place")
-ENABLE = StepKind("enable", CONFIG, adds=True, inverse="disable")
-DISABLE = StepKind("disable", CONFIG, adds=False, inverse="enable")
-ADD = StepKind("add", CONFIG, adds=False, inverse="remove")
-REMOVE = StepKind("remove", CONFIG, adds=False, inverse="add")
-ONLINE = StepKind("online", GUEST, adds=True, inverse="offline")
-OFFLINE = StepKind("offline", GUEST, adds=False, inverse="online")
+PLUG = StepKind("plug", LIVE, adds=True)
+UNPLUG = StepKind("unplug", LIVE, adds=False)
+PLACE = StepKind("place", LIVE)
+ENABLE = StepKind("enable", CONFIG, adds=True)
+DISABLE = StepKind("disable", CONFIG, adds=False)
+ADD = StepKind("add", CONFIG, adds=False)
+REMOVE = StepKind("remove", CONFIG, adds=False)
+ONLINE = StepKind("online", GUEST, adds=True)
+OFFLINE = StepKind("offline", GUEST, adds=False)
 
 STEP_KINDS: Mapping[str, StepKind] = {
     kind.name: kind for kind in (PLUG, UNPLUG, PLACE, ENABLE, DISABLE, ADD, REMOVE, ONLINE, OFFLINE)
@@ -332,7 +331,7 @@ STEP_KINDS: Mapping[str, StepKind] = {
 
 
 class Step(NamedTuple):
-    """One thing to do to one entity.
+    """One thing to do to one entity, or to one ``vcpu`` of it.
 
     ``makes_hotpluggable``: it is enabled in config already, and only becomes hotpluggable there.
     """
@@ -340,6 +339,11 @@ class Step(NamedTuple):
     kind: StepKind
     entity: Entity
     makes_hotpluggable: bool = False
+    vcpu: int | None = None
+
+    @property
+    def vcpus(self) -> tuple[int, ...]:
+        return self.entity.vcpus if self.vcpu is None else (self.vcpu,)
 
     @property
     def target(self) -> str:

@@ -52,4 +52,4 @@ def boot_vcpu_steps(entities: Iterable[Entity], config: ConfigState, wanted: Col
 
 def made_hotpluggable(steps: Iterable[Step]) -> frozenset[int]:
     """Return the ids that these steps make hotpluggable."""
-    return frozenset(vcpu for step in steps if step.makes_hotpluggable for vcpu in step.entity.vcpus)
+    return frozenset(vcpu for step in steps if step.makes_hotpluggable for vcpu in step.vcpus)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
@@ -28,7 +28,7 @@ IGNORE = "ignore"
 
 
 class PlaceSteps(NamedTuple):
-    """The steps for entities that are plugged, and those for others that have drifted."""
+    """The steps for the vCPUs of entities that are plugged, and those for others that have drifted."""
 
     new: tuple[Step, ...] = ()
     drifted: tuple[Step, ...] = ()
@@ -55,8 +55,13 @@ def place_steps(state: GuestState, plugged: Collection[Entity], wanted: Collecti
             f"threads are not where <cputune> says: {_listed(misplaced)}; place them, or use cputune: apply or ignore",
         )
     moved = {vcpu for vcpu in misplaced if is_repairable(state, vcpu)}
-    drifted = [entity for entity in state.layout.entities if entity not in new and not moved.isdisjoint(entity.vcpus)]
-    return PlaceSteps(tuple(Step(PLACE, entity) for entity in new), tuple(Step(PLACE, entity) for entity in drifted))
+    others = [entity for entity in state.layout.entities if entity not in new]
+    return PlaceSteps(tuple(_of_each(new, tuning.placements)), tuple(_of_each(others, moved)))
+
+
+def _of_each(entities: Iterable[Entity], vcpus: Collection[int]) -> Iterator[Step]:
+    for entity in entities:
+        yield from (Step(PLACE, entity, vcpu=vcpu) for vcpu in entity.vcpus if vcpu in vcpus)
 
 
 def repair_of(state: GuestState, vcpu: int) -> Placement:
@@ -148,7 +153,7 @@ def predicted_placements(state: GuestState, steps: Iterable[Step]) -> dict[int, 
     cpus = None if state.live is None else state.live.host_cpus
     for step in steps:
         if step.kind == PLACE:
-            for vcpu in step.entity.vcpus:
+            for vcpu in step.vcpus:
                 asked = repair_of(state, vcpu) if vcpu in found else requested.get(vcpu, NOWHERE)
                 found[vcpu] = combined(on_host(asked, cpus), found.get(vcpu, NOWHERE))
     return found

@@ -220,7 +220,7 @@ def _with_agent(
     if request.onlines_plugged:
         found += [Step(ONLINE, step.entity) for step in plugs]
     for step in steps[len(plugs) :]:
-        drained = online.enabled.intersection(step.entity.vcpus) - online.cannot_disable.keys()
+        drained = online.enabled.intersection(step.vcpus) - online.cannot_disable.keys()
         if request.drain and drained:
             found.append(Step(OFFLINE, step.entity))
         found.append(step)

@@ -52,7 +52,7 @@ def _predicted_config(state: GuestState, config: ConfigState, plan: Plan) -> Con
 def _predicted_online(online: OnlineState, plan: Plan) -> OnlineState:
     ids: dict[StepKind, set[int]] = {}
     for step in plan.steps:
-        ids.setdefault(step.kind, set()).update(step.entity.vcpus)
+        ids.setdefault(step.kind, set()).update(step.vcpus)
     added, removed = ids.get(ONLINE, set()), ids.get(OFFLINE, set()) | ids.get(UNPLUG, set())
     known = (online.known | added) - ids.get(UNPLUG, set()) if online.known else online.known
     return online._replace(enabled=frozenset((online.enabled | added) - removed) & known, known=frozenset(known))

@@ -48,7 +48,7 @@ def _changed_vcpus(result: Convergence) -> frozenset[int]:
         for before, after in zip(_enabled_sets(result.before.state), _enabled_sets(result.after.state)):
             found |= before ^ after
     if result.journal is not None:
-        found.update(vcpu for entry in result.journal.entries for vcpu in entry.step.entity.vcpus)
+        found.update(vcpu for entry in result.journal.entries for vcpu in entry.step.vcpus)
     return frozenset(found)
 
 

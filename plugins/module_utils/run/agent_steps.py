@@ -26,10 +26,10 @@ async def set_online(entries: Sequence[Entry], agent: Agent) -> None:
     """Take steps of method agent in one request, and record the outcome of each in its entry."""
     for entry in entries:
         entry.start()
-    wanted = {vcpu: entry.step.kind.adds for entry in entries for vcpu in entry.step.entity.vcpus}
+    wanted = {vcpu: bool(entry.step.kind.adds) for entry in entries for vcpu in entry.step.vcpus}
     result = await agent.set_online(wanted)
     for entry in entries:
-        members = set(entry.step.entity.vcpus)
+        members = set(entry.step.vcpus)
         if members.issubset(result.processed):
             entry.end(StepOutcome(DONE, took_effect=True))
         elif result.stopped_at in members or not result.refused:
@@ -42,7 +42,7 @@ async def drain(entry: Entry, agent: Agent, online: Collection[int]) -> None:
     ``online`` are the vCPUs that the guest OS runs on.
     """
     entry.start()
-    result = await agent.set_online({vcpu: False for vcpu in entry.step.entity.vcpus if vcpu in online})
+    result = await agent.set_online({vcpu: False for vcpu in entry.step.vcpus if vcpu in online})
     if result.stopped_at is None:
         entry.end(StepOutcome(DONE, took_effect=True))
         return
@@ -66,7 +66,7 @@ async def undo(
     may not have detected a vCPU that was just plugged again: the request is then repeated.
     """
     adds = not entry.step.kind.adds
-    wanted = {vcpu: adds for vcpu in entry.step.entity.vcpus if (vcpu in online) is adds}
+    wanted = {vcpu: adds for vcpu in entry.step.vcpus if (vcpu in online) is adds}
     deadline = time.monotonic() + timeout
     while True:
         try:

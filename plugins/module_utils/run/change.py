@@ -15,7 +15,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     GUEST_NOT_RUNNING,
     HotplugError,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG, LIVE, PLACE, PLUG
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG, LIVE, PLUG
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.prediction import predict
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.apply import carry_out
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Journal
@@ -70,7 +70,7 @@ class Change:
             self._result.warnings.append(f"the guest was changed by something else during this run: {error.msg}")
             return
         if left:
-            ids = format_cpulist(vcpu for step in left for vcpu in step.entity.vcpus)
+            ids = format_cpulist(vcpu for step in left for vcpu in step.vcpus)
             self._result.warnings.append(
                 f"vCPU {ids} was changed by something else during this run, so the guest is not in the desired state: "
                 "run the task again, and let only one task at a time change a guest"
@@ -100,9 +100,9 @@ def _warn_of_risks(live: LiveState, plan: Plan, warnings: list[str]) -> None:
     """Name changes that cannot be undone before the guest's next boot, and forced ones."""
     for step in plan.steps:
         blocker = live.unsafe_plugs.get(step.entity.index) if step.target == LIVE else None
-        if blocker is None or step.kind == PLACE:
+        if blocker is None or step.kind.adds is None:
             continue
-        vcpus = format_cpulist(step.entity.vcpus)
+        vcpus = format_cpulist(step.vcpus)
         if step.kind.adds:
             warnings.append(f"vCPU {vcpus} is plugged because of force, which may end the guest: {blocker.reason}")
         else:

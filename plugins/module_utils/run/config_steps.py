@@ -39,7 +39,7 @@ async def write_config(run: LiveSteps, planned: Sequence[Entry]) -> None:
     }
     entries = [entry for entry in planned if entry.step.entity.index not in not_done]
     enabled = _enabled_after(state.config.enabled, entries)
-    entries = [entry for entry in entries if entry.step.kind != REMOVE or enabled.isdisjoint(entry.step.entity.vcpus)]
+    entries = [entry for entry in entries if entry.step.kind != REMOVE or enabled.isdisjoint(entry.step.vcpus)]
     if not entries:
         return
     for entry in entries:
@@ -64,7 +64,7 @@ async def write_config(run: LiveSteps, planned: Sequence[Entry]) -> None:
 
 def _enabled_after(enabled: frozenset[int], entries: Sequence[Entry]) -> frozenset[int]:
     for entry in entries:
-        members = entry.step.entity.vcpus
+        members = entry.step.vcpus
         if entry.step.kind.adds:
             enabled = enabled.union(members)
         elif entry.step.kind == DISABLE:
@@ -74,7 +74,7 @@ def _enabled_after(enabled: frozenset[int], entries: Sequence[Entry]) -> frozens
 
 def _is_done(entry: Entry, written: WriteResult) -> bool:
     """Whether a write that failed has completed this step."""
-    members = entry.step.entity.vcpus
+    members = entry.step.vcpus
     if entry.step.kind in (ADD, REMOVE):
         return (members[0] < written.max_vcpus) is (entry.step.kind == ADD)
     if entry.step.makes_hotpluggable:

@@ -66,7 +66,7 @@ class Run:
                 for warning in placement_warnings(seen.state, self._request.cputune):
                     self._ports.warn(warning)
             steps = (step for step in plan.steps if step.kind in (PLUG, UNPLUG))
-            self._ports.warn(unsettled_unplugs(seen.state, [vcpu for step in steps for vcpu in step.entity.vcpus]))
+            self._ports.warn(unsettled_unplugs(seen.state, [vcpu for step in steps for vcpu in step.vcpus]))
             self.plan = plan
 
     async def finish(self) -> None:

@@ -61,7 +61,7 @@ class Entry:
 
     @property
     def vcpus(self) -> str:
-        return format_cpulist(self.step.entity.vcpus)
+        return format_cpulist(self.step.vcpus)
 
     def result(self) -> dict[str, Any]:
         """The entry in the format of the modules' results."""
@@ -115,7 +115,7 @@ class Journal:
         """Settle steps with an unknown outcome after a lost connection, by what is enabled now."""
         for entry in self.entries:
             scope = state.scope(entry.step.target)
-            members = entry.step.entity.vcpus
+            members = entry.step.vcpus
             if isinstance(scope, OnlineState):
                 is_open = entry.took_effect is None and scope.known.issuperset(members)
             else:
@@ -136,12 +136,12 @@ class Journal:
 def _is_in_effect(step: Step, state: GuestState) -> bool:
     scope = state.scope(step.target)
     if step.kind in (ADD, REMOVE):
-        return (step.entity.vcpus[0] < state.layout_of(step.target).max_vcpus) is (step.kind == ADD)
+        return (step.vcpus[0] < state.layout_of(step.target).max_vcpus) is (step.kind == ADD)
     if step.kind == PLACE:
         placements = EMPTY if state.live is None else state.live.placements
         return state.misplaced is not None and all(
-            vcpu in placements and vcpu not in state.misplaced for vcpu in step.entity.vcpus
+            vcpu in placements and vcpu not in state.misplaced for vcpu in step.vcpus
         )
     if step.makes_hotpluggable and isinstance(scope, ConfigState):
-        return scope.hotpluggable.issuperset(step.entity.vcpus)
-    return scope is not None and (not scope.enabled.isdisjoint(step.entity.vcpus)) is step.kind.adds
+        return scope.hotpluggable.issuperset(step.vcpus)
+    return scope is not None and (not scope.enabled.isdisjoint(step.vcpus)) is step.kind.adds

@@ -127,8 +127,8 @@ class LiveSteps:
                 continue
             if not entry.took_effect or entry.step.target == CONFIG:
                 continue
-            if entry.step.kind == PLACE:
-                # It ends with the thread of the vCPU, which is unplugged again.
+            if entry.step.kind.adds is None:
+                # A placement ends with the thread of the vCPU, which is unplugged again.
                 continue
             try:
                 answer = await self._undo_in_machine(entry)

@@ -55,7 +55,7 @@ class OnlineWait:
         seen = (await self._agent.observe(self._plugged)).vcpus
         offline: dict[int, bool] = {}
         for entry in list(self._waiting):
-            members = entry.step.entity.vcpus
+            members = entry.step.vcpus
             if not seen.keys() >= set(members):
                 continue
             rest = [vcpu for vcpu in members if not seen[vcpu].online]
@@ -68,7 +68,7 @@ class OnlineWait:
     def _judge(self, result: SetResult, asked: frozenset[int]) -> None:
         """Record which entries the request has onlined, and at which it stopped; the next view shows the others."""
         for entry in list(self._waiting):
-            members = asked.intersection(entry.step.entity.vcpus)
+            members = asked.intersection(entry.step.vcpus)
             if members.intersection(result.processed):
                 entry.took_effect = True
             if result.stopped_at in members:

@@ -35,11 +35,11 @@ class PlacementSteps:
         self._cputune = cputune
 
     async def place(self, entries: Sequence[Entry], again: bool) -> None:
-        """Place the threads of these entities, and record the outcome by where the kernel has them afterwards.
+        """Place the threads of these vCPUs, and record the outcome by where the kernel has them afterwards.
 
         ``again``: they were enabled before this run, and as much is requested as can be set of such a vCPU.
         """
-        requested = {vcpu: wanted for entry in entries for vcpu, wanted in self._requested(entry, again).items()}
+        requested = {vcpu: self._requested(vcpu, again) for entry in entries for vcpu in entry.step.vcpus}
         before = await self._observe()
         problems = await self._place_all(before, requested)
         after = await self._observe()
@@ -48,7 +48,7 @@ class PlacementSteps:
             if left:
                 problems.setdefault(vcpu, f"{', '.join(left)}; {self._remedy}")
         for entry in entries:
-            entry.end(_outcome(entry.step.entity.vcpus, before, after, problems))
+            entry.end(_outcome(entry.step.vcpus, before, after, problems))
 
     async def _place_all(self, before: ThreadsView, requested: Mapping[int, Placement]) -> dict[int, str]:
         """Place those that differ; return why vCPUs could not be placed, by id."""
@@ -67,12 +67,11 @@ class PlacementSteps:
                     problems[vcpu] = error.msg
         return problems
 
-    def _requested(self, entry: Entry, again: bool) -> dict[int, Placement]:
+    def _requested(self, vcpu: int, again: bool) -> Placement:
         tuning = self._state.tuning
         if tuning is None:
             raise RuntimeError("a placement was planned for a guest without any requested placement")
-        vcpus = [vcpu for vcpu in entry.step.entity.vcpus if vcpu in tuning.placements]
-        return {vcpu: repair_of(self._state, vcpu) if again else tuning.placements[vcpu] for vcpu in vcpus}
+        return repair_of(self._state, vcpu) if again else tuning.placements[vcpu]
 
     @property
     def _remedy(self) -> str:

@@ -21,8 +21,10 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     PLACE,
     PLUG,
     ConfigState,
+    Entity,
     GuestFacts,
     GuestState,
+    Layout,
     LiveState,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.placement import (
@@ -100,7 +102,7 @@ def test_the_plan_places_what_is_plugged_or_misplaced_and_then_nothing(state: Gu
     assert state.tuning is not None
     wanted = VcpuTarget(frozenset({0, *more}), frozenset(), exclusive=True)
     plan = plan_of(wanted, state)
-    placed = {vcpu for step in plan.steps if step.kind == PLACE for vcpu in step.entity.vcpus}
+    placed = {vcpu for step in plan.steps if step.kind == PLACE for vcpu in step.vcpus}
     assert placed == {
         vcpu
         for vcpu, requested in state.tuning.placements.items()
@@ -158,6 +160,15 @@ def test_threads_that_cannot_be_verified_are_refused(recorded: bool) -> None:
 def test_an_unknown_placement_of_enabled_vcpus_has_a_warning() -> None:
     assert unverifiable(hidden(recorded=False), "apply").startswith("it is unknown whether vCPU 1 is where <cputune>")
     assert unverifiable(hidden(recorded=True), "apply") == unverifiable(hidden(recorded=False), "ignore") == ""
+
+
+def test_each_vcpu_of_a_plugged_or_drifted_core_is_placed_by_its_own_step() -> None:
+    cores = Layout(tuple(Entity(index=core, vcpus=(2 * core, 2 * core + 1)) for core in range(3)))
+    live = LiveState(frozenset({0, 1}), placements={0: Placement("0", "other"), 1: Placement("1", "other")})
+    config = ConfigState(frozenset({0, 1}), tuning=Tuning({vcpu: Placement("1") for vcpu in (0, 1, 3, 4, 5)}))
+    steps = plan_of(CountTarget(6), GuestState(GuestFacts(), cores, live, config)).steps
+    placed = [step.vcpus for step in steps if step.kind == PLACE]
+    assert placed == [(3,), (4,), (5,), (0,)]
 
 
 def test_a_vcpu_that_the_guest_may_unplug_is_not_placed() -> None:
