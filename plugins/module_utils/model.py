@@ -219,7 +219,7 @@ class _Facts(NamedTuple):
 class GuestFacts(_Facts):
     """Who the guest is, safe to print; ``state`` is running, paused, shutoff or QEMU's own word for anything else.
 
-    Whoever defines or configures a guest chooses these texts, and they reach messages, diffs, tables and terminals.
+    Those who define or configure a guest choose these texts, and they reach messages, diffs, tables and terminals.
     """
 
     __slots__ = ()

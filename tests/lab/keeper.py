@@ -80,7 +80,7 @@ class _Service:
     """The keeper itself, which serves the one who started it."""
 
     def __init__(self, starter: int) -> None:
-        # What its processes leave behind becomes its own child, whoever its parent was, and so can be told for sure.
+        # What its processes leave behind becomes its own child, and so can be identified.
         if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
             raise OSError(ctypes.get_errno(), "prctl")
         self._over = False

@@ -185,7 +185,7 @@ def test_all_guests_of_a_host(daemon_here: Daemon, newest_domain: Domains, boot:
     assert told["web2"]["kvm_hotplug_options"] == {"qmp_socket": web2.qmp_socket}
     assert int(told["web2"]["maximum"]) == 8
 
-    # A desired state for each guest, delegated: foretold and then done, as QEMU and libvirt themselves say.
+    # A desired state for each guest, delegated: predicted and then applied, as QEMU and libvirt themselves say.
     guests = [db, web1, web2]
     assert "changed=1" in controller.play(BY_ITSELF, "--check")
     assert [observer.enabled_ids(guest.observer) for guest in guests] == [[0, 1]] * 3

@@ -165,8 +165,8 @@ def test_a_machine_plugs_and_receives_the_acknowledgement(running: tuple[Contact
             4: (DONE, True),
             5: (DONE, True),
         }
-        heard = await machine.await_insertion(entities, PATIENCE)
-        assert {answer.status for answer in heard.values()} == {DONE}
+        outcomes = await machine.await_insertion(entities, PATIENCE)
+        assert {answer.status for answer in outcomes.values()} == {DONE}
         assert sorted(machine.latest().live.enabled) == observer.enabled_ids(guest.observer) == [0, 1, 2, 3, 4, 5]
         again = await machine.plug(entities)
         assert {(answer.status, answer.took_effect) for answer in again.values()} == {(DONE, False)}

@@ -150,11 +150,11 @@ def test_an_alias_of_a_pseries_model_is_resolved(tmp_path: Path) -> None:
         cells=(Cell(0, frozenset(range(4, 8)), KIB), Cell(1, frozenset(range(4)), KIB)),
     )
     answer = ask(emulator(tmp_path / "q", binaries.default("ppc64")), domain)
-    foretold = layout_of_domain(domain)
-    assert foretold is not None
-    assert answer.layout == foretold.layout
-    assert [dict(slot.props) for slot in answer.slots] == [dict(slot.props) for slot in foretold.slots]
-    assert {slot.driver for slot in foretold.slots} == {""}
+    derived = layout_of_domain(domain)
+    assert derived is not None
+    assert answer.layout == derived.layout
+    assert [dict(slot.props) for slot in answer.slots] == [dict(slot.props) for slot in derived.slots]
+    assert {slot.driver for slot in derived.slots} == {""}
     assert {slot.driver for slot in answer.slots} == {"power9_v2.2-spapr-cpu-core"}
 
 

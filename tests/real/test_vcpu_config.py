@@ -112,8 +112,8 @@ def test_a_machine_that_cannot_be_derived_is_probed_unless_forbidden(domain_xml:
     emulator.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={libraries} exec {arguments} "$@"\n', encoding="utf-8")
     emulator.chmod(0o755)
     asked = run_module("kvm.hotplug.vcpu_info", domain_xml=str(domain_xml), probe="always", emulator=str(emulator))
-    foretold = run_module("kvm.hotplug.vcpu_info", domain_xml=str(domain_xml), probe="never")
-    assert asked["guests"] == foretold["guests"]
+    derived = run_module("kvm.hotplug.vcpu_info", domain_xml=str(domain_xml), probe="never")
+    assert asked["guests"] == derived["guests"]
     domain_xml.write_text(DOMAIN.replace("machine='q35'", "machine='x-remote'"), encoding="utf-8")
     assert (
         run_module("kvm.hotplug.vcpu_info", domain_xml=str(domain_xml), probe="never")["error_code"] == "config_invalid"

@@ -126,7 +126,7 @@ def test_invalid_options_are_refused_before_any_connection(
 ) -> None:
     qemu = peer(Imitation())
     answer = run("vcpu", qmp_socket=qemu.address, **options)
-    assert (answer["failed"], answer["error_code"], qemu.heard) == (True, code, [])
+    assert (answer["failed"], answer["error_code"], qemu.received) == (True, code, [])
     assert answer["msg"]
     assert "exception" not in answer or "Traceback" not in str(answer["exception"])
 

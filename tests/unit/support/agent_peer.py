@@ -50,22 +50,22 @@ class AgentLine(Line):
         super().__init__(line._peer, line._reader, line._writer)
         self._unread = line._unread
 
-    async def hear(self) -> Message | None:
+    async def receive(self) -> Message | None:
         while True:
             try:
                 command, end = json.JSONDecoder().raw_decode(self._unread)
             except json.JSONDecodeError:
-                heard = await self._reader.read(65536)
-                if not heard:
+                data = await self._reader.read(65536)
+                if not data:
                     return None
-                *before, last = heard.split(b"\xff")
+                *before, last = data.split(b"\xff")
                 for _forgotten in before:
                     self._unread = ""
                     await self.say(STRAY)
                 self._unread = (self._unread + last.decode()).lstrip()
                 continue
             self._unread = self._unread[end:].lstrip()
-            self._peer.heard.append(command)
+            self._peer.received.append(command)
             return dict(command)
 
 
@@ -83,7 +83,7 @@ class AgentTalk:
     async def __call__(self, line: Line) -> None:
         line = AgentLine(line)
         while True:
-            command = await line.hear()
+            command = await line.receive()
             if command is None:
                 return
             await self._take(line, command)

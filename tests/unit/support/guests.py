@@ -87,9 +87,9 @@ def after(plan: Plan, state: GuestState) -> GuestState:
         enabled[CONFIG] = set(state.config.enabled)
     for step in plan.steps:
         if step.kind.adds:
-            enabled[step.target].update(step.entity.vcpus)
-        else:
-            enabled[step.target].difference_update(step.entity.vcpus)
+            enabled[step.target].update(step.vcpus)
+        elif step.kind.adds is False:
+            enabled[step.target].difference_update(step.vcpus)
     if state.live is not None:
         # What was asked to go is gone, so nothing is on its way out any more.
         state = state._replace(

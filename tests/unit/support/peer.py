@@ -38,19 +38,19 @@ class Line:
         self._writer = writer
         self._unread = ""
 
-    async def hear(self) -> Message | None:
+    async def receive(self) -> Message | None:
         """Return the client's next command, None if it has disconnected."""
         while True:
             # Like QEMU's parser: clients need not end a command with a newline.
             with contextlib.suppress(json.JSONDecodeError):
                 command, end = json.JSONDecoder().raw_decode(self._unread)
                 self._unread = self._unread[end:].lstrip()
-                self._peer.heard.append(command)
+                self._peer.received.append(command)
                 return dict(command)
-            heard = await self._reader.read(65536)
-            if not heard:
+            data = await self._reader.read(65536)
+            if not data:
                 return None
-            self._unread = (self._unread + heard.decode()).lstrip()
+            self._unread = (self._unread + data.decode()).lstrip()
 
     async def say(self, *messages: Message) -> None:
         await self.say_raw(b"".join(json.dumps(message).encode() + b"\r\n" for message in messages))
@@ -89,7 +89,7 @@ class Conversation:
         await self.begin(line)
         try:
             while True:
-                command = await line.hear()
+                command = await line.receive()
                 if command is None:
                     return
                 await self._take(line, command)
@@ -124,7 +124,7 @@ class Peer:
     """
 
     def __init__(self, *talks: Talk, path: Path | None = None) -> None:
-        self.heard: list[Message] = []
+        self.received: list[Message] = []
         self.clients = 0
         self.address = "" if path is None else str(path)
         self._talks = talks
@@ -139,14 +139,14 @@ class Peer:
         """The mutating commands it was sent, as ``device_add vcpu5``."""
         return [
             f"{command['execute']} {command['arguments']['id'].rpartition('/')[2]}"
-            for command in self.heard
+            for command in self.received
             if command["execute"] in MUTATING
         ]
 
     @property
     def commands(self) -> list[str]:
         """The names of all commands it was sent."""
-        return [command["execute"] for command in self.heard]
+        return [command["execute"] for command in self.received]
 
     def __enter__(self) -> Peer:
         self._thread.start()
@@ -186,9 +186,9 @@ class Peer:
         try:
             await talk(line)
         except ConnectionError:
-            # The client has gone: what it leaves unheard is its own business.
+            # The client has gone: what it has not read is of no interest.
             return
-        except Exception:  # noqa: BLE001  # whatever it is, the test has to hear of it
+        except Exception:  # noqa: BLE001  # whatever it is, the test has to report it
             self._complaints.append(traceback.format_exc())
         finally:
             await line.close()

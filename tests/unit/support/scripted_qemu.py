@@ -137,7 +137,7 @@ class Imitation(Conversation):
         self.paths[slot] = f"/machine/peripheral/{arguments['id']}"
         await line.reply(command, {"return": {}})
         if manner != SAYS_NOTHING:
-            await self._hear_guest(line, slot, 1, 1 if manner == FAILS else 0)
+            await self._report(line, slot, 1, 1 if manner == FAILS else 0)
 
     async def _delete(self, line: Line, command: Message) -> None:
         slot = next(number for number, path in self.paths.items() if path == command["arguments"]["id"])
@@ -147,23 +147,23 @@ class Imitation(Conversation):
         if manner == SAYS_NOTHING:
             return
         if manner in (REFUSES_FOR_GOOD, FAILS, BOOTS):
-            await self._hear_guest(line, slot, 3, 128 if manner == REFUSES_FOR_GOOD else 1)
+            await self._report(line, slot, 3, 128 if manner == REFUSES_FOR_GOOD else 1)
             if manner == BOOTS:
                 self._unplug = {**self._unplug, slot: GOES}
             return
-        await self._hear_guest(line, slot, 3, 132)
+        await self._report(line, slot, 3, 132)
         if manner == GOES:
             await asyncio.sleep(0.01)
             del self.paths[slot]
             await line.say({"event": "DEVICE_DELETED", "data": {"path": f"{path}/lapic"}, **STAMP})
-            await self._hear_guest(line, slot, 3, 0)
+            await self._report(line, slot, 3, 0)
         elif manner == REFUSES and self._hardware.acpi:
-            await self._hear_guest(line, slot, 3, 130)
+            await self._report(line, slot, 3, 130)
         elif manner == REFUSES:
             data = {"device": path.rpartition("/")[2], "path": path}
             await line.say({"event": "DEVICE_UNPLUG_GUEST_ERROR", "data": data, **STAMP})
 
-    async def _hear_guest(self, line: Line, slot: int, source: int, status: int) -> None:
+    async def _report(self, line: Line, slot: int, source: int, status: int) -> None:
         if self._hardware.acpi:
             self._words[slot] = (source, status)
             info = self._word(slot, source, status)

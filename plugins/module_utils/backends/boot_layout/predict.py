@@ -115,9 +115,9 @@ def layout_of_domain(domain: Domain) -> ConfigLayout | None:
     topology = topology_of(domain)
     nodes = nodes_of(domain)
     _check_levels(domain, family, topology)
-    foretold = _DERIVE[family](domain, topology, nodes)
+    derived = _DERIVE[family](domain, topology, nodes)
     driver = driver_of(domain)
-    return ConfigLayout(read_slots([{"type": driver, "vcpus-count": 1, **slot} for slot in foretold]))
+    return ConfigLayout(read_slots([{"type": driver, "vcpus-count": 1, **slot} for slot in derived]))
 
 
 def fixed_layout(domain: Domain) -> ConfigLayout:

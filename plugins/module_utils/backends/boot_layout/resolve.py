@@ -63,9 +63,9 @@ async def lay_out(
     if emulator is not None:
         domain = domain._replace(emulator=emulator)
     if policy != "always":
-        foretold = layout_of_domain(domain)
-        if foretold is not None:
-            return BootLayout(domain, foretold)
+        derived = layout_of_domain(domain)
+        if derived is not None:
+            return BootLayout(domain, derived)
         if policy == "never":
             raise HotplugError(
                 CONFIG_INVALID,

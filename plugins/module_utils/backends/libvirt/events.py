@@ -42,8 +42,8 @@ class EventRouter:
         self._stop: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
         self.refused: str | None = None
 
-    async def listen(self, domain: libvirt.virDomain, news: OstTracker) -> None:
-        """Pass events of ``domain`` to ``news`` from now on.
+    async def listen(self, domain: libvirt.virDomain, tracker: OstTracker) -> None:
+        """Pass events of ``domain`` to ``tracker`` from now on.
 
         ``refused`` is then the reason if QEMU's events are unavailable. Raises ``HotplugError``.
         """
@@ -51,7 +51,7 @@ class EventRouter:
             if not self._is_open:
                 await self._open()
                 self._is_open = True
-        self._listeners[domain.UUIDString()] = news
+        self._listeners[domain.UUIDString()] = tracker
 
     def leave(self, domain: libvirt.virDomain) -> None:
         """Stop passing events of ``domain``."""
@@ -111,10 +111,10 @@ class EventRouter:
                 self._stop.append((connection.domainEventDeregisterAny, (number,)))
 
     def _receive(self, uuid: str, event: Any) -> None:
-        news = self._listeners.get(uuid)
-        if news is None:
+        tracker = self._listeners.get(uuid)
+        if tracker is None:
             return
         if event is None:
-            news.wake()
+            tracker.wake()
         else:
-            news.hear(event)
+            tracker.process(event)

@@ -134,7 +134,7 @@ class LibvirtMachine(LibvirtMachineReader):
 
     def is_plugged(self, entity: Entity) -> bool:
         """Return whether QEMU had ``entity`` at the last query."""
-        if self._observed.in_qemu is None and self._ost.word(entity.index) == acpi.OstStatus(acpi.EJECTED):
+        if self._observed.in_qemu is None and self._ost.status(entity.index) == acpi.OstStatus(acpi.EJECTED):
             # There is no other source; QEMU ejects before the guest can report it.
             return False
         return not self._observed.enabled.isdisjoint(entity.vcpus)
@@ -171,13 +171,13 @@ class LibvirtMachine(LibvirtMachineReader):
             return _refused(refusal)
         self._unplugging = asyncio.ensure_future(self._set(entity, 0, flags))
         while not self._unplugging.done():
-            word = self._ost.word(entity.index)
-            if word is not None and word.kind != acpi.EJECTING:
+            status = self._ost.status(entity.index)
+            if status is not None and status.kind != acpi.EJECTING:
                 return None
-            news = asyncio.ensure_future(self._ost.wait(TICK_SECONDS))
-            await asyncio.wait([self._unplugging, news], return_when=asyncio.FIRST_COMPLETED)
-            news.cancel()
-            await asyncio.gather(news, return_exceptions=True)
+            report = asyncio.ensure_future(self._ost.wait(TICK_SECONDS))
+            await asyncio.wait([self._unplugging, report], return_when=asyncio.FIRST_COMPLETED)
+            report.cancel()
+            await asyncio.gather(report, return_exceptions=True)
         error = await self._join()
         if error is None or error.timed_out:
             return None
@@ -213,7 +213,7 @@ class LibvirtMachine(LibvirtMachineReader):
         """
         deadline = time.monotonic() + RECORD_SECONDS
         while not self._observed.removed.isdisjoint(entity.vcpus) and time.monotonic() < deadline:
-            has_ended = self._ost.word(entity.index) == acpi.OstStatus(acpi.EJECTED)
+            has_ended = self._ost.status(entity.index) == acpi.OstStatus(acpi.EJECTED)
             if has_ended and entity.index not in self._ost.deleted:
                 return
             await self._ost.wait(RECORD_TICK_SECONDS)

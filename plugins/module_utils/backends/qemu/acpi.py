@@ -83,13 +83,13 @@ def read_ost(source: object, status: object) -> OstStatus | None:
 
 def read_ospm_status(reply: object) -> dict[int, OstStatus | None]:
     """Return the latest status of each CPU slot, from query-acpi-ospm-status; empty before the guest's ACPI is up."""
-    words: dict[int, OstStatus | None] = {}
+    statuses: dict[int, OstStatus | None] = {}
     for entry in reply if isinstance(reply, list) else []:
         slot = cpu_slot(entry)
         if slot is not None:
             # Slots without a report read 0/0, which is no device check.
-            words[slot] = read_ost(entry.get("source"), entry.get("status"))
-    return words
+            statuses[slot] = read_ost(entry.get("source"), entry.get("status"))
+    return statuses
 
 
 def cpu_slot(info: object) -> int | None:

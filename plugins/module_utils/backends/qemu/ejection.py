@@ -110,17 +110,17 @@ class Ejection:
             answer = await self._ask() or await self._outcome(self._deadline)
             if answer is None:
                 continue
-            word = self._ost.word(self._entity.index)
-            if answer.status != REFUSED or word is None or word.kind == acpi.REJECTED:
+            status = self._ost.status(self._entity.index)
+            if answer.status != REFUSED or status is None or status.kind == acpi.REJECTED:
                 return answer
             refusals += 1
             now = time.monotonic()
             # A repetition only makes sense if there is time for a report as slow as the last one.
             late = now + pause + (now - asked) > self._deadline
             # Over libvirt each request takes some seconds, even if the guest reports immediately.
-            if late or (word.kind == acpi.FAILED and now + pause > began + FAILING_SECONDS):
+            if late or (status.kind == acpi.FAILED and now + pause > began + FAILING_SECONDS):
                 times = f" {refusals} times" if refusals > 1 else ""
-                return answer._replace(detail=f"the guest refused{times}: {word.detail}")
+                return answer._replace(detail=f"the guest refused{times}: {status.detail}")
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
@@ -168,21 +168,21 @@ class Ejection:
             await self._transport.refresh()
             if not self._transport.is_plugged(self._entity):
                 return StepOutcome(DONE, took_effect=True)
-            word = self._ost.word(self._entity.index)
-            if word is not None and word.kind in (acpi.BUSY, acpi.FAILED, acpi.REJECTED):
-                return StepOutcome(REFUSED, detail=f"the guest refused: {word.detail}", code=UNPLUG_REFUSED)
+            status = self._ost.status(self._entity.index)
+            if status is not None and status.kind in (acpi.BUSY, acpi.FAILED, acpi.REJECTED):
+                return StepOutcome(REFUSED, detail=f"the guest refused: {status.detail}", code=UNPLUG_REFUSED)
             left = deadline - time.monotonic()
             if left <= 0:
-                return _pending(_still_waiting(word, time.monotonic() - started))
-            if self._latches and self._is_lost(word, started):
+                return _pending(_still_waiting(status, time.monotonic() - started))
+            if self._latches and self._is_lost(status, started):
                 return None
             await self._ost.wait(min(TICK_SECONDS, left))
 
-    def _is_lost(self, word: acpi.OstStatus | None, started: float) -> bool:
+    def _is_lost(self, status: acpi.OstStatus | None, started: float) -> bool:
         """Whether the guest has lost the request, or may have missed it."""
         if self._ost.resets != self._resets:
             return True
-        if self._listens is None and word is None and time.monotonic() > started + self._patience:
+        if self._listens is None and status is None and time.monotonic() > started + self._patience:
             self._patience *= 2
             return True
         return False
@@ -199,6 +199,6 @@ def _pending(why: str) -> StepOutcome:
     )
 
 
-def _still_waiting(word: acpi.OstStatus | None, seconds: float) -> str:
-    what = "is still processing it" if word is not None and word.kind == acpi.EJECTING else "has reported nothing"
+def _still_waiting(status: acpi.OstStatus | None, seconds: float) -> str:
+    what = "is still processing it" if status is not None and status.kind == acpi.EJECTING else "has reported nothing"
     return f"the guest {what} after {seconds:.0f} s"

@@ -45,8 +45,9 @@ class Handshake:
         waiting = {entity.index for entity in entities}
         deadline = time.monotonic() + timeout
         while True:
-            heard = {index: _insertion(word) for index in waiting for word in [self._ost.word(index)] if word}
-            found = {index: answer for index, answer in heard.items() if answer is not None}
+            latest = {index: self._ost.status(index) for index in waiting}
+            outcomes = {index: _insertion(status) for index, status in latest.items() if status}
+            found = {index: answer for index, answer in outcomes.items() if answer is not None}
             if found:
                 answers.update(found)
                 waiting.difference_update(found)
@@ -77,10 +78,10 @@ class Handshake:
         """
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            words = await self._transport.latest_statuses() or {}
+            statuses = await self._transport.latest_statuses() or {}
             await self._transport.refresh()
             if not any(
-                (entity.index in requested or words.get(entity.index) == acpi.OstStatus(acpi.EJECTING))
+                (entity.index in requested or statuses.get(entity.index) == acpi.OstStatus(acpi.EJECTING))
                 and self._transport.is_plugged(entity)
                 for entity in entities
             ):
@@ -89,10 +90,10 @@ class Handshake:
 
     async def _catch_up(self, indices: Collection[int]) -> None:
         """Process acknowledgements without an event: the machine's latest status, and the boot of the guest."""
-        words = await self._transport.latest_statuses()
-        booted = self._boots and await self._has_booted(words)
+        statuses = await self._transport.latest_statuses()
+        booted = self._boots and await self._has_booted(statuses)
         for index in indices:
-            if words is not None and words.get(index) == acpi.OstStatus(acpi.INSERTED):
+            if statuses is not None and statuses.get(index) == acpi.OstStatus(acpi.INSERTED):
                 self._ost.note(index, acpi.OstStatus(acpi.INSERTED))
             elif booted:
                 self._ost.note(index, acpi.OstStatus(acpi.INSERTED, "found by the guest as it booted"))
@@ -101,13 +102,13 @@ class Handshake:
     def _boots(self) -> bool:
         return self._starts or self._ost.resets != self._resets
 
-    async def _has_booted(self, words: dict[int, acpi.OstStatus | None] | None) -> bool:
+    async def _has_booted(self, statuses: dict[int, acpi.OstStatus | None] | None) -> bool:
         """Whether a guest that was starting has booted, as far as QEMU shows it."""
         listens = await self._transport.is_listening()
         if listens is not None:
             return listens
         # A machine that keeps no status does not show it: the guest finds the vCPU when it boots.
-        return words is None or bool(words)
+        return statuses is None or bool(statuses)
 
     def _unacknowledged(self, timeout: float) -> StepOutcome:
         if self._boots:
@@ -119,14 +120,14 @@ class Handshake:
         return StepOutcome(PENDING, took_effect=True, detail=why, code=PLUG_UNACKNOWLEDGED)
 
 
-def _insertion(word: acpi.OstStatus) -> StepOutcome | None:
-    if word.kind == acpi.INSERTED:
-        return StepOutcome(DONE, took_effect=True, detail=word.detail)
-    if word.kind == acpi.NOT_INSERTED:
+def _insertion(status: acpi.OstStatus) -> StepOutcome | None:
+    if status.kind == acpi.INSERTED:
+        return StepOutcome(DONE, took_effect=True, detail=status.detail)
+    if status.kind == acpi.NOT_INSERTED:
         return StepOutcome(
             FAILED,
             took_effect=True,
-            detail=f"it is plugged, but the guest reported {word.detail}",
+            detail=f"it is plugged, but the guest reported {status.detail}",
             code=PLUG_UNACKNOWLEDGED,
         )
     return None

@@ -39,7 +39,7 @@ class OstTracker:
         self._slots = slots
         self._slot_of_device = dict(slot_of_device)
 
-    def hear(self, event: Mapping[str, Any]) -> None:
+    def process(self, event: Mapping[str, Any]) -> None:
         """Process one QMP event."""
         name, data = event.get("event"), event.get("data")
         if not isinstance(data, dict):
@@ -65,10 +65,10 @@ class OstTracker:
         """End the wait, so that the slots are queried again."""
         self._woken.set()
 
-    def note(self, slot: int | None, word: OstStatus | None) -> None:
+    def note(self, slot: int | None, status: OstStatus | None) -> None:
         """Set the latest status of ``slot``."""
-        if slot is not None and slot in self._slots and word is not None:
-            self._statuses[slot] = word
+        if slot is not None and slot in self._slots and status is not None:
+            self._statuses[slot] = status
             self._woken.set()
 
     def clear(self, slot: int) -> None:
@@ -76,7 +76,7 @@ class OstTracker:
         self._statuses.pop(slot, None)
         self.deleted.discard(slot)
 
-    def word(self, slot: int) -> OstStatus | None:
+    def status(self, slot: int) -> OstStatus | None:
         return self._statuses.get(slot)
 
     async def wait(self, seconds: float) -> bool:

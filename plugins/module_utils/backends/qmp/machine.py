@@ -171,7 +171,7 @@ class QmpMachine(QmpReader):
             self._ost = OstTracker()
             self._handshake = Handshake(self, self._ost)
             self._expect(self._ost)
-            self._monitor.on_event(self._ost.hear)
+            self._monitor.on_event(self._ost.process)
         # On other machines an unplug ends with a reset, or cannot be repeated while it is in progress.
         self._handshake.latches = self._acknowledges
         return self._handshake, self._ost

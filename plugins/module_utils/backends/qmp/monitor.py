@@ -54,7 +54,7 @@ class Monitor:
         self._timeout = timeout
         # A listener would keep every event that it accepts forever; a hostile peer could exhaust the memory.
         self._client.events.event_filter = self._pass_on
-        self._heard: Callable[[Mapping[str, Any]], None] = lambda event: None
+        self._handler: Callable[[Mapping[str, Any]], None] = lambda event: None
         self._loss: asyncio.Task[HotplugError] | None = None
 
     async def connect(self) -> None:
@@ -91,12 +91,12 @@ class Monitor:
                 raise NoListener(why) from error
             raise HotplugError(MONITOR_UNREACHABLE, why) from error
 
-    def on_event(self, heard: Callable[[Mapping[str, Any]], None]) -> None:
-        """Call ``heard`` with each event from now on; no event is kept."""
-        self._heard = heard
+    def on_event(self, handler: Callable[[Mapping[str, Any]], None]) -> None:
+        """Call ``handler`` with each event from now on; no event is kept."""
+        self._handler = handler
 
     def _pass_on(self, event: Mapping[str, Any]) -> bool:
-        self._heard(event)
+        self._handler(event)
         return False
 
     def peer_pid(self) -> int | None:

@@ -142,14 +142,14 @@ def test_the_rest_is_requested_from_an_agent_that_processes_one_cpu_at_a_time(pe
     guest = peer(agent)
     wanted = {5: False, 1: False, 7: False}
     assert asked(guest.address, lambda agent: agent.set_cpus(wanted)) == SetResult((5, 1, 7))
-    assert [len(command["arguments"]["vcpus"]) for command in guest.heard[1:]] == [3, 2, 1]
+    assert [len(command["arguments"]["vcpus"]) for command in guest.received[1:]] == [3, 2, 1]
     assert [number for number, is_online in agent.online.items() if not is_online] == [1, 5, 7]
 
 
 def test_an_empty_request_sends_nothing(peer: StartPeer) -> None:
     guest = peer(LinuxAgent([0]))
     assert asked(guest.address, lambda agent: agent.set_cpus({})) == SetResult(())
-    assert guest.heard == []
+    assert guest.received == []
 
 
 def test_cpus_processed_before_a_timeout_are_reported(peer: StartPeer) -> None:
@@ -232,7 +232,7 @@ def test_two_cpus_with_the_same_vcpu_id_are_an_invalid_reply(peer: StartPeer, fi
 def test_commands_are_sent_without_an_id_which_old_agents_refuse(peer: StartPeer) -> None:
     guest = peer(LinuxAgent([0, 1]))
     asked(guest.address, online)
-    assert [sorted(command) for command in guest.heard] == [["arguments", "execute"], ["execute"]]
+    assert [sorted(command) for command in guest.received] == [["arguments", "execute"], ["execute"]]
 
 
 STALE = [
@@ -267,7 +267,7 @@ def test_each_sync_has_its_own_id(peer: StartPeer) -> None:
     guest = peer(LinuxAgent([0]))
     for _time in range(3):
         asked(guest.address, online)
-    values = [command["arguments"]["id"] for command in guest.heard if command["execute"] == SYNC]
+    values = [command["arguments"]["id"] for command in guest.received if command["execute"] == SYNC]
     assert len(set(values)) == 3
     assert all(0 < value < 2**31 for value in values)
 

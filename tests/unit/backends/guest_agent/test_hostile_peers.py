@@ -118,7 +118,7 @@ def test_on_a_tcp_port_both_possible_causes_are_named() -> None:
 
 
 class OneAtATime:
-    """A server that, like QEMU, accepts nobody while it serves somebody; up to two more may wait."""
+    """A server that, like QEMU, accepts no client while it serves one; up to two more may wait."""
 
     def __init__(self, path: Path) -> None:
         self.address = str(path)
@@ -383,6 +383,6 @@ def test_observing_sends_no_command_that_changes_anything(peer: StartPeer) -> No
     listening = peer(guest)
     asked(listening.address, slots)
     assert not {"guest-set-vcpus", "guest-file-write"} & set(listening.commands)
-    assert {command["arguments"]["mode"] for command in listening.heard if command["execute"] == "guest-file-open"} == {
-        "r"
-    }
+    assert {
+        command["arguments"]["mode"] for command in listening.received if command["execute"] == "guest-file-open"
+    } == {"r"}

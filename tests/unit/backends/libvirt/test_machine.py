@@ -75,7 +75,7 @@ class MadeUpLibvirt:
         self._is_removed = True
         assert self._tracker is not None
         for event in self._events:
-            self._tracker.hear(event)
+            self._tracker.process(event)
 
     # The reader.
     async def record(self) -> Record:

@@ -23,12 +23,12 @@ json_values = st.recursive(
 )
 
 
-def heard(*events: dict[str, Any]) -> OstTracker:
-    news = OstTracker()
-    news.expect(frozenset({0, 1, 2}), {"vcpu2": 2, "/machine/peripheral/vcpu2": 2})
+def after(*events: dict[str, Any]) -> OstTracker:
+    tracker = OstTracker()
+    tracker.expect(frozenset({0, 1, 2}), {"vcpu2": 2, "/machine/peripheral/vcpu2": 2})
     for event in events:
-        news.hear(event)
-    return news
+        tracker.process(event)
+    return tracker
 
 
 def ost(number: object, source: object = 3, status: object = 0) -> dict[str, Any]:
@@ -37,38 +37,38 @@ def ost(number: object, source: object = 3, status: object = 0) -> dict[str, Any
 
 
 def test_the_latest_of_several_statuses_counts() -> None:
-    word = asyncio.run(_async(lambda: heard(ost("2", 3, 132), ost("2", 3, 130)).word(2)))
-    assert word is not None
-    assert word.kind == BUSY
+    status = asyncio.run(_async(lambda: after(ost("2", 3, 132), ost("2", 3, 130)).status(2)))
+    assert status is not None
+    assert status.kind == BUSY
 
 
 def test_a_status_without_a_device_id_is_assigned_by_its_slot() -> None:
-    word = asyncio.run(_async(lambda: heard(ost("1", 3, 132)).word(1)))
-    assert word is not None
-    assert word.kind == EJECTING
+    status = asyncio.run(_async(lambda: after(ost("1", 3, 132)).status(1)))
+    assert status is not None
+    assert status.kind == EJECTING
 
 
 @pytest.mark.parametrize(
     "data", [{"device": "vcpu2"}, {"path": "/machine/peripheral/vcpu2"}, {"device": None, "path": "vcpu2"}]
 )
 def test_a_guest_error_is_a_refusal_by_any_name_of_the_device(data: dict[str, Any]) -> None:
-    word = asyncio.run(_async(lambda: heard({"event": "DEVICE_UNPLUG_GUEST_ERROR", "data": data}).word(2)))
-    assert word is not None
-    assert word.kind == BUSY
+    status = asyncio.run(_async(lambda: after({"event": "DEVICE_UNPLUG_GUEST_ERROR", "data": data}).status(2)))
+    assert status is not None
+    assert status.kind == BUSY
 
 
 def test_only_one_status_is_kept_per_existing_slot() -> None:
-    news = asyncio.run(_async(lambda: heard(*(ost(str(number)) for number in range(1000)))))
-    assert [number for number in range(1000) if news.word(number) is not None] == [0, 1, 2]
+    tracker = asyncio.run(_async(lambda: after(*(ost(str(number)) for number in range(1000)))))
+    assert [number for number in range(1000) if tracker.status(number) is not None] == [0, 1, 2]
 
 
 @given(st.lists(json_values, max_size=3), st.sampled_from(["ACPI_DEVICE_OST", "DEVICE_UNPLUG_GUEST_ERROR", "X"]))
 def test_any_event_is_handled(values: list[Any], name: str) -> None:
-    async def hear() -> None:
+    async def run() -> None:
         for value in values:
-            heard({"event": name, "data": value}, {"event": name, "data": {"info": value}}, ost(value), ost("1", value))
+            after({"event": name, "data": value}, {"event": name, "data": {"info": value}}, ost(value), ost("1", value))
 
-    asyncio.run(hear())
+    asyncio.run(run())
 
 
 async def _async(call: Any) -> Any:

@@ -38,7 +38,7 @@ def test_a_plug_is_done_when_the_guest_has_acknowledged_it(peer: StartPeer, vers
 def test_a_plug_passes_the_props_of_the_slot_back_verbatim(peer: StartPeer) -> None:
     qemu = peer(Imitation())
     bring(qemu.address, desired(enabled="5"))
-    sent = next(command["arguments"] for command in qemu.heard if command["execute"] == "device_add")
+    sent = next(command["arguments"] for command in qemu.received if command["execute"] == "device_add")
     assert sent == {
         "driver": "qemu64-x86_64-cpu",
         "id": "vcpu5",

@@ -52,7 +52,7 @@ def test_a_boot_vcpu_other_than_0_is_unplugged_by_its_path(peer: StartPeer) -> N
     qemu = peer(recording)
     result = bring(qemu.address, desired(disabled="1"))
     assert (steps(result), enabled(result.after)) == (["unplug 1: done"], recording.after)
-    asked = next(command["arguments"] for command in qemu.heard if command["execute"] == "device_del")
+    asked = next(command["arguments"] for command in qemu.received if command["execute"] == "device_del")
     assert asked == {"id": "/machine/unattached/device[2]"}
 
 
