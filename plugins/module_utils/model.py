@@ -9,14 +9,17 @@ long.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple, Union
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    COUNT_UNREACHABLE,
     HOTPLUG_UNSUPPORTED,
     NOT_HOTPLUGGABLE,
+    HotplugError,
     printable,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.placement import Placement, Tuning, differences
@@ -174,6 +177,16 @@ class Maximum(NamedTuple):
 
     vcpus: int
     node: int | None = None
+
+    def check(self, enabled: Collection[int]) -> None:
+        """Refuse a maximum below a vCPU that is ``enabled`` in config; raises ``HotplugError`` (count_unreachable)."""
+        above = [vcpu for vcpu in enabled if vcpu >= self.vcpus]
+        if above:
+            raise HotplugError(
+                COUNT_UNREACHABLE,
+                f"maximum is {self.vcpus}, but vCPU {format_cpulist(above)} is enabled in config: disable it in the "
+                f"same task, or set a maximum of {max(above) + 1} or more",
+            )
 
 
 class ConfigState(NamedTuple):

@@ -2,12 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A short version of `make endurance`: some rounds of each kind, with other random numbers in each run."""
+"""A short version of `make endurance`: some rounds of each kind, with the same random numbers in each run."""
 
 from __future__ import annotations
 
 import os
-import secrets
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -20,7 +19,7 @@ SHORT = Counts(kills=10, playbooks=2, races=4, faults=1)
 
 
 def holds(parts: AbstractContextManager[list[Part]]) -> None:
-    seed = os.environ.get("SEED") or secrets.token_hex(4)
+    seed = os.environ.get("SEED", "short")
     print(f"SEED={seed}")
     record = Record()
     with parts as found:

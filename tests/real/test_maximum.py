@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab import observer
+from lab.contact import Contact
 
 from .conftest import SHUT_OFF, TWO_CELLS, Boot, OspmDomains
 from .support.modules import Vcpu, run_module
@@ -28,9 +29,9 @@ def changed_lines(before: str, after: str) -> list[str]:
     return [line[0] + line[1:].strip() for line in lines if line[0] in "+-" and not line.startswith(("---", "+++"))]
 
 
-def slots(guest: object) -> int:
+def slots(guest: Contact) -> int:
     """The number of slots that QEMU itself has."""
-    return len(guest.observer.execute("query-hotpluggable-cpus"))  # type: ignore[attr-defined]
+    return len(guest.observer.execute("query-hotpluggable-cpus"))
 
 
 def test_a_running_guest_with_sockets_and_nodes_has_more_vcpus_from_its_next_start_on(ospm_domain: OspmDomains) -> None:

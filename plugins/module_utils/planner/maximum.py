@@ -8,13 +8,19 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     CONFLICTING_REQUEST,
-    COUNT_UNREACHABLE,
     HotplugError,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import ADD, CONFIG, REMOVE, Entity, Step, StepKind
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
+    ADD,
+    CONFIG,
+    REMOVE,
+    Entity,
+    Maximum,
+    Step,
+    StepKind,
+)
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestState, Layout
@@ -43,13 +49,7 @@ def removed(before: Layout, after: Layout, enabled: Collection[int]) -> list[Ste
 
     ``enabled`` are the ids enabled in config afterwards. Raises ``HotplugError`` (count_unreachable) if one is lost.
     """
-    lost = [vcpu for vcpu in enabled if vcpu >= after.max_vcpus]
-    if lost:
-        raise HotplugError(
-            COUNT_UNREACHABLE,
-            f"maximum is {after.max_vcpus}, but vCPU {format_cpulist(lost)} is enabled in config: disable it in the "
-            f"same task, or set a maximum of {max(lost) + 1} or more",
-        )
+    Maximum(after.max_vcpus).check(enabled)
     return _step(REMOVE, after.max_vcpus, before.max_vcpus)
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestFacts, Layout
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import Entity, GuestFacts, Layout
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.destination import End, end_of, misfits
 
 from ..support.guests import guest, layout, layouts
@@ -74,8 +74,8 @@ def test_machines_of_different_topologies_never_fit(one: Layout, other: Layout) 
     assert (misfits(End(FACTS, one, zero, True), End(FACTS, other, zero, False)) == ()) is same
 
 
-def _place(entity: object) -> object:
-    return {level: number for level, number in entity.position.items() if number}  # type: ignore[attr-defined]
+def _place(entity: Entity) -> dict[str, int]:
+    return {level: number for level, number in entity.position.items() if number}
 
 
 def test_a_level_that_only_one_qemu_names_is_no_difference() -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.writers import DirectSource
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
-from ansible_collections.kvm.hotplug.plugins.module_utils.model import Maximum
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import GuestFacts, Maximum
+from ansible_collections.kvm.hotplug.plugins.module_utils.ports.config import ConfigView
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Source
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.info import info_report
 from ansible_collections.kvm.hotplug.plugins.module_utils.report.results import convergence_report
@@ -161,8 +162,8 @@ def test_live_cannot_have_another_maximum(path: Path, peer: StartPeer) -> None:
 
 def test_a_config_with_other_entities_than_the_running_machine_is_not_changed(path: Path, peer: StartPeer) -> None:
     class WithCores(JsonFile):
-        async def observe(self, running: object = None) -> object:  # type: ignore[override]
-            view = await super().observe()
+        async def observe(self, running: GuestFacts | None = None) -> ConfigView:
+            view = await super().observe(running)
             assert view.layout is not None
             pair = view.layout.entities[0].__class__(0, (0, 1))
             return view._replace(layout=view.layout._replace(entities=(pair, *view.layout.entities[2:])))

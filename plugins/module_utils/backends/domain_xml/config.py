@@ -16,7 +16,6 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.en
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.nodes import nodes_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.reader import XmlFileReader
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.resize import (
-    refuse_removed,
     resize,
     resize_domain,
 )
@@ -136,7 +135,7 @@ class XmlFile(XmlFileReader):
     ) -> tuple[Definition, bytes]:
         if maximum is None:
             return now, data
-        refuse_removed(wanted, maximum)
+        maximum.check(wanted)
         domain, data = resize_domain(data, now.domain, maximum)
         return (self._resized or now)._replace(domain=domain), data
 

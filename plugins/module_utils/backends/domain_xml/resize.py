@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import LIBVIRT, Domain
@@ -21,7 +21,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.pa
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.scan import Places, Tag, find_places
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.state import define
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import COUNT_UNREACHABLE, INTERNAL, HotplugError
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import INTERNAL, HotplugError
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.state import Definition, DeriveBoot
@@ -34,17 +34,6 @@ async def resize(definition: Definition, maximum: Maximum, derive_boot: DeriveBo
     if resized.next_boot is None:
         raise resized.error or HotplugError(INTERNAL, "the next boot has neither a layout nor a reason")
     return resized, resized.next_boot.layout
-
-
-def refuse_removed(enabled: Collection[int], maximum: Maximum) -> None:
-    """Refuse a maximum below a vCPU that is ``enabled`` in config; raises ``HotplugError`` (count_unreachable)."""
-    above = [vcpu for vcpu in enabled if vcpu >= maximum.vcpus]
-    if above:
-        raise HotplugError(
-            COUNT_UNREACHABLE,
-            f"maximum is {maximum.vcpus}, but vCPU {format_cpulist(above)} is enabled in config: disable it in the "
-            f"same task, or set a maximum of {max(above) + 1} or more",
-        )
 
 
 def resize_domain(data: bytes, domain: Domain, maximum: Maximum) -> tuple[Domain, bytes]:

@@ -70,7 +70,9 @@ class BlockingCall(Generic[Result]):
                 os.kill(int(pid), signal.SIGTERM)
 
 
-def _as_refusal(error: Any) -> Exception:
-    if not hasattr(error, "get_error_code"):
-        return error  # type: ignore[no-any-return]
-    return LibvirtCallError(error.get_error_code() or 0, str(error), error.get_int1() or 0)
+def _as_refusal(error: Exception) -> Exception:
+    # A libvirtError is recognized by its methods: only the connection imports the library.
+    code, number = getattr(error, "get_error_code", None), getattr(error, "get_int1", None)
+    if code is None or number is None:
+        return error
+    return LibvirtCallError(code() or 0, str(error), number() or 0)

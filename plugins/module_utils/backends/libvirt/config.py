@@ -14,7 +14,6 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.ed
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.maximum import with_maximum
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.parse import read_domain
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.resize import (
-    refuse_removed,
     resize,
     resize_domain,
 )
@@ -97,7 +96,7 @@ class LibvirtConfig(LibvirtConfigReader):
         wanted = (domain.enabled | (enabled - before)) - (before - enabled)
         goal = observed._replace(domain=domain)
         if maximum is not None:
-            refuse_removed(wanted, maximum)
+            maximum.check(wanted)
             goal = (self._resized or observed)._replace(domain=with_maximum(domain, maximum))
         check_next_boot(goal, wanted, layout, hotpluggable, self._forced)
         machine = goal.layout(layout)

@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,25 +21,6 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import V
 from ...support.queries import run
 
 OWN_FILES = {"cgroup.type": "domain\n", "cpu.max": "max 100000\n", "cgroup.threads": ""}
-
-
-@pytest.fixture
-def thread() -> Iterator[int]:
-    """A thread of this process that waits."""
-    ids: list[int] = []
-    begun, end = threading.Event(), threading.Event()
-
-    def wait() -> None:
-        ids.append(threading.get_native_id())
-        begun.set()
-        end.wait()
-
-    waiting = threading.Thread(target=wait)
-    waiting.start()
-    begun.wait()
-    yield ids[0]
-    end.set()
-    waiting.join()
 
 
 def place(placement: Placement, pid: int, thread: int, placer: HostPlacer | None = None) -> str:

@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,25 +28,6 @@ MOUNTS = (
     "32 31 0:29 / {root}/cpu rw,relatime shared:7 - cgroup cgroup rw,cpu,cpuacct\n"
     "41 31 0:38 /machine {root}/uni\\040fied rw - cgroup2 cgroup2 rw\n"
 )
-
-
-@pytest.fixture
-def thread() -> Iterator[int]:
-    """A thread of this process that waits."""
-    ids: list[int] = []
-    begun, end = threading.Event(), threading.Event()
-
-    def wait() -> None:
-        ids.append(threading.get_native_id())
-        begun.set()
-        end.wait()
-
-    waiting = threading.Thread(target=wait)
-    waiting.start()
-    begun.wait()
-    yield ids[0]
-    end.set()
-    waiting.join()
 
 
 def look(threads: VcpuThreads, adapter: LocalThreads | None = None) -> ThreadsView:
