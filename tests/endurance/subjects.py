@@ -63,7 +63,6 @@ class Subject(Protocol):
 
     def leftovers(self) -> list[str]:
         """What a run has left behind that no later run needs."""
-        ...
 
 
 class Direct:
