@@ -180,13 +180,29 @@ def plug(monitor: Monitor, vcpu: int, name: str | None = None) -> None:
     monitor.execute("device_add", driver=slot["type"], id=name or f"vcpu{vcpu}", **slot["props"])
 
 
+def removing(monitor: Monitor) -> list[str]:
+    """Return the QOM paths of the vCPUs that are in no slot any more, and that QEMU has not yet removed."""
+    listed = slots(monitor)
+    present = {slot.get("qom-path") for slot in listed}
+    kinds = {f"child<{slot['type']}>" for slot in listed}
+    return [
+        f"{folder}/{device['name']}"
+        for folder in ("/machine/peripheral", "/machine/unattached")
+        for device in monitor.execute("qom-list", path=folder)
+        if device["type"] in kinds and f"{folder}/{device['name']}" not in present
+    ]
+
+
 def wait_enabled(monitor: Monitor, vcpus: t.Iterable[int], timeout: float = 30) -> None:
-    """Wait until exactly these vCPUs are enabled."""
+    """Wait until exactly these vCPUs are enabled, and QEMU has removed the others."""
     wanted = sorted(vcpus)
     deadline = time.monotonic() + timeout
-    while enabled_ids(monitor) != wanted:
+    while enabled_ids(monitor) != wanted or removing(monitor):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"vCPUs {enabled_ids(monitor)} are enabled, not {wanted}, after {timeout} s")
+            raise TimeoutError(
+                f"vCPUs {enabled_ids(monitor)} are enabled, not {wanted}, or {removing(monitor)} is being removed, "
+                f"after {timeout} s"
+            )
         time.sleep(0.05)
 
 

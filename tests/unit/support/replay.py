@@ -295,12 +295,16 @@ def of_acpi_events(command: Message, listens: bool) -> Message | None:
 
 
 def named_devices(command: Message, listing: Message | None) -> Message | None:
-    """Return what QEMU replies of its devices that have ids, which are vCPUs of ``listing``; None to other commands."""
+    """Return what QEMU lists in a folder of its devices, which are vCPUs of ``listing``; None to other commands."""
     if command["execute"] != "qom-list":
         return None
-    paths = [slot.get("qom-path", "") for slot in (listing or {})["return"]]
-    ids = [path.rpartition("/")[2] for path in paths if path.startswith("/machine/peripheral/")]
-    return {"return": [{"name": name, "type": "child<cpu>"} for name in ("type", *ids)]}
+    folder = command["arguments"]["path"]
+    children = [{"name": "type", "type": "string"}]
+    for slot in (listing or {})["return"]:
+        parent, _slash, name = slot.get("qom-path", "").rpartition("/")
+        if parent == folder:
+            children.append({"name": name, "type": f"child<{slot['type']}>"})
+    return {"return": children}
 
 
 def usually(machine: str, command: Message) -> Message:

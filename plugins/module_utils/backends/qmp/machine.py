@@ -15,6 +15,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot, invalid_reply, read_slots
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp import notes
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.reader import AskHost, QmpReader
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.removals import ids_after_removals
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.view import QUESTIONS
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     INTERNAL,
@@ -56,7 +57,11 @@ class QmpMachine(QmpReader):
 
     async def plug(self, entities: Sequence[Entity]) -> dict[int, StepOutcome]:
         slots = [self._slots[entity.index] for entity in entities]
-        taken = await self._device_ids()
+        try:
+            taken = await ids_after_removals(self._monitor, {slot.driver for slot in slots})
+        except HotplugError as error:
+            nothing_sent = StepOutcome(FAILED, detail=error.msg, code=error.code)
+            return {slot.entity.index: nothing_sent for slot in slots}
         handshake, ost = self._listen()
         for slot in slots:
             ost.clear(slot.entity.index)
@@ -78,14 +83,6 @@ class QmpMachine(QmpReader):
         self._replies.update(notes=notes_reply, cpus=cpus_reply)
         self._see(slots_reply)
         return {slot.entity.index: self._plugged(slot, reply) for slot, reply in zip(slots, replies)}
-
-    async def _device_ids(self) -> frozenset[str]:
-        """The ids of all devices; every device with an id is listed here."""
-        devices = await self._monitor.execute("qom-list", path="/machine/peripheral")
-        names = (
-            (device.get("name") for device in devices if isinstance(device, dict)) if isinstance(devices, list) else ()
-        )
-        return frozenset(name for name in names if isinstance(name, str))
 
     async def await_insertion(self, entities: Sequence[Entity], timeout: float) -> dict[int, StepOutcome]:
         return await self._listen()[0].await_insertion(entities, timeout)

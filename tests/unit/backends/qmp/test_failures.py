@@ -107,7 +107,7 @@ def test_a_plug_with_an_unknown_outcome_counts_as_a_change(peer: StartPeer) -> N
 
 
 def test_a_monitor_lost_before_the_verification_leaves_the_plug_done(peer: StartPeer) -> None:
-    qemu = peer(Imitation().but(SLOTS, from_number(2, hang_up)), dies)
+    qemu = peer(Imitation().but(SLOTS, from_number(3, hang_up)), dies)
     result = bring(qemu.address, desired(enabled="2"))
     assert (code(result), steps(result), result.changed) == ("connection_lost", ["plug 2: done"], True)
 
@@ -115,7 +115,7 @@ def test_a_monitor_lost_before_the_verification_leaves_the_plug_done(peer: Start
 def test_a_state_that_could_not_be_observed_after_the_change_is_not_reported(
     peer: StartPeer,
 ) -> None:
-    qemu = peer(Imitation().but(SLOTS, from_number(2, hang_up)), dies)
+    qemu = peer(Imitation().but(SLOTS, from_number(3, hang_up)), dies)
     result = bring(qemu.address, desired(enabled="2"))
     assert enabled(result.after) in (None, "0-2")
 
@@ -167,7 +167,7 @@ def test_an_unplug_without_a_reply_of_qemu_is_unknown_and_observed(peer: StartPe
 
 @pytest.mark.parametrize("trick", [answering(ERROR), instead([]), instead({}), instead([{"props": {}}])])
 def test_invalid_replies_after_a_plug_do_not_hide_the_change(peer: StartPeer, trick: Trick) -> None:
-    qemu = peer(Imitation().but(SLOTS, from_number(2, trick)))
+    qemu = peer(Imitation().but(SLOTS, from_number(3, trick)))
     result = bring(qemu.address, desired(enabled="2"), timeout=1)
     assert len(entries(result)) == 1
     assert result.changed
