@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.acpi import (
+    BUSY,
+    FAILED,
+    REJECTED,
+    cpu_slot,
+    read_ost,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import printable
 
 # Events without details that matter.
 _PLAIN = {"RESET": "reset", "SHUTDOWN": "stopped", "STOP": "paused", "RESUME": "resumed"}
-# _OST: the source event of an unplug, and the statuses with which a guest OS accepts it.
-_EJECTION = (3, 0x103)
-_ACCEPTED = (0, 0x84)
 
 
 def of_qemu(event: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -41,13 +45,12 @@ def of_qemu(event: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _of_acknowledgement(info: object) -> dict[str, Any] | None:
-    if not isinstance(info, Mapping) or info.get("slot-type") != "CPU" or info.get("source") not in _EJECTION:
+    if not isinstance(info, Mapping) or cpu_slot(info) is None:
         return None
-    status = info.get("status")
-    # 0x80 to 0x8f report progress or refusal of an ejection; 0x84 is progress.
-    if not isinstance(status, int) or status in _ACCEPTED:
+    status = read_ost(info.get("source"), info.get("status"))
+    if status is None or status.kind not in (BUSY, FAILED, REJECTED):
         return None
-    return {"event": "unplug_refused", "device": printable(info.get("device", "")), "status": status}
+    return {"event": "unplug_refused", "device": printable(info.get("device", "")), "reason": printable(status.detail)}
 
 
 def _of_port(details: Mapping[str, Any]) -> dict[str, Any]:
