@@ -43,7 +43,9 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "entry": ("shared", "request", "ports", "planner", "run", "report", "backends"),
     "plugin_utils": ("shared", "request"),
     "plugin_utils/page": ("shared", "plugin_utils"),
-    "plugin_utils/events": ("shared", "request", "backends/qemu", "backends/qmp"),
+    "plugin_utils/events": (
+        "shared", "request", "backends/qemu", "backends/host", "backends/qmp", "backends/libvirt",
+    ),
     "modules": ("request", "entry"),
     "filter": ("shared", "plugin_utils", "plugin_utils/page"),
     "inventory": ("shared", "request", "ports", "run", "report", "backends", "entry", "plugin_utils"),

@@ -1,0 +1,134 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Watch the guests of one libvirt daemon."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_state import recorded_in
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, MissingLibrary
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.events.libvirt_events import (
+    ARRIVES,
+    DomainEvent,
+    Subscription,
+)
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.events.pauses import REPLY_SECONDS, Alarm, BackOff, Schedule
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.events.tracker import STARTED, STOPPED, Tracker
+
+CHECK_SECONDS = 5.0
+
+# virConnectListAllDomains: active ones. virConnectGetAllDomainStats: of vCPUs, without waiting for calls that keep one.
+_ACTIVE = 1 << 0
+_STATS_VCPU = 1 << 3
+_NOWAIT = 1 << 29
+_TIME = re.compile(r"vcpu\.([0-9]{1,6})\.time")
+
+
+class LibvirtWatch:
+    """Watches guests at ``uri``, by their names or UUIDs, until it is cancelled.
+
+    ``statistics`` is their interval in seconds.
+    """
+
+    def __init__(self, uri: str, trackers: Mapping[str, Tracker], statistics: float | None) -> None:
+        self._uri = uri
+        self._trackers = trackers
+        self._schedule = Schedule(statistics)
+        self._alarm = Alarm()
+
+    async def run(self) -> None:
+        """Connect, and reconnect when the connection is lost; raises ``MissingLibrary``."""
+        back_off = BackOff()
+        while True:
+            connection = Connection(self._uri, reading=False, patience=REPLY_SECONDS)
+            try:
+                await connection.open()
+                await self._watch(connection, back_off)
+            except MissingLibrary:
+                raise
+            except LibvirtCallError as error:
+                self._lose(error.error("cannot observe the guests"))
+            except HotplugError as error:
+                self._lose(error)
+            finally:
+                await connection.close()
+            await back_off.pause()
+
+    def _lose(self, error: HotplugError) -> None:
+        for tracker in self._trackers.values():
+            tracker.disconnected(error)
+
+    async def _watch(self, connection: Connection, back_off: BackOff) -> None:
+        await Subscription(connection, self._receive).open()
+        self._compare(await self._active(connection))
+        while True:
+            await self._observe(connection)
+            back_off.reset()
+            await self._alarm.wait(self._schedule.until_due(time.monotonic(), CHECK_SECONDS))
+
+    async def _active(self, connection: Connection) -> list[tuple[Any, Tracker]]:
+        """Return the watched domains that run."""
+        domains = await connection.call(connection.handle.listAllDomains, _ACTIVE)
+        found = ((domain, self._tracker(domain.name(), domain.UUIDString())) for domain in domains)
+        return [(domain, tracker) for domain, tracker in found if tracker is not None]
+
+    def _compare(self, active: Sequence[tuple[Any, Tracker]]) -> None:
+        """Find what has changed while there was no connection."""
+        running = {tracker: domain for domain, tracker in active}
+        for tracker in self._trackers.values():
+            domain = running.get(tracker)
+            if domain is None:
+                tracker.absent()
+            else:
+                tracker.found((domain.UUIDString(), domain.ID()))
+
+    async def _observe(self, connection: Connection) -> None:
+        """Query libvirt, because not every change of vCPUs has an event."""
+        active = await self._active(connection)
+        due = self._schedule.is_due(time.monotonic())
+        # libvirt takes an empty list for all domains.
+        if not active:
+            return
+        domains = [domain for domain, _tracker in active]
+        replies = await connection.call(connection.handle.domainListGetStats, domains, _STATS_VCPU, _NOWAIT)
+        now = time.monotonic()
+        for domain, stats in replies:
+            tracker = self._tracker(domain.name(), domain.UUIDString())
+            vcpus = recorded_in(stats)
+            # Without any, the domain has just ended.
+            if tracker is None or not vcpus:
+                continue
+            tracker.observe(vcpus)
+            if due:
+                tracker.measure(now, _times(stats))
+
+    def _tracker(self, name: str, uuid: str) -> Tracker | None:
+        return self._trackers.get(name) or self._trackers.get(uuid)
+
+    def _receive(self, event: DomainEvent) -> None:
+        tracker = self._tracker(event.name, event.uuid)
+        if tracker is None:
+            return
+        self._alarm.ring()
+        qemu = (event.uuid, event.id)
+        if event.kind == STARTED:
+            tracker.started(qemu, **event.details)
+        elif event.kind == ARRIVES:
+            tracker.arrives(qemu)
+        elif event.kind is not None:
+            tracker.post(event.kind, **event.details)
+            if event.kind == STOPPED or event.details.get("direction") == "out":
+                tracker.absent()
+
+
+def _times(stats: Mapping[str, Any]) -> dict[int, float]:
+    """Return the CPU times of vCPUs in seconds, which libvirt has in nanoseconds."""
+    found = ((_TIME.fullmatch(key), value) for key, value in stats.items())
+    return {int(match.group(1)): value / 1e9 for match, value in found if match and isinstance(value, int)}
