@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_state import recorded_in
@@ -29,6 +29,14 @@ _ACTIVE = 1 << 0
 _STATS_VCPU = 1 << 3
 _NOWAIT = 1 << 29
 _TIME = re.compile(r"vcpu\.([0-9]{1,6})\.time")
+
+
+class _Running(NamedTuple):
+    """A watched domain that runs, the QEMU that it runs in, and its statistics."""
+
+    tracker: Tracker
+    qemu: tuple[str, int]
+    stats: Mapping[str, Any]
 
 
 class LibvirtWatch:
@@ -67,47 +75,48 @@ class LibvirtWatch:
 
     async def _watch(self, connection: Connection, back_off: BackOff) -> None:
         await Subscription(connection, self._receive).open()
-        self._compare(await self._active(connection))
+        is_first = True
         while True:
-            await self._observe(connection)
+            seen = await self._observe(connection)
+            now = time.monotonic()
+            if is_first:
+                # Once this is reported, any change to what was observed is reported, too.
+                self._compare(seen)
+                is_first = False
             back_off.reset()
+            due = self._schedule.is_due(now)
+            for guest in seen:
+                guest.tracker.observe(recorded_in(guest.stats))
+                if due:
+                    guest.tracker.measure(now, _times(guest.stats))
             await self._alarm.wait(self._schedule.until_due(time.monotonic(), CHECK_SECONDS))
 
-    async def _active(self, connection: Connection) -> list[tuple[Any, Tracker]]:
-        """Return the watched domains that run."""
+    async def _observe(self, connection: Connection) -> list[_Running]:
+        """Query libvirt for the watched domains that run, because not every change of vCPUs has an event."""
         domains = await connection.call(connection.handle.listAllDomains, _ACTIVE)
-        found = ((domain, self._tracker(domain.name(), domain.UUIDString())) for domain in domains)
-        return [(domain, tracker) for domain, tracker in found if tracker is not None]
+        watched = [domain for domain in domains if self._tracker(domain.name(), domain.UUIDString()) is not None]
+        # libvirt takes an empty list for all domains.
+        if not watched:
+            return []
+        found = await connection.call(connection.handle.domainListGetStats, watched, _STATS_VCPU, _NOWAIT)
+        running = []
+        for domain, stats in found:
+            uuid, number = domain.UUIDString(), domain.ID()
+            tracker = self._tracker(domain.name(), uuid)
+            # Without any vCPU, it has just ended.
+            if tracker is not None and recorded_in(stats):
+                running.append(_Running(tracker, (uuid, number), stats))
+        return running
 
-    def _compare(self, active: Sequence[tuple[Any, Tracker]]) -> None:
-        """Find what has changed while there was no connection."""
-        running = {tracker: domain for domain, tracker in active}
+    def _compare(self, seen: Sequence[_Running]) -> None:
+        """Find which guests were started or ended while there was no connection."""
+        qemus = {guest.tracker: guest.qemu for guest in seen}
         for tracker in self._trackers.values():
-            domain = running.get(tracker)
-            if domain is None:
+            qemu = qemus.get(tracker)
+            if qemu is None:
                 tracker.absent()
             else:
-                tracker.found((domain.UUIDString(), domain.ID()))
-
-    async def _observe(self, connection: Connection) -> None:
-        """Query libvirt, because not every change of vCPUs has an event."""
-        active = await self._active(connection)
-        due = self._schedule.is_due(time.monotonic())
-        # libvirt takes an empty list for all domains.
-        if not active:
-            return
-        domains = [domain for domain, _tracker in active]
-        replies = await connection.call(connection.handle.domainListGetStats, domains, _STATS_VCPU, _NOWAIT)
-        now = time.monotonic()
-        for domain, stats in replies:
-            tracker = self._tracker(domain.name(), domain.UUIDString())
-            vcpus = recorded_in(stats)
-            # Without any, the domain has just ended.
-            if tracker is None or not vcpus:
-                continue
-            tracker.observe(vcpus)
-            if due:
-                tracker.measure(now, _times(stats))
+                tracker.found(qemu)
 
     def _tracker(self, name: str, uuid: str) -> Tracker | None:
         return self._trackers.get(name) or self._trackers.get(uuid)

@@ -74,30 +74,20 @@ class QmpWatch:
     async def _watch(self, monitor: Monitor, back_off: BackOff) -> None:
         self._status = None
         pid = monitor.peer_pid()
-        self._tracker.found(pid)
         self._agent_ports = await _agent_ports(monitor)
         while True:
-            await self._observe(monitor)
+            cpus, status = await _observe(monitor)
+            # Once this is reported, any change to what was observed is reported, too.
+            self._tracker.found(pid)
             back_off.reset()
-            now = time.monotonic()
-            if self._schedule.is_due(now):
+            self._cpus = cpus
+            self._tracker.observe(frozenset(cpus))
+            self._follow(status)
+            if self._schedule.is_due(time.monotonic()):
                 await self._measure(pid)
             await self._alarm.wait(self._schedule.until_due(time.monotonic(), CHECK_SECONDS))
 
-    async def _observe(self, monitor: Monitor) -> None:
-        """Query QEMU, because not every change has an event."""
-        replies = await monitor.execute_all([("query-cpus-fast", {}), ("query-status", {})])
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        self._cpus = _read_cpus(replies[0])
-        self._tracker.observe(frozenset(self._cpus))
-        self._follow(replies[1])
-
-    def _follow(self, reply: object) -> None:
-        status = reply.get("status") if isinstance(reply, Mapping) else None
-        if not isinstance(status, str):
-            raise invalid_reply("query-status", reply)
+    def _follow(self, status: str) -> None:
         before, self._status = self._status, status
         if before == status or before is None:
             return
@@ -132,6 +122,18 @@ class QmpWatch:
             vcpus = [vcpu for vcpu, cpu in self._cpus.items() if cpu.device == found.device]
             if vcpus:
                 self._tracker.post(found.kind, vcpus=format_cpulist(vcpus), **found.details)
+
+
+async def _observe(monitor: Monitor) -> tuple[dict[int, Cpu], str]:
+    """Return the vCPUs and the run state, which QEMU is queried for because not every change has an event."""
+    replies = await monitor.execute_all([("query-cpus-fast", {}), ("query-status", {})])
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    status = replies[1].get("status") if isinstance(replies[1], Mapping) else None
+    if not isinstance(status, str):
+        raise invalid_reply("query-status", replies[1])
+    return _read_cpus(replies[0]), status
 
 
 async def _agent_ports(monitor: Monitor) -> frozenset[str]:
