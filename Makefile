@@ -21,7 +21,7 @@ export ANSIBLE_HOME := $(CACHE)/ansible
 export ANSIBLE_COLLECTIONS_PATH := $(CACHE)/collections
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
 
-.PHONY: help demo test lint site sanity unit real molecule browser bench endurance matrix matrix-real coverage shipped format clean
+.PHONY: help demo test lint site sanity unit real molecule browser events bench endurance matrix matrix-real coverage shipped format clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -56,6 +56,11 @@ browser: $(READY) ## Open the page about an audit in Chromium, and draw the pict
 	@$(LAB) prepare-browser
 	@$(PYTEST) --timeout 300 tests/browser
 	@$(PY) tests/browser/screenshot.py
+
+events: $(READY) ## Run the rulebooks with ansible-rulebook, which needs Java, on guests that restart and that are scaled
+	@$(LAB) prepare
+	@sh tests/rulebooks/bootstrap.sh $(CACHE)/rulebooks
+	@$(PYTEST) --timeout 600 tests/rulebooks
 
 bench: $(READY) ## Measure the modules against ansible.builtin.ping, raw QMP and virsh
 	@$(LAB) prepare --libvirt

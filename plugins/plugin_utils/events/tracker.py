@@ -25,7 +25,7 @@ STOPPED = "stopped"
 VCPU_ADDED = "vcpu_added"
 VCPU_REMOVED = "vcpu_removed"
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("kvm.hotplug.guests")
 
 
 class Tracker:

@@ -29,8 +29,8 @@ UNPLUG_REFUSED = "unplug_refused"
 
 AGENT_PORT = "org.qemu.guest_agent.0"
 
-# After these, vCPUs or the state may have changed.
-HINTS = ("ACPI_DEVICE_OST", "DEVICE_DELETED", "RESUME", "STOP")
+# After these, vCPUs or the state may have changed, or the connection is about to end.
+HINTS = ("ACPI_DEVICE_OST", "DEVICE_DELETED", "RESUME", "SHUTDOWN", "STOP")
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
