@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import pathlib
 import shlex
@@ -14,11 +15,12 @@ import signal
 import sys
 import typing as t
 
-from . import LabError, binaries, browser, detached, image, packages, software
+from . import LabError, binaries, browser, detached, image, kvm, migration, packages, software
 from .architectures import ARCHITECTURES, NEWEST_ONLY
 from .contact import Shell, ShellError
 from .guest import Guest
 from .observer import Monitor, cpulist, enabled_ids
+from .ospm import OspmGuest
 
 SMP = "2,sockets=4,cores=2,threads=1,maxcpus=8"
 
@@ -74,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     boot.add_argument("--machine", help="QEMU's -machine")
     boot.add_argument("--cpu", help="QEMU's -cpu")
-    boot.add_argument("--memory", type=int, default=256, help="in MiB (default: %(default)s)")
+    boot.add_argument("--memory", type=int, help="in MiB (default: 256, of an OSPM guest 32)")
     boot.add_argument("--name", default="lab", help="the guest's name (default: %(default)s)")
     boot.add_argument("--uuid", help="the guest's UUID")
     boot.add_argument("--append", default="", help="more for the kernel's command line, such as lab.onliner=0")
@@ -84,7 +86,13 @@ def _parser() -> argparse.ArgumentParser:
     boot.add_argument("--tcp", action="store_true", help="with a monitor on a TCP port too")
     boot.add_argument("--paused", action="store_true", help="do not start its CPUs (QEMU's -S)")
     boot.add_argument("--firmware", action="store_true", help="no kernel: the firmware finds nothing to boot")
+    boot.add_argument("--ospm", action="store_true", help="no Linux, but the OSPM guest, under KVM where it works")
+    boot.add_argument("--incoming", action="store_true", help="wait for a guest that migrates to it")
     _add_qemu(boot)
+
+    migrate = commands.add_parser("migrate", help="migrate a guest to one that was booted with --incoming")
+    migrate.add_argument("dir", type=pathlib.Path, help="the folder it was booted in")
+    migrate.add_argument("destination", type=pathlib.Path, help="the folder the other was booted in")
 
     shell = commands.add_parser("shell", help="run a command in a guest")
     shell.add_argument("--timeout", type=float, default=30, help="seconds (default: %(default)s)")
@@ -168,25 +176,14 @@ def main() -> int:
     elif options.command == "prepare-browser":
         browser.prepare()
     elif options.command == "boot":
-        guest = Guest(
-            options.dir,
-            smp=options.smp,
-            numa=options.numa,
-            machine=options.machine,
-            cpu=options.cpu,
-            qemu=options.qemu,
-            memory=options.memory,
-            boot=not options.firmware,
-            paused=options.paused,
-            agent=options.agent,
-            append=options.append,
-            extra=shlex.split(options.extra),
-            name=options.name,
-            uuid=options.uuid,
-            tcp_monitor=options.tcp,
-            arch=options.arch,
-        )
-        print(json.dumps(detached.boot(guest), indent=1))
+        print(json.dumps(detached.boot(_guest(options)), indent=1))
+    elif options.command == "migrate":
+        with contextlib.ExitStack() as monitors:
+            source, destination = (
+                monitors.enter_context(Monitor(_socket(folder, "observer")))
+                for folder in (options.dir, options.destination)
+            )
+            migration.migrate(source, destination, options.destination / "migration.sock")
     elif options.command == "shell":
         try:
             shell = Shell(_socket(options.dir, "shell"))
@@ -208,6 +205,29 @@ def main() -> int:
 
 def _socket(path: pathlib.Path, purpose: str) -> str:
     return str(path if path.is_socket() else detached.state_of(path)[f"{purpose}_socket"])
+
+
+def _guest(options: argparse.Namespace) -> Guest:
+    described = {
+        "smp": options.smp,
+        "numa": options.numa,
+        "machine": options.machine,
+        "cpu": options.cpu,
+        "qemu": options.qemu,
+        "memory": options.memory,
+        "paused": options.paused,
+        "incoming": options.incoming,
+        "agent": options.agent,
+        "extra": shlex.split(options.extra),
+        "name": options.name,
+        "uuid": options.uuid,
+        "tcp_monitor": options.tcp,
+        "arch": options.arch,
+    }
+    chosen = {name: value for name, value in described.items() if value is not None}
+    if options.ospm:
+        return OspmGuest(options.dir, accel=kvm.accelerator(options.qemu), **chosen)
+    return Guest(options.dir, boot=not options.firmware, append=options.append, **chosen)
 
 
 def _domain(options: argparse.Namespace) -> dict[str, t.Any]:

@@ -61,6 +61,7 @@ class Guest(Contact):
         memory: int = 256,
         boot: bool = True,
         paused: bool = False,
+        incoming: bool = False,
         agent: bool = False,
         append: str = "",
         extra: t.Sequence[str] = (),
@@ -72,7 +73,10 @@ class Guest(Contact):
         serial_socket: bool = False,
         linux: str = packages.DISTRIBUTION,
     ) -> None:
-        """Describe a guest; `qemu` is one, or the release whose it is, `linux` the release whose kernel boots."""
+        """Describe a guest; `qemu` is one, or the release whose it is, `linux` the release whose kernel boots.
+
+        An `incoming` one waits for a guest that migrates to it.
+        """
         super().__init__()
         self.workdir = pathlib.Path(workdir).absolute()
         self.workdir.mkdir(parents=True, exist_ok=True)
@@ -87,7 +91,7 @@ class Guest(Contact):
         self.qmp_socket, self.observer_socket, self.agent_socket, self.shell_socket, self.serial_socket = (
             os.fspath(folder / f"{purpose}.sock") for purpose in SOCKETS
         )
-        self.speaks = boot and not paused
+        self.speaks = boot and not paused and not incoming
         self._tcp = tcp_monitor
         self._process: subprocess.Popen[bytes] | None = None
         found = ARCHITECTURES[arch]
@@ -124,6 +128,8 @@ class Guest(Contact):
             self.command += ["-bios", os.fspath(self.qemu.root / found.bios)]
         if paused:
             self.command.append("-S")
+        if incoming:
+            self.command += ["-incoming", "defer"]
         self.command += extra
 
     def __enter__(self) -> Guest:

@@ -240,4 +240,4 @@ class OspmGuest(OspmContact, Guest):
             **options,
         )
         self.accel = accel
-        self.speaks = "h" not in boot_steps and not options.get("paused")
+        self.speaks = "h" not in boot_steps and not options.get("paused") and not options.get("incoming")

@@ -6,39 +6,21 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
-from lab.ospm import OspmGuest
+from lab.migration import wait_migration, wait_run_state
 
 from .conftest import BootOspm
 from .support.modules import Vcpu
 
 FOUR = {"smp": "4,sockets=4,cores=2,threads=1,maxcpus=8"}
-# A guest of 32 MiB migrates in a fraction of that.
-MIGRATION_SECONDS = 30
-
-
-def wait_status(guest: OspmGuest, status: str) -> None:
-    deadline = time.monotonic() + MIGRATION_SECONDS
-    while guest.observer.execute("query-status")["status"] != status:
-        assert time.monotonic() < deadline, guest.observer.execute("query-migrate")
-        time.sleep(0.05)
-
-
-def wait_migration(guest: OspmGuest, status: str) -> None:
-    deadline = time.monotonic() + MIGRATION_SECONDS
-    while guest.observer.execute("query-migrate")["status"] != status:
-        assert time.monotonic() < deadline, guest.observer.execute("query-migrate")
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("desired", [{"enabled": "0-3,5"}, {"enabled": "0-2"}, {"count": 6}], ids=str)
 def test_a_source_that_has_migrated_is_not_changed(boot_ospm: BootOspm, desired: dict[str, str]) -> None:
     guest = boot_ospm(**FOUR)
     guest.observer.execute("migrate", uri="exec:cat > /dev/null")
-    wait_status(guest, "postmigrate")
+    wait_run_state(guest.observer, "postmigrate")
     result = Vcpu(guest).refuses("migration_in_progress", **desired)
     assert "migrated" in result["msg"]
     assert Vcpu(guest).info()["guest"]["state"] == "paused"
@@ -47,8 +29,8 @@ def test_a_source_that_has_migrated_is_not_changed(boot_ospm: BootOspm, desired:
 
 
 def test_a_destination_that_waits_for_its_guest_is_not_changed(boot_ospm: BootOspm) -> None:
-    guest = boot_ospm(**FOUR, ready=False, extra=["-incoming", "defer"])
-    wait_status(guest, "inmigrate")
+    guest = boot_ospm(**FOUR, incoming=True)
+    wait_run_state(guest.observer, "inmigrate")
     result = Vcpu(guest).refuses("migration_in_progress", enabled="0-3,5")
     assert "destination" in result["msg"]
 
@@ -59,9 +41,9 @@ def test_a_guest_that_is_being_migrated_is_not_changed(boot_ospm: BootOspm) -> N
     hold = [{"capability": "pause-before-switchover", "state": True}]
     guest.observer.execute("migrate-set-capabilities", capabilities=hold)
     guest.observer.execute("migrate", uri="exec:cat > /dev/null")
-    wait_migration(guest, "pre-switchover")
+    wait_migration(guest.observer, "pre-switchover")
     Vcpu(guest).refuses("migration_in_progress", enabled="0-3,5")
     guest.observer.execute("migrate_cancel")
-    wait_migration(guest, "cancelled")
-    wait_status(guest, "running")
+    wait_migration(guest.observer, "cancelled")
+    wait_run_state(guest.observer, "running")
     assert Vcpu(guest)(enabled="0-3,5").steps == ["plug 5 done"]
