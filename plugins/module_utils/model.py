@@ -143,7 +143,8 @@ class LiveState(NamedTuple):
     compared with QEMU; ``order`` and ``tuning`` are the record's, None without one. ``placements`` are those of the
     vCPUs' threads, by the host's kernel; a vCPU whose thread was not found is missing. ``host_nodes`` are the host
     nodes that each may run on. ``hidden`` is why the threads cannot be observed, ``host_cpus`` are the
-    online CPUs of the host, None if unknown.
+    online CPUs of the host, None if unknown. ``migrated``: this QEMU has loaded the state of the guest, from
+    another QEMU or from a file; the guest may have been rebooted since.
     """
 
     enabled: frozenset[int]
@@ -162,6 +163,7 @@ class LiveState(NamedTuple):
     host_nodes: Mapping[int, frozenset[int]] = EMPTY
     hidden: Blocker | None = None
     host_cpus: frozenset[int] | None = None
+    migrated: bool = False
 
     @property
     def without_unsafe_plugs(self) -> LiveState:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    AGENT_ERROR,
     CONNECTION_LOST,
     INTERNAL,
     PLUG_UNACKNOWLEDGED,
@@ -35,6 +36,12 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.run.live_steps import 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Ports
     from ansible_collections.kvm.hotplug.plugins.module_utils.request.parse import Request
+
+# Known of QEMU 10.1.
+_REBOOT = (
+    "the guest was migrated to this QEMU, or restored by it; some versions of QEMU then plug vCPUs that the guest OS "
+    "cannot online until it is rebooted: reboot the guest if it has not been rebooted since"
+)
 
 
 class _Phase(NamedTuple):
@@ -89,7 +96,7 @@ async def carry_out(journal: Journal, ports: Ports, state: GuestState, request: 
     journal.skip_the_rest()
     if request.rollback and not journal.is_repair(failure):
         await live.undo()
-    raise _error(failure, journal)
+    raise _error(failure, journal, state)
 
 
 def _is_due(phase: _Phase, journal: Journal, request: Request) -> bool:
@@ -98,7 +105,7 @@ def _is_due(phase: _Phase, journal: Journal, request: Request) -> bool:
     return phase.before_rollback if request.rollback else phase.after_failure
 
 
-def _error(failure: Entry, journal: Journal) -> HotplugError:
+def _error(failure: Entry, journal: Journal, state: GuestState) -> HotplugError:
     if failure.code == CONNECTION_LOST:
         return HotplugError(CONNECTION_LOST, failure.detail)
     if failure.step.target == CONFIG:
@@ -106,6 +113,13 @@ def _error(failure: Entry, journal: Journal) -> HotplugError:
     parts = [f"could not {failure.step.kind.name} vCPU {failure.vcpus}: {failure.detail}"]
     if failure.code == PLUG_UNACKNOWLEDGED:
         parts.append("or use guest_online: ignore")
+    if state.live is not None and state.live.migrated and _is_unused(failure):
+        parts.append(_REBOOT)
     if any(entry.status == UNDONE for entry in journal.entries):
         parts.append("the completed steps of this run were undone, see steps")
     return HotplugError(failure.code or INTERNAL, "; ".join(parts))
+
+
+def _is_unused(failure: Entry) -> bool:
+    """Whether the vCPU was plugged, but the guest OS does not use it."""
+    return failure.step.kind in (PLUG, ONLINE) and failure.code in (PLUG_UNACKNOWLEDGED, AGENT_ERROR)

@@ -48,15 +48,17 @@ class MadeUpGuest:
         silent: Container[int] = (),
         deaf: Container[int] = range(1, 100),
         broken: int | None = None,
+        migrated: bool = False,
     ) -> None:
         self.layout = layout(sockets=4)
         self.enabled = {int(number) for number in has}
         self.online = set(self.enabled)
         self.agent = MadeUpAgent(self, silent, deaf)
         self._broken = broken
+        self._migrated = migrated
 
     async def observe(self) -> MachineView:
-        live = LiveState(enabled=frozenset(self.enabled))
+        live = LiveState(enabled=frozenset(self.enabled), migrated=self._migrated)
         return MachineView(GuestFacts(state="running"), self.layout, live)
 
     def latest(self) -> MachineView:
@@ -268,3 +270,21 @@ def test_a_guest_os_that_refuses_to_offline_a_vcpu_is_named_as_what_holds_it() -
     assert (code(result), result.changed) == ("unplug_refused", False)
     assert result.error is not None
     assert "nothing was unplugged; see the guest's kernel log for what uses the CPU" in result.error.msg
+
+
+@pytest.mark.parametrize(
+    ("migrated", "code_of_agent"), [(True, AGENT_ERROR), (True, AGENT_UNAVAILABLE), (False, AGENT_ERROR)]
+)
+def test_a_reboot_is_the_remedy_only_if_a_migrated_guest_cannot_online_a_vcpu(
+    migrated: bool, code_of_agent: str
+) -> None:
+    class Unable(MadeUpAgent):
+        async def set_online(self, wanted: Mapping[int, bool]) -> SetResult:
+            return SetResult((), next(iter(wanted)), code_of_agent, "Input/output error", refused=True)
+
+    guest = MadeUpGuest(migrated=migrated)
+    guest.agent = Unable(guest, (), ())
+    result = bring(guest, "3")
+    assert code(result) == code_of_agent
+    assert result.error is not None
+    assert ("reboot the guest" in result.error.msg) is (migrated and code_of_agent == AGENT_ERROR)

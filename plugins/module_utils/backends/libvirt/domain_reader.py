@@ -36,6 +36,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.run_stat
     CRASHED,
     SHUTOFF,
     run_state_of_domain,
+    was_migrated,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot, invalid_reply, read_slots
@@ -133,7 +134,11 @@ class DomainReader:
         if state[0] == _SHUTOFF:
             raise _stopped()
         recorded = recorded_in(stats) or known.domain.enabled
-        now = known._replace(domain=known.domain._replace(enabled=recorded), state=run_state_of_domain(*state))
+        now = known._replace(
+            domain=known.domain._replace(enabled=recorded),
+            state=run_state_of_domain(*state),
+            migrated=was_migrated(*state),
+        )
         slots = await self._slots() if self.asks_qemu else None
         if slots is None:
             now = now._replace(in_qemu=await self._in_qemu(now, stats, seconds))

@@ -60,6 +60,7 @@ class Record(NamedTuple):
     ``in_qemu`` are the vCPUs that QEMU has, None where there is only libvirt's word;
     ``aliases`` are known where QEMU itself was asked. ``unsafe_plugs`` are those of ``LiveState``.
     ``threads`` are those of a QEMU on this host. ``notes`` are those on the vCPUs that are plugged now.
+    ``migrated`` is that of ``LiveState``; libvirt does not show it any more once the guest was paused and resumed.
     """
 
     domain: Domain
@@ -71,6 +72,7 @@ class Record(NamedTuple):
     unsafe_plugs: Mapping[int, Blocker] = EMPTY
     threads: VcpuThreads = VcpuThreads()
     notes: tuple[Note, ...] = ()
+    migrated: bool = False
 
     @property
     def enabled(self) -> frozenset[int]:
@@ -161,6 +163,7 @@ def machine_view(record: Record) -> MachineView:
             thread_ids=record.threads.ids,
             order=domain.order,
             tuning=tuning_of(domain),
+            migrated=record.migrated,
         ),
         threads=record.threads,
         destination_args=_destination_args(record),

@@ -74,6 +74,8 @@ _BY_DOMAIN_STATE: Mapping[int, str] = {
     7: "suspended",
 }
 _DOMAIN_PAUSED = 3
+# virDomainState with virDomainRunningReason: migrated, restored and from snapshot.
+_LOADED = ((1, 2), (1, 3), (1, 4))
 _BY_PAUSED_REASON: Mapping[int, str] = {
     2: "finish-migrate",
     3: "save-vm",
@@ -96,3 +98,8 @@ def run_state_of_domain(state: int, reason: int) -> RunState:
     """Return the state of a libvirt domain: its virDomainState, and the reason of that."""
     name = _BY_PAUSED_REASON.get(reason) if state == _DOMAIN_PAUSED else None
     return run_state(name or _BY_DOMAIN_STATE.get(state, "paused"))
+
+
+def was_migrated(state: int, reason: int) -> bool:
+    """Return whether a libvirt domain runs because its state was loaded, by a migration, a restore or a snapshot."""
+    return (state, reason) in _LOADED

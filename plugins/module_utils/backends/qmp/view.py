@@ -128,6 +128,7 @@ class QmpView:
                 unsafe_plugs=reuse.unsafe_plugs(self.slots, self.history) if self.reuses_vcpus else {},
                 aliases={slot.entity.vcpus[0]: slot.alias for slot in enabled if slot.alias is not None},
                 thread_ids=self.thread_ids,
+                migrated=self._migrated,
             ),
             destination_args=self._destination_args(),
         )
@@ -209,6 +210,12 @@ class QmpView:
         if self._word("migration", "status") in _MIGRATING:
             return blockers.MIGRATING
         return None
+
+    @property
+    def _migrated(self) -> bool:
+        """Whether a migration to this QEMU is the last one that it completed; one from it would have statistics."""
+        reply = self._replies["migration"]
+        return isinstance(reply, dict) and reply.get("status") == "completed" and "ram" not in reply
 
     def _guest_blocker(self) -> Blocker | None:
         if not self._state.running:

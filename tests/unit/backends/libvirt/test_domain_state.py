@@ -34,7 +34,10 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.uris 
     hypervisor_of,
     is_remote,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.run_states import run_state_of_domain
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.run_states import (
+    run_state_of_domain,
+    was_migrated,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import VcpuThreads
 
 # As libvirt 11.3 told of a guest with vCPUs 0-5 of which 5 is gone: at once, and after it had plugged 6.
@@ -174,6 +177,13 @@ def test_blockers_of_an_unplug(options: dict[str, Any], code: str | None) -> Non
     blockers = machine_view(record(domain({0, 5}, {0}), **options)).live.cannot_disable
     assert (blockers[5].code if 5 in blockers else None) == code
     assert blockers[0].code == "not_hotpluggable"
+
+
+@pytest.mark.parametrize(("reason", "migrated"), [(1, False), (2, True), (3, True), (4, True), (5, False)])
+def test_a_domain_whose_state_was_loaded_is_migrated(reason: int, migrated: bool) -> None:
+    assert was_migrated(1, reason) is migrated
+    assert not was_migrated(3, reason), "a reason of another state"
+    assert machine_view(record(domain({0}, {0}), migrated=was_migrated(1, reason))).live.migrated is migrated
 
 
 def test_a_machine_without_hotplug_blocks_all() -> None:

@@ -149,6 +149,20 @@ def test_a_run_state_of_qemu_has_a_word_and_what_it_blocks(status: str, state: s
 
 
 @pytest.mark.parametrize(
+    ("reply", "migrated"),
+    [
+        ({}, False),
+        ({"status": "completed"}, True),
+        ({"status": "completed", "ram": {"total": 33890304}, "total-time": 21}, False),
+        ({"status": "failed"}, False),
+        ([], False),
+    ],
+)
+def test_a_completed_migration_without_statistics_was_one_to_this_qemu(reply: Any, migrated: bool) -> None:
+    assert view(slots=listing(Q35, 0, 1), migration=reply, ospm=READY).live.migrated is migrated
+
+
+@pytest.mark.parametrize(
     ("domain", "status"),
     [
         ((1, 1), "running"),
