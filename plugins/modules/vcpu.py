@@ -372,18 +372,21 @@ msg:
   type: str
 """
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import VcpuModule
-from ansible_collections.kvm.hotplug.plugins.module_utils.entry.vcpu import run_vcpu
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import (
-    DESIRED_STATE_CONSTRAINTS,
-    DETAILS_OPTION,
-    HOST_OPTIONS,
-    VCPU_SPEC,
-)
+from ansible_collections.kvm.hotplug.plugins.module_utils.entry import compile_once
 
 
 def main() -> None:
     """Run the module."""
+    compile_once.install()
+    from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import VcpuModule
+    from ansible_collections.kvm.hotplug.plugins.module_utils.entry.vcpu import run_vcpu
+    from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import (
+        DESIRED_STATE_CONSTRAINTS,
+        DETAILS_OPTION,
+        HOST_OPTIONS,
+        VCPU_SPEC,
+    )
+
     run_vcpu(
         VcpuModule(
             argument_spec={**VCPU_SPEC, **HOST_OPTIONS, **DETAILS_OPTION},

@@ -199,17 +199,20 @@ msg:
   type: str
 """
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule
-from ansible_collections.kvm.hotplug.plugins.module_utils.entry.vcpu_batch import run_vcpu_batch
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import (
-    BATCH_OPTIONS,
-    DETAILS_OPTION,
-    HOST_OPTIONS,
-)
+from ansible_collections.kvm.hotplug.plugins.module_utils.entry import compile_once
 
 
 def main() -> None:
     """Run the module."""
+    compile_once.install()
+    from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule
+    from ansible_collections.kvm.hotplug.plugins.module_utils.entry.vcpu_batch import run_vcpu_batch
+    from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import (
+        BATCH_OPTIONS,
+        DETAILS_OPTION,
+        HOST_OPTIONS,
+    )
+
     run_vcpu_batch(
         GuestModule(argument_spec={**BATCH_OPTIONS, **HOST_OPTIONS, **DETAILS_OPTION}, supports_check_mode=True)
     )

@@ -372,20 +372,23 @@ msg:
   type: str
 """
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule
-from ansible_collections.kvm.hotplug.plugins.module_utils.entry.vcpu_info import run_vcpu_info
-from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import (
-    DESTINATION_OPTIONS,
-    DETAILS_OPTION,
-    FLEET_OPTIONS,
-    GUEST_CONSTRAINTS,
-    GUEST_OPTIONS,
-    TIMEOUT_OPTION,
-)
+from ansible_collections.kvm.hotplug.plugins.module_utils.entry import compile_once
 
 
 def main() -> None:
     """Run the module."""
+    compile_once.install()
+    from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule
+    from ansible_collections.kvm.hotplug.plugins.module_utils.entry.vcpu_info import run_vcpu_info
+    from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import (
+        DESTINATION_OPTIONS,
+        DETAILS_OPTION,
+        FLEET_OPTIONS,
+        GUEST_CONSTRAINTS,
+        GUEST_OPTIONS,
+        TIMEOUT_OPTION,
+    )
+
     run_vcpu_info(
         GuestModule(
             argument_spec={**GUEST_OPTIONS, **FLEET_OPTIONS, **DESTINATION_OPTIONS, **TIMEOUT_OPTION, **DETAILS_OPTION},

@@ -69,13 +69,14 @@ LOADED_BY_EVERY_TASK = {
     "vcpu_batch": ("entry/vcpu_batch.py", "backends/qmp/machine.py"),
     "vcpu_info": ("entry/vcpu_info.py", "backends/qmp/reader.py"),
 }
-# What only a change needs, or only some requests and guests. Python compiles each of these files twice in a task.
+# What only a change needs, or only some requests and guests. Python compiles each of them in each task that imports it.
 NEEDED_BY_SOME_TASKS = {
     "backends/host/bandwidth.py", "backends/host/placer.py", "backends/qemu/handshake.py",
-    "backends/qemu/ost_tracker.py", "backends/qmp/unplug_request.py", "planner/boot_vcpus.py", "planner/capacity.py",
-    "planner/guards.py", "planner/maximum.py", "planner/placement.py", "planner/prediction.py", "run/agent_steps.py",
-    "run/apply.py", "run/change.py", "run/checks.py", "run/config_steps.py", "run/journal.py", "run/live_steps.py",
-    "run/online.py", "run/overcommit.py", "run/placement_steps.py",
+    "backends/qemu/ost_tracker.py", "backends/qmp/removals.py", "backends/qmp/unplug_request.py",
+    "planner/boot_vcpus.py", "planner/capacity.py", "planner/guards.py", "planner/maximum.py", "planner/placement.py",
+    "planner/prediction.py", "run/agent_steps.py", "run/apply.py", "run/change.py", "run/checks.py",
+    "run/config_steps.py", "run/journal.py", "run/live_steps.py", "run/online.py", "run/overcommit.py",
+    "run/placement_steps.py",
 }  # fmt: skip
 
 

@@ -96,5 +96,5 @@ def test_the_files_that_vcpu_info_must_not_ship_exist(shipped, module):
 @pytest.mark.parametrize("module", ["vcpu", "vcpu_batch", "vcpu_info"])
 def test_a_module_ships_no_other_entry(shipped, module):
     entries = [name for name in shipped[module] if name.startswith(("modules/", "module_utils/entry/"))]
-    shared = ["module_utils/entry/module.py", "module_utils/entry/signals.py"]
+    shared = ["module_utils/entry/compile_once.py", "module_utils/entry/module.py", "module_utils/entry/signals.py"]
     assert entries == [*shared, f"module_utils/entry/{module}.py", f"modules/{module}.py"]

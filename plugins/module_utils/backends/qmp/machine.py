@@ -15,7 +15,6 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import Slot, invalid_reply, read_slots
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp import notes
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.reader import AskHost, QmpReader
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.removals import ids_after_removals
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.view import QUESTIONS
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
     INTERNAL,
@@ -56,6 +55,8 @@ class QmpMachine(QmpReader):
         return self._machine_view(self._latest)
 
     async def plug(self, entities: Sequence[Entity]) -> dict[int, StepOutcome]:
+        from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.removals import ids_after_removals
+
         slots = [self._slots[entity.index] for entity in entities]
         try:
             taken = await ids_after_removals(self._monitor, {slot.driver for slot in slots})
