@@ -15,7 +15,7 @@ import pytest
 from lab.domains import LibvirtGuest
 from lab.ospm import OspmGuest
 
-from .conftest import Boot, BootOspm, Domains, OspmDomains
+from .conftest import BootOspm, Domains, OspmDomains
 from .support.event_source import EventSource
 
 FOUR = "2,sockets=4,cores=1,threads=1,maxcpus=4"
@@ -157,37 +157,36 @@ def test_a_libvirt_guest_has_events_of_all_that_happens_to_it(ospm_domain: OspmD
 
 def test_a_libvirt_daemon_that_restarts_is_connected_to_again(newest_ospm_domain: OspmDomains) -> None:
     guest, other = (newest_ospm_domain(**FOUR_OF_LIBVIRT) for _number in range(2))
-    with EventSource(of_domain(guest), of_domain(other), client=guest.daemon) as source:
-        for one in (guest, other):
-            source.wait("connected", guest=one.name)
+    by_uuid = {**of_domain(other), "name": other.uuid.upper()}
+    with EventSource(of_domain(guest), by_uuid, client=guest.daemon) as source:
+        for label in (guest.name, other.uuid.upper()):
+            source.wait("connected", guest=label)
         seen = len(source.events)
         guest.daemon.stop_daemon()
-        for one in (guest, other):
-            assert source.wait("disconnected", guest=one.name)["code"] in ("connection_lost", "monitor_unreachable")
+        for label in (guest.name, other.uuid.upper()):
+            assert source.wait("disconnected", guest=label)["code"] in ("connection_lost", "monitor_unreachable")
         # Its QEMU ends while libvirt is away.
         other.observer.execute("quit")
         guest.daemon.start_daemon()
         source.wait("connected", guest=guest.name, since=seen)
         other.virsh("start")
-        source.wait("started", guest=other.name)
+        source.wait("started", guest=other.uuid.upper())
         assert source.end() == 0, source.errors
 
 
-def test_the_agents_of_linux_guests_come_and_go(boot: Boot, newest_domain: Domains, folder: Path) -> None:
-    path = folder / "events"
-    port = ["-chardev", f"socket,id=ga,path={folder}/ga,server=on,wait=off"]
-    port += ["-device", f"virtserialport,chardev=ga,name={AGENT},id=agent0"]
-    guest = boot(FOUR, extra=[*monitor(path), *port])
-    domain = newest_domain(**FOUR_OF_LIBVIRT, agent=True)
-    for one, described, client in (
-        (guest, {"agent_socket": f"{folder}/ga", "events_socket": str(path)}, None),
-        (domain, of_domain(domain), domain.daemon),
-    ):
-        with EventSource(described, client=client) as source:
+def test_the_agent_of_a_linux_guest_ends_and_starts_again(newest_domain: Domains) -> None:
+    guest = newest_domain(**FOUR_OF_LIBVIRT, agent=True)
+    # Its monitor is watched too, as that of a guest that libvirt does not manage.
+    guest.hang_up()
+    of_monitor = {"agent_socket": "unused", "events_socket": guest.observer_socket}
+    with EventSource(of_domain(guest), client=guest.daemon) as by_libvirt, EventSource(of_monitor) as by_qmp:
+        for source in (by_libvirt, by_qmp):
             source.wait("connected")
-            one.shell("killall qemu-ga")
+        guest.shell("killall qemu-ga")
+        for source in (by_libvirt, by_qmp):
             source.wait("agent_disconnected")
-            one.shell(f"qemu-ga -d -f /run/again.pid -m virtio-serial -p /dev/virtio-ports/{AGENT} -t /run")
+        guest.shell(f"qemu-ga -d -f /run/again.pid -m virtio-serial -p /dev/virtio-ports/{AGENT} -t /run")
+        for source in (by_libvirt, by_qmp):
             source.wait("agent_connected")
             assert source.end() == 0, source.errors
 

@@ -17,6 +17,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.conne
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.messages import read_object
+from ansible_collections.kvm.hotplug.plugins.module_utils.model import EMPTY
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.events import translate
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.events.tracker import MIGRATED, STARTED, STOPPED
 
@@ -54,7 +55,7 @@ class DomainEvent(NamedTuple):
     uuid: str
     id: int
     kind: str | None = None
-    details: Mapping[str, Any] = {}
+    details: Mapping[str, Any] = EMPTY
 
 
 Receive = Callable[[DomainEvent], None]

@@ -48,6 +48,8 @@ class LibvirtWatch:
     def __init__(self, uri: str, trackers: Mapping[str, Tracker], statistics: float | None) -> None:
         self._uri = uri
         self._trackers = trackers
+        # libvirt writes UUIDs in lower case.
+        self._by_uuid = {name.lower(): tracker for name, tracker in trackers.items()}
         self._schedule = Schedule(statistics)
         self._alarm = Alarm()
 
@@ -94,7 +96,7 @@ class LibvirtWatch:
     async def _observe(self, connection: Connection) -> list[_Running]:
         """Query libvirt for the watched domains that run, because not every change of vCPUs has an event."""
         domains = await connection.call(connection.handle.listAllDomains, _ACTIVE)
-        watched = [domain for domain in domains if self._tracker(domain.name(), domain.UUIDString()) is not None]
+        watched = [domain for domain in domains if self._trackers_of(domain.name(), domain.UUIDString())]
         # libvirt takes an empty list for all domains.
         if not watched:
             return []
@@ -102,10 +104,10 @@ class LibvirtWatch:
         running = []
         for domain, stats in found:
             uuid, number = domain.UUIDString(), domain.ID()
-            tracker = self._tracker(domain.name(), uuid)
             # Without any vCPU, it has just ended.
-            if tracker is not None and recorded_in(stats):
-                running.append(_Running(tracker, (uuid, number), stats))
+            if recorded_in(stats):
+                trackers = self._trackers_of(domain.name(), uuid)
+                running += [_Running(tracker, (uuid, number), stats) for tracker in trackers]
         return running
 
     def _compare(self, seen: Sequence[_Running]) -> None:
@@ -118,23 +120,27 @@ class LibvirtWatch:
             else:
                 tracker.found(qemu)
 
-    def _tracker(self, name: str, uuid: str) -> Tracker | None:
-        return self._trackers.get(name) or self._trackers.get(uuid)
+    def _trackers_of(self, name: str, uuid: str) -> set[Tracker]:
+        """Return the trackers of a domain: two if it is watched by its name and by its UUID."""
+        found = self._trackers.get(name), self._by_uuid.get(uuid)
+        return {tracker for tracker in found if tracker is not None}
 
     def _receive(self, event: DomainEvent) -> None:
-        tracker = self._tracker(event.name, event.uuid)
-        if tracker is None:
-            return
-        self._alarm.ring()
-        qemu = (event.uuid, event.id)
-        if event.kind == STARTED:
-            tracker.started(qemu, **event.details)
-        elif event.kind == ARRIVES:
-            tracker.arrives(qemu)
-        elif event.kind is not None:
-            tracker.post(event.kind, **event.details)
-            if event.kind == STOPPED or event.details.get("direction") == "out":
-                tracker.absent()
+        for tracker in self._trackers_of(event.name, event.uuid):
+            self._alarm.ring()
+            _report(event, tracker)
+
+
+def _report(event: DomainEvent, tracker: Tracker) -> None:
+    qemu = (event.uuid, event.id)
+    if event.kind == STARTED:
+        tracker.started(qemu, **event.details)
+    elif event.kind == ARRIVES:
+        tracker.arrives(qemu)
+    elif event.kind is not None:
+        tracker.post(event.kind, **event.details)
+        if event.kind == STOPPED or event.details.get("direction") == "out":
+            tracker.absent()
 
 
 def _times(stats: Mapping[str, Any]) -> dict[int, float]:
