@@ -15,8 +15,9 @@ import pytest
 
 from lab import kvm, observer
 from lab.contact import Contact
+from lab.migration import migrate
 
-from .conftest import BootOspm, OspmDomains
+from .conftest import Boot, BootOspm, OspmDomains
 from .support.modules import Vcpu
 
 ACCELERATORS = ["tcg", *(["kvm"] if kvm.kvm_works() else [])]
@@ -235,3 +236,29 @@ def test_libvirt_places_and_what_drifted_is_pinned_again(ospm_domain: OspmDomain
     assert "its scheduler is other, not batch" in left.warnings
     assert "its scheduler is other" in vcpu.refuses("placement_failed", count=3, cputune="verify")["msg"]
     assert vcpu.info()["drift"]["placement"] == "3"
+
+
+def test_vcpus_that_share_one_thread_cannot_be_placed(boot: Boot, tmp_path: Path) -> None:
+    guest = boot(**MACHINE, accel="tcg,thread=single", paused=True)
+    vcpu = Vcpu(guest, domain_xml(tmp_path, PLACED))
+    refused = vcpu.refuses("placement_failed", vcpus=[{"id": "3", "state": "enabled"}], scope="live")
+    assert "its vCPUs share one thread" in refused["msg"]
+    assert "start QEMU with -accel tcg,thread=multi" in refused["msg"]
+    assert observer.enabled_ids(guest.observer) == [0, 1]
+
+
+def test_a_migrated_guest_has_new_threads_which_the_next_run_places(boot_ospm: BootOspm, tmp_path: Path) -> None:
+    source = boot_ospm(**MACHINE)
+    xml = domain_xml(tmp_path, PLACED)
+    options = {"vcpus": [{"id": "3", "state": "enabled"}], "scope": "live"}
+    placed = Vcpu(source, xml)
+    placed.converges([0, 1, 3], **options)
+    smp, *devices = placed.info()["migration"]["destination_args"][1:]
+    there = boot_ospm(smp, incoming=True, extra=devices)
+    migrate(source.observer, there.observer, tmp_path / "migration")
+    moved = Vcpu(there, xml)
+    assert moved.info()["drift"]["placement"] == "1,3"
+    assert moved(check=True, **options).steps == ["place 1 planned", "place 3 planned"]
+    moved.converges([0, 1, 3], **options)
+    assert (where(there, 1), where(there, 3)) == (("0", "other"), ("1", "batch"))
+    assert moved.info()["drift"]["placement"] == ""
