@@ -6,14 +6,20 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from lab.migration import wait_migration, wait_run_state
+from lab.ospm import MEMORY, OspmGuest
 
 from .conftest import BootOspm
 from .support.modules import Vcpu
 
 FOUR = {"smp": "4,sockets=4,cores=2,threads=1,maxcpus=8"}
+# Bytes per second: both phases of a migration of random memory last for hours.
+SLOW = {"max-bandwidth": 4096, "max-postcopy-bandwidth": 1024}
 
 
 @pytest.mark.parametrize("desired", [{"enabled": "0-3,5"}, {"enabled": "0-2"}, {"count": 6}], ids=str)
@@ -47,3 +53,55 @@ def test_a_guest_that_is_being_migrated_is_not_changed(boot_ospm: BootOspm) -> N
     wait_migration(guest.observer, "cancelled")
     wait_run_state(guest.observer, "running")
     assert Vcpu(guest)(enabled="0-3,5").steps == ["plug 5 done"]
+
+
+def may_use_userfaultfd() -> bool:
+    """Whether a QEMU of this user can be the destination of a postcopy migration."""
+    setting = Path("/proc/sys/vm/unprivileged_userfaultfd")
+    allowed = setting.exists() and setting.read_text(encoding="ascii").strip() == "1"
+    return allowed or (setting.exists() and os.geteuid() == 0)
+
+
+def start_slow_migration(boot_ospm: BootOspm, folder: Path, *capabilities: str) -> tuple[OspmGuest, OspmGuest]:
+    """Return the source and the destination of a migration that is active and stays so."""
+    content, machine = folder / "memory", {"machine": "q35,memory-backend=ram"}
+    content.write_bytes(os.urandom(MEMORY << 20))
+    backed = f"memory-backend-file,id=ram,size={MEMORY}M,mem-path={content}"
+    source = boot_ospm(**FOUR, **machine, extra=["-object", backed])
+    empty = f"memory-backend-ram,id=ram,size={MEMORY}M"
+    destination = boot_ospm(**FOUR, **machine, incoming=True, extra=["-object", empty])
+    states = [{"capability": capability, "state": True} for capability in capabilities]
+    for guest in (source, destination):
+        guest.observer.execute("migrate-set-capabilities", capabilities=states)
+    source.observer.execute("migrate-set-parameters", **SLOW)
+    uri = f"unix:{folder}/migration"
+    destination.observer.execute("migrate-incoming", uri=uri)
+    source.observer.execute("migrate", uri=uri)
+    for guest in (source, destination):
+        wait_migration(guest.observer, "active")
+    return source, destination
+
+
+def test_neither_end_of_an_active_migration_is_changed(boot_ospm: BootOspm, tmp_path: Path) -> None:
+    source, destination = start_slow_migration(boot_ospm, tmp_path)
+    vcpu = Vcpu(source)
+    assert "the guest is being migrated" in vcpu.refuses("migration_in_progress", count=5)["msg"]
+    assert "wait until the migration has ended" in vcpu.refuses("migration_in_progress", count=1)["msg"]
+    assert vcpu(count=4)["changed"] is False
+    assert vcpu.info()["vcpus"][4]["can_enable"]["code"] == "migration_in_progress"
+    waiting = Vcpu(destination).refuses("migration_in_progress", count=5)
+    assert "this QEMU is the destination of a migration" in waiting["msg"]
+
+
+@pytest.mark.skipif(not may_use_userfaultfd(), reason="postcopy needs userfaultfd, which this user may not use")
+def test_neither_end_of_a_postcopy_migration_is_changed(boot_ospm: BootOspm, tmp_path: Path) -> None:
+    source, destination = start_slow_migration(boot_ospm, tmp_path, "postcopy-ram")
+    source.observer.execute("migrate-start-postcopy")
+    for guest in (source, destination):
+        wait_migration(guest.observer, "postcopy-active")
+    # The guest runs here already, without all of its memory.
+    wait_run_state(destination.observer, "running")
+    for guest in (source, destination):
+        for count in (3, 5):
+            result = Vcpu(guest).refuses("migration_in_progress", count=count)
+            assert "the guest is being migrated" in result["msg"]

@@ -113,17 +113,6 @@ def test_a_qemu_that_ends_during_the_run_is_a_lost_connection(boot_ospm: BootOsp
     assert (gone["error_code"], gone["steps"]) == ("monitor_unreachable", [])
 
 
-def test_a_migrating_guest_keeps_its_vcpus(boot_ospm: BootOspm) -> None:
-    guest = boot_ospm(**TWO_NODES)
-    guest.observer.execute("migrate-set-parameters", **{"max-bandwidth": 4096})
-    guest.observer.execute("migrate", uri=f"file:{guest.workdir}/saved" if guest.qemu.version >= (8, 2) else "exec:cat")
-    vcpu = Vcpu(guest)
-    vcpu.refuses("migration_in_progress", count=3)
-    vcpu.refuses("migration_in_progress", count=1)
-    assert vcpu(count=2)["changed"] is False
-    assert vcpu.info()["vcpus"][3]["can_enable"]["code"] == "migration_in_progress"
-
-
 def test_invalid_options_are_refused_before_anything_is_sent(boot: Boot) -> None:
     vcpu = Vcpu(boot(**TWO_NODES, paused=True))
     for ids in ("8", "3-1", "1-99999999999"):
