@@ -1,7 +1,11 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Limit the CPU time of a vCPU's thread, in a threaded control group of its own below that of QEMU (version 2)."""
+"""Limit the CPU time of a vCPU's thread, in a control group of its own below that of QEMU.
+
+In version 2 it is a threaded group, vcpuN, and QEMU must be alone in its own group: its type and controllers change.
+In version 1 a group takes any thread and nothing else changes, so QEMU may share its group, and names contain its id.
+"""
 
 from __future__ import annotations
 
@@ -18,40 +22,65 @@ if TYPE_CHECKING:
 
 _OWN_GROUP = "start QEMU in a control group of its own, as with systemd-run --scope --property=Delegate=cpu"
 _DEFAULT_PERIOD = 100000
+_PREFIX = "kvm.hotplug-"
 
 
 def limit(vcpu: int, pid: int, thread: int, bandwidth: Bandwidth, proc: Path) -> None:
-    """Move ``thread`` of process ``pid`` into the group vcpuN, with this bandwidth, and create that if necessary.
+    """Move ``thread`` of process ``pid`` into a group with this bandwidth, and create that if necessary.
 
-    Raises ``HotplugError`` (placement_failed). Other processes are never affected: QEMU must be alone in its group.
+    Raises ``HotplugError`` (placement_failed). Other processes are never affected.
     """
-    parent = _group_of_qemu(pid, proc)
-    child = parent / f"vcpu{vcpu}"
-    quota = "max" if bandwidth == UNLIMITED else str(bandwidth.quota)
+    cgroups = Cgroups(proc)
+    parent = cgroups.group(proc / str(pid))
+    if parent is None:
+        raise _failed("the control group of QEMU cannot be found", "run the task on the hypervisor itself")
+    if cgroups.unified:
+        _require_own_group(parent, pid)
+        child, change = parent / f"vcpu{vcpu}", _limit_unified
+    else:
+        _remove_those_of_ended_processes(parent, proc)
+        child, change = parent / f"{_PREFIX}{pid}-vcpu{vcpu}", _limit_version_1
     try:
         with contextlib.suppress(FileExistsError):
             child.mkdir()
-        if _words(child / "cgroup.type") != ["threaded"]:
-            _write(child / "cgroup.type", "threaded")
-        if "cpu" not in _words(parent / "cgroup.subtree_control"):
-            _write(parent / "cgroup.subtree_control", "+cpu")
-        # Before the thread is moved, so that it never runs there without the limit.
-        _write(child / "cpu.max", f"{quota} {bandwidth.period or _DEFAULT_PERIOD}")
-        _write(child / "cgroup.threads", str(thread))
+        change(child, thread, bandwidth)
     except OSError as error:
+        # A group with a thread in it stays.
+        with contextlib.suppress(OSError):
+            child.rmdir()
         raise _failed(f"{child} cannot be used: {error.strerror}", f"run the task as root, or {_OWN_GROUP}") from None
 
 
-def _group_of_qemu(pid: int, proc: Path) -> Path:
-    """The group of the process, where a threaded group can be created for each vCPU."""
-    cgroups = Cgroups(proc)
-    if not cgroups.unified:
-        raise _failed(
-            "the cpu controller of this host is not one of control groups version 2", "boot it with version 2"
-        )
-    group = cgroups.group(proc / str(pid))
-    if group is None:
-        raise _failed("the control group of QEMU cannot be found", "run the task on the hypervisor itself")
+def _limit_unified(child: Path, thread: int, bandwidth: Bandwidth) -> None:
+    if _words(child / "cgroup.type") != ["threaded"]:
+        _write(child / "cgroup.type", "threaded")
+    if "cpu" not in _words(child.parent / "cgroup.subtree_control"):
+        _write(child.parent / "cgroup.subtree_control", "+cpu")
+    quota = "max" if bandwidth == UNLIMITED else str(bandwidth.quota)
+    # Before the thread is moved, so that it never runs there without the limit.
+    _write(child / "cpu.max", f"{quota} {bandwidth.period or _DEFAULT_PERIOD}")
+    _write(child / "cgroup.threads", str(thread))
+
+
+def _limit_version_1(child: Path, thread: int, bandwidth: Bandwidth) -> None:
+    # The kernel checks each write against the groups above: an old quota could be too much for the new period.
+    _write(child / "cpu.cfs_quota_us", "-1")
+    if bandwidth != UNLIMITED:
+        _write(child / "cpu.cfs_period_us", str(bandwidth.period or _DEFAULT_PERIOD))
+        _write(child / "cpu.cfs_quota_us", str(bandwidth.quota))
+    _write(child / "tasks", str(thread))
+
+
+def _remove_those_of_ended_processes(parent: Path, proc: Path) -> None:
+    """Remove empty groups of version 1 that were created for a QEMU which has ended."""
+    for group in parent.glob(f"{_PREFIX}*-vcpu*"):
+        if not (proc / group.name[len(_PREFIX) :].partition("-")[0]).exists():
+            with contextlib.suppress(OSError):
+                group.rmdir()
+
+
+def _require_own_group(group: Path, pid: int) -> None:
+    """Require of a group of version 2 that threaded groups can be created in it and that only QEMU is affected."""
     try:
         members = _words(group / "cgroup.procs")
         controllers = _words(group / "cgroup.controllers")
@@ -61,7 +90,6 @@ def _group_of_qemu(pid: int, proc: Path) -> Path:
         raise _failed(f"QEMU shares the control group {group} with other processes", _OWN_GROUP)
     if "cpu" not in controllers:
         raise _failed(f"the control group {group} has no cpu controller", _OWN_GROUP)
-    return group
 
 
 def _words(path: Path) -> list[str]:

@@ -154,6 +154,39 @@ def test_a_group_that_is_not_qemus_own_is_left_alone(host: Host, file: str, text
     assert not (host.group / "vcpu5").exists()
 
 
-def test_version_1_is_refused(tmp_path: Path) -> None:
-    message = Host(tmp_path, "cgroup").place(Bandwidth(50000, 100000))
-    assert message.startswith("its period and quota cannot be set, because the cpu controller of this host is not one")
+def test_a_control_group_that_is_not_mounted_here_is_an_error(host: Host) -> None:
+    (host.proc / "self/mountinfo").write_text("")
+    assert "the control group of QEMU cannot be found" in host.place(Bandwidth(50000, 100000))
+
+
+def test_version_1_limits_a_thread_beside_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(tmp_path, "cgroup")
+    host.set("cgroup.procs", "1\n100\n")
+    monkeypatch.setattr(bandwidth, "_write", lambda path, text: host.writes.append(f"{path.name}: {text}"))
+    for left in ("kvm.hotplug-99-vcpu5", "kvm.hotplug-100-vcpu1", "vcpu5"):
+        (host.group / left).mkdir()
+    assert host.place(Bandwidth(50000, 200000)) == ""
+    assert host.writes == [
+        "cpu.cfs_quota_us: -1",
+        "cpu.cfs_period_us: 200000",
+        "cpu.cfs_quota_us: 50000",
+        "tasks: 107",
+    ]
+    host.writes.clear()
+    assert host.place(UNLIMITED) == ""
+    assert host.writes == ["cpu.cfs_quota_us: -1", "tasks: 107"]
+    groups = sorted(path.name for path in host.group.iterdir() if path.is_dir())
+    assert groups == ["kvm.hotplug-100-vcpu1", "kvm.hotplug-100-vcpu5", "vcpu5"], (
+        "only that of process 99 is not needed"
+    )
+
+
+def test_a_group_of_version_1_that_cannot_be_used_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(tmp_path, "cgroup")
+
+    def refuse(_path: Path, _text: str) -> None:
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(bandwidth, "_write", refuse)
+    assert "cannot be used: Invalid argument" in host.place(Bandwidth(50000, 100000))
+    assert not list(host.group.glob("kvm.hotplug-*"))
