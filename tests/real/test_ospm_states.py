@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from lab.held_relay import HeldRelay
 from lab.migration import wait_migration, wait_run_state
 from lab.ospm import MEMORY, OspmGuest
 
@@ -18,7 +21,7 @@ from .conftest import BootOspm
 from .support.modules import Vcpu
 
 FOUR = {"smp": "4,sockets=4,cores=2,threads=1,maxcpus=8"}
-# Bytes per second: both phases of a migration of random memory last for hours.
+# In bytes per second. QEMU transfers some more than that, but random memory then takes half a minute.
 SLOW = {"max-bandwidth": 4096, "max-postcopy-bandwidth": 1024}
 
 
@@ -62,8 +65,11 @@ def may_use_userfaultfd() -> bool:
     return allowed or (setting.exists() and os.geteuid() == 0)
 
 
-def start_slow_migration(boot_ospm: BootOspm, folder: Path, *capabilities: str) -> tuple[OspmGuest, OspmGuest]:
-    """Return the source and the destination of a migration that is active and stays so."""
+@contextlib.contextmanager
+def slow_migration(
+    boot_ospm: BootOspm, folder: Path, *capabilities: str
+) -> Iterator[tuple[OspmGuest, OspmGuest, HeldRelay]]:
+    """Yield the source and the destination of a migration that is active, and the relay that can hold it so."""
     content, machine = folder / "memory", {"machine": "q35,memory-backend=ram"}
     content.write_bytes(os.urandom(MEMORY << 20))
     backed = f"memory-backend-file,id=ram,size={MEMORY}M,mem-path={content}"
@@ -74,34 +80,35 @@ def start_slow_migration(boot_ospm: BootOspm, folder: Path, *capabilities: str) 
     for guest in (source, destination):
         guest.observer.execute("migrate-set-capabilities", capabilities=states)
     source.observer.execute("migrate-set-parameters", **SLOW)
-    uri = f"unix:{folder}/migration"
-    destination.observer.execute("migrate-incoming", uri=uri)
-    source.observer.execute("migrate", uri=uri)
-    for guest in (source, destination):
-        wait_migration(guest.observer, "active")
-    return source, destination
+    destination.observer.execute("migrate-incoming", uri=f"unix:{folder}/incoming")
+    with HeldRelay(folder / "relay", folder / "incoming") as relay:
+        source.observer.execute("migrate", uri=f"unix:{folder}/relay")
+        for guest in (source, destination):
+            wait_migration(guest.observer, "active")
+        yield source, destination, relay
 
 
 def test_neither_end_of_an_active_migration_is_changed(boot_ospm: BootOspm, tmp_path: Path) -> None:
-    source, destination = start_slow_migration(boot_ospm, tmp_path)
-    vcpu = Vcpu(source)
-    assert "the guest is being migrated" in vcpu.refuses("migration_in_progress", count=5)["msg"]
-    assert "wait until the migration has ended" in vcpu.refuses("migration_in_progress", count=1)["msg"]
-    assert vcpu(count=4)["changed"] is False
-    assert vcpu.info()["vcpus"][4]["can_enable"]["code"] == "migration_in_progress"
-    waiting = Vcpu(destination).refuses("migration_in_progress", count=5)
-    assert "this QEMU is the destination of a migration" in waiting["msg"]
+    with slow_migration(boot_ospm, tmp_path) as (source, destination, relay):
+        relay.hold()
+        vcpu = Vcpu(source)
+        assert "the guest is being migrated" in vcpu.refuses("migration_in_progress", count=5)["msg"]
+        assert "wait until the migration has ended" in vcpu.refuses("migration_in_progress", count=1)["msg"]
+        assert vcpu(count=4)["changed"] is False
+        assert vcpu.info()["vcpus"][4]["can_enable"]["code"] == "migration_in_progress"
+        waiting = Vcpu(destination).refuses("migration_in_progress", count=5)
+        assert "this QEMU is the destination of a migration" in waiting["msg"]
 
 
 @pytest.mark.skipif(not may_use_userfaultfd(), reason="postcopy needs userfaultfd, which this user may not use")
 def test_neither_end_of_a_postcopy_migration_is_changed(boot_ospm: BootOspm, tmp_path: Path) -> None:
-    source, destination = start_slow_migration(boot_ospm, tmp_path, "postcopy-ram")
-    source.observer.execute("migrate-start-postcopy")
-    for guest in (source, destination):
-        wait_migration(guest.observer, "postcopy-active")
-    # The guest runs here already, without all of its memory.
-    wait_run_state(destination.observer, "running")
-    for guest in (source, destination):
-        for count in (3, 5):
-            result = Vcpu(guest).refuses("migration_in_progress", count=count)
-            assert "the guest is being migrated" in result["msg"]
+    with slow_migration(boot_ospm, tmp_path, "postcopy-ram") as (source, destination, relay):
+        source.observer.execute("migrate-start-postcopy")
+        # The guest runs here already, without all of its memory.
+        wait_run_state(destination.observer, "running")
+        relay.hold()
+        for guest in (source, destination):
+            assert wait_migration(guest.observer, "postcopy-active")
+            for count in (3, 5):
+                result = Vcpu(guest).refuses("migration_in_progress", count=count)
+                assert "the guest is being migrated" in result["msg"]
