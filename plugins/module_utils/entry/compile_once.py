@@ -13,7 +13,7 @@ import pkgutil
 import sys
 from collections.abc import Sequence
 from importlib.abc import ExecutionLoader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from zipimport import ZipImportError, zipimporter
 
@@ -59,6 +59,8 @@ class _Loader(ExecutionLoader):
 
 
 def install() -> None:
-    """Import the collection's files this way from now on; without effect if they are not in an archive."""
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
+    """Import the collection's files this way from now on, if they are in an archive."""
+    is_archived = __spec__ is not None and isinstance(__spec__.loader, zipimporter)
+    if is_archived and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        # Only before the finder that would compile them twice: others may have to be asked first.
+        sys.meta_path.insert(sys.meta_path.index(PathFinder), _Finder())
