@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from lab.contact import Contact
 from lab.domains import LibvirtGuest
 
 from .conftest import TWO_CELLS, TWO_NODES
-from .support.modules import Result, Vcpu, run_module, wait_online
+from .support.modules import PATIENCE, Result, Vcpu, run_module, wait_online
 from .test_libvirt_guests import HOTPLUGGABLE
 
 # vCPUs 1, 2 and 5 have another number in the guest than in the machine, or might have.
@@ -226,6 +226,9 @@ def test_an_agent_alone(boot: Any) -> None:
 def test_a_disconnected_channel(newest_domain: Any) -> None:
     guest: LibvirtGuest = newest_domain(agent=True)
     guest.shell("kill -KILL $(pidof qemu-ga)")
-    threading.Event().wait(1)
+    deadline = time.monotonic() + PATIENCE
+    while "name='org.qemu.guest_agent.0' state='disconnected'" not in guest.xml():
+        assert time.monotonic() < deadline, "libvirt still has the channel as connected"
+        time.sleep(0.05)
     Vcpu(guest).refuses("agent_unavailable", count=1, method="agent")
     assert Vcpu(guest)(count=3)["changed"] is True
