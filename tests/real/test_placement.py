@@ -173,9 +173,9 @@ def test_a_real_time_scheduler_is_set_where_the_kernel_permits_it(boot_ospm: Boo
 def version_1_group(process: str) -> Path | None:
     """The group of a process or thread in the cpu hierarchy of version 1; None if this host has none or hides it."""
     mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
-    mount = next((where for _, where, kind, more, *_ in mounts if kind == "cgroup" and "cpu" in more.split(",")), None)
+    mount = next((line[1] for line in mounts if line[2] == "cgroup" and "cpu" in line[3].split(",")), None)
     groups = [line.split(":", 2) for line in Path(f"/proc/{process}/cgroup").read_text().splitlines()]
-    path = next((path for _, controllers, path in groups if "cpu" in controllers.split(",")), "")
+    path = next((group[2] for group in groups if "cpu" in group[1].split(",")), "")
     return Path(mount + path) if mount is not None and Path(mount + path).is_dir() else None
 
 
