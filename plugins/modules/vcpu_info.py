@@ -380,22 +380,9 @@ def main() -> None:
     compile_once.install()
     from ansible_collections.kvm.hotplug.plugins.module_utils.entry.module import GuestModule
     from ansible_collections.kvm.hotplug.plugins.module_utils.entry.vcpu_info import run_vcpu_info
-    from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import (
-        DESTINATION_OPTIONS,
-        DETAILS_OPTION,
-        FLEET_OPTIONS,
-        GUEST_CONSTRAINTS,
-        GUEST_OPTIONS,
-        TIMEOUT_OPTION,
-    )
+    from ansible_collections.kvm.hotplug.plugins.module_utils.request.options import INFO_CONSTRAINTS, INFO_SPEC
 
-    run_vcpu_info(
-        GuestModule(
-            argument_spec={**GUEST_OPTIONS, **FLEET_OPTIONS, **DESTINATION_OPTIONS, **TIMEOUT_OPTION, **DETAILS_OPTION},
-            supports_check_mode=True,
-            mutually_exclusive=[*GUEST_CONSTRAINTS["mutually_exclusive"], tuple(DESTINATION_OPTIONS)],
-        )
-    )
+    run_vcpu_info(GuestModule(argument_spec=INFO_SPEC, supports_check_mode=True, **INFO_CONSTRAINTS))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import pytest
 
 from lab.domains import LibvirtGuest
 from lab.ospm import OspmGuest
+from lab.ospm_domain import OspmDomain
 
 from .conftest import BootOspm, Domains, OspmDomains
 from .support.event_source import EventSource
@@ -48,6 +49,18 @@ def plug(guest: OspmGuest) -> None:
     guest.observer.execute("device_add", driver=slot["type"], id="vcpu2", **slot["props"])
 
 
+def refuses_to_unplug_it_once(guest: OspmGuest | OspmDomain, source: EventSource) -> None:
+    """After vCPU 2 was plugged: its first unplug is refused, and the second done."""
+    assert source.wait("vcpu_added")["vcpus"] == "2"
+    guest.ospm.refuse(2, times=1)
+    guest.observer.execute("device_del", id="vcpu2")
+    refused = source.wait("unplug_refused")
+    assert refused["vcpus"] == "2"
+    assert "busy" in refused["reason"]
+    guest.observer.execute("device_del", id="vcpu2")
+    assert source.wait("vcpu_removed")["vcpus"] == "2"
+
+
 def of_domain(domain: LibvirtGuest) -> dict[str, str]:
     return {"name": domain.name, "uri": domain.daemon.uri, "enabled": "0-2"}
 
@@ -61,15 +74,7 @@ def test_a_qemu_guest_has_events_of_all_that_happens_to_it(boot_ospm: BootOspm, 
         assert event["options"] == {"qmp_socket": guest.qmp_socket, "enabled": "0-2", "scope": "live"}
 
         plug(guest)
-        assert source.wait("vcpu_added")["vcpus"] == "2"
-
-        guest.ospm.refuse(2, times=1)
-        guest.observer.execute("device_del", id="vcpu2")
-        refused = source.wait("unplug_refused")
-        assert refused["vcpus"] == "2"
-        assert "busy" in refused["reason"]
-        guest.observer.execute("device_del", id="vcpu2")
-        assert source.wait("vcpu_removed")["vcpus"] == "2"
+        refuses_to_unplug_it_once(guest, source)
 
         guest.ospm.reset()
         assert source.wait("reset")["reason"] == "guest-reset"
@@ -132,15 +137,7 @@ def test_a_libvirt_guest_has_events_of_all_that_happens_to_it(ospm_domain: OspmD
         assert source.wait("statistics")["count"] == 2
 
         guest.virsh("setvcpu", "2", "--enable", "--live")
-        assert source.wait("vcpu_added")["vcpus"] == "2"
-
-        guest.ospm.refuse(2, times=1)
-        guest.observer.execute("device_del", id="vcpu2")
-        refused = source.wait("unplug_refused")
-        assert refused["vcpus"] == "2"
-        assert "busy" in refused["reason"]
-        guest.observer.execute("device_del", id="vcpu2")
-        assert source.wait("vcpu_removed")["vcpus"] == "2"
+        refuses_to_unplug_it_once(guest, source)
 
         guest.ospm.reset()
         source.wait("reset")

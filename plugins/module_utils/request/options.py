@@ -121,6 +121,17 @@ DESTINATION_OPTIONS: dict[str, Any] = {
 
 DESIRED_STATE_OPTIONS = ("vcpus", "nodes", "count", "enabled")
 
+INFO_SPEC: dict[str, Any] = {
+    **GUEST_OPTIONS,
+    **FLEET_OPTIONS,
+    **DESTINATION_OPTIONS,
+    **TIMEOUT_OPTION,
+    **DETAILS_OPTION,
+}
+INFO_CONSTRAINTS: dict[str, Any] = {
+    "mutually_exclusive": [*GUEST_CONSTRAINTS["mutually_exclusive"], tuple(DESTINATION_OPTIONS)],
+}
+
 DESIRED_STATE_CONSTRAINTS: dict[str, Any] = {
     "required_one_of": GUEST_CONSTRAINTS["required_one_of"],
     "mutually_exclusive": [DESIRED_STATE_OPTIONS, *GUEST_CONSTRAINTS["mutually_exclusive"]],

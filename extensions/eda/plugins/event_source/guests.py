@@ -77,6 +77,8 @@ EXAMPLES = r"""
         run_playbook:
           name: kvm.hotplug.apply
           extra_vars:
+            # A host of the inventory, on which the modules reach the guests.
+            kvm_hotplug_host: kvm1
             kvm_hotplug_guest: "{{ event.options }}"
 """
 
