@@ -12,8 +12,8 @@ PYTEST := $(PY) -m pytest
 LAB := PYTHONPATH=$(CURDIR)/tests $(PY) -m lab
 # Virtual environments hold their own path, so a moved checkout needs new ones.
 READY := $(VENV)/.ready$(subst /,-,$(CURDIR))
-# Linux under TCG sometimes stops replying on a loaded machine. Only for that a test runs once more, and is reported.
-STALLED := --reruns 1 --only-rerun "TimeoutError: the guest's shell did not answer" -rR
+# Linux under TCG sometimes stops replying. Only for that a test runs once more, with guests that boot, and is reported.
+STALLED := --reruns 1 --only-rerun "the guest's shell did not answer" --only-rerun "the guest agent has not replied" -rR
 COLLECTION := $(CACHE)/collections/ansible_collections/kvm/hotplug
 
 export PATH := $(VENV)/bin:$(PATH)

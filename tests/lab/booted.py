@@ -17,12 +17,20 @@ import typing as t
 import uuid
 
 from . import LabError
+from .contact import Contact
 from .daemon import Daemon
 from .domains import LibvirtGuest
 from .guest import Guest
 
 LIMIT = 60
+TIMER_LIMIT = 30
 UNLIMITED = 1 << 40
+# A CPU whose timer was lost with the state wakes for nothing but interrupts, and hangs later, when it is offlined.
+SLEEP_ON_EACH_CPU = """
+    for cpu in $(grep processor /proc/cpuinfo | cut -d: -f2); do
+        taskset -c $cpu usleep 1000 || exit
+    done
+"""
 Options = t.Mapping[str, t.Any]
 
 
@@ -58,7 +66,7 @@ def guest(workdir: pathlib.Path, states: SavedStates, options: Options) -> Guest
     state = states.find(options, lambda path: _save_guest(path, options))
     if state is None:
         return Guest(workdir, **options)
-    return _Continued(workdir, **{**options, "extra": (*options.get("extra", ()), "-incoming", f"exec:cat {state}")})
+    return _Continued(workdir, state, options)
 
 
 def domain(daemon: Daemon, options: Options) -> LibvirtGuest:
@@ -66,10 +74,39 @@ def domain(daemon: Daemon, options: Options) -> LibvirtGuest:
     identity = uuid.uuid5(uuid.NAMESPACE_OID, repr(sorted(options.items())))
     options = {"uuid": str(identity), **options}
     states = SavedStates(daemon.folder / "guests")
-    return LibvirtGuest(daemon, saved=states.find(options, lambda path: _save_domain(path, daemon, options)), **options)
+    state = states.find(options, lambda path: _save_domain(path, daemon, options))
+    if state is None:
+        return LibvirtGuest(daemon, **options)
+    return _Restored(daemon, state, options)
 
 
-class _Continued(Guest):
+class _Checked(Contact):
+    """A guest whose CPUs are checked when it is waited for; a state that lacks something is removed."""
+
+    loaded: pathlib.Path
+
+    def wait_ready(self, timeout: float = LIMIT) -> float:
+        began = time.monotonic()
+        super().wait_ready(timeout)
+        try:
+            self.shell(SLEEP_ON_EACH_CPU, timeout=TIMER_LIMIT)
+        except TimeoutError:
+            self.loaded.unlink()
+            raise LabError(f"a CPU of the guest runs no timer after the load of {self.loaded}") from None
+        return time.monotonic() - began
+
+
+class _Restored(_Checked, LibvirtGuest):
+    def __init__(self, daemon: Daemon, state: pathlib.Path, options: Options) -> None:
+        self.loaded = state
+        super().__init__(daemon, saved=state, **options)
+
+
+class _Continued(_Checked, Guest):
+    def __init__(self, workdir: pathlib.Path, state: pathlib.Path, options: Options) -> None:
+        self.loaded = state
+        super().__init__(workdir, **{**options, "extra": (*options.get("extra", ()), "-incoming", f"exec:cat {state}")})
+
     def start(self, detached: bool = False) -> None:
         super().start(detached)
         _wait(lambda: self.observer.execute("query-status")["status"] != "inmigrate")

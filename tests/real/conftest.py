@@ -73,7 +73,13 @@ def saved_states(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SavedStat
 
 
 @pytest.fixture
-def boot(tmp_path: Path, saved_states: SavedStates) -> Iterator[Boot]:
+def again(request: pytest.FixtureRequest) -> bool:
+    """Whether the test runs for the second time; its guests then boot, as a saved state may be what made it fail."""
+    return bool(getattr(request.node, "execution_count", 1) > 1)
+
+
+@pytest.fixture
+def boot(tmp_path: Path, saved_states: SavedStates, again: bool) -> Iterator[Boot]:
     """Start guests by the options of ``lab.guest.Guest``; one that can boot is waited for, unless ``ready=False``.
 
     A guest that is waited for may continue from the saved state of one like it, unless it is to be ``fresh``.
@@ -86,7 +92,9 @@ def boot(tmp_path: Path, saved_states: SavedStates) -> Iterator[Boot]:
             if not ready or not options.get("boot", True) or options.get("paused"):
                 return guests.enter_context(Guest(folder(), **options))
             try:
-                return begun(Guest(folder(), **options) if fresh else booted.guest(folder(), saved_states, options))
+                if fresh or again:
+                    return begun(Guest(folder(), **options))
+                return begun(booted.guest(folder(), saved_states, options))
             except LabError as error:
                 # Under TCG, QEMU crashes or hangs now and then while a guest boots, before the code under test has any
                 # part.
@@ -150,21 +158,21 @@ def newest_daemon() -> Iterator[Daemon]:
 
 
 @pytest.fixture
-def domain(daemon: Daemon) -> Iterator[Domains]:
+def domain(daemon: Daemon, again: bool) -> Iterator[Domains]:
     """Make domains by the options of ``lab.domains.LibvirtGuest``; one that boots is waited for, unless told not to."""
-    with _domains(daemon) as make:
+    with _domains(daemon, again) as make:
         yield make
 
 
 @pytest.fixture
-def newest_domain(newest_daemon: Daemon) -> Iterator[Domains]:
+def newest_domain(newest_daemon: Daemon, again: bool) -> Iterator[Domains]:
     """Make domains as ``domain`` does, of the newest libvirtd only."""
-    with _domains(newest_daemon) as make:
+    with _domains(newest_daemon, again) as make:
         yield make
 
 
 @contextlib.contextmanager
-def _domains(daemon: Daemon) -> Iterator[Domains]:
+def _domains(daemon: Daemon, again: bool) -> Iterator[Domains]:
     numbers = itertools.count()
     with contextlib.ExitStack() as guests:
 
@@ -174,7 +182,7 @@ def _domains(daemon: Daemon) -> Iterator[Domains]:
             if not ready or not guest.speaks:
                 return guests.enter_context(guest)
             try:
-                guest = guests.enter_context(guest if fresh else booted.domain(daemon, options))
+                guest = guests.enter_context(guest if fresh or again else booted.domain(daemon, options))
                 guest.wait_ready()
             except LabError as error:
                 warnings.warn(f"booting the domain once more: {error}", stacklevel=2)

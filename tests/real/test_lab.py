@@ -18,7 +18,7 @@ from typing import Any, Callable
 
 import pytest
 
-from lab import LabError, binaries, image, linux_behaviours, observer
+from lab import LabError, binaries, booted, image, linux_behaviours, observer
 from lab.contact import ShellError
 from lab.guest import Guest
 
@@ -170,6 +170,22 @@ def test_a_guest_has_an_agent_and_a_monitor_on_tcp(boot: Boot) -> None:
     assert str(guest.tcp_monitor).startswith("127.0.0.1:")
     running = guest.shell("tr '\\0' ' ' < /proc/$(pidof qemu-ga)/cmdline")
     assert running.endswith("-b guest-file-open ")
+
+
+def test_a_saved_state_with_a_cpu_that_does_not_wake_is_removed(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = booted.SavedStates(tmp_path / "states")
+    states.folder.mkdir()
+    options = {"smp": "2"}
+    assert type(booted.guest(tmp_path / "boots", states, options)) is Guest
+    with booted.guest(tmp_path / "continues", states, options) as guest:
+        guest.wait_ready()
+        monkeypatch.setattr(booted, "SLEEP_ON_EACH_CPU", "sleep 1000")
+        monkeypatch.setattr(booted, "TIMER_LIMIT", 1)
+        with pytest.raises(LabError, match="runs no timer"):
+            guest.wait_ready()
+    assert [path.suffix for path in states.folder.iterdir()] == [".lock"]
 
 
 def test_sockets_are_short_whatever_the_folder(boot: Boot, tmp_path: pathlib.Path) -> None:
