@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any, Callable
@@ -319,11 +320,22 @@ def test_the_client_waits_for_a_slow_reply(peer: StartPeer) -> None:
 
 
 def test_a_cancelled_command_does_not_affect_the_next(peer: StartPeer) -> None:
-    guest = peer(LinuxAgent([0, 1]).but("guest-get-vcpus", by_turns(late(0.3), as_ever)))
+    asked_for, cancelled = threading.Event(), threading.Event()
+
+    async def once_cancelled(_line: Any, _command: Any, as_usual: Any) -> None:
+        asked_for.set()
+        await asyncio.to_thread(cancelled.wait, 60)
+        await as_usual()
+
+    guest = peer(LinuxAgent([0, 1]).but("guest-get-vcpus", by_turns(once_cancelled, as_ever)))
 
     async def impatient(agent: QemuAgent) -> Any:
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(agent.cpus(), 0.1)
+        command = asyncio.ensure_future(agent.cpus())
+        assert await asyncio.to_thread(asked_for.wait, 60)
+        command.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await command
+        cancelled.set()
         return await online(agent)
 
     assert asked(guest.address, impatient) == [0, 1]
