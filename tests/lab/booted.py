@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -16,7 +17,7 @@ import time
 import typing as t
 import uuid
 
-from . import LabError
+from . import LabError, binaries
 from .contact import Contact
 from .daemon import Daemon
 from .domains import LibvirtGuest
@@ -56,13 +57,24 @@ class SavedStates:
                 save(state)
         return state
 
-    def remove(self) -> None:
-        """Remove the folder with all states."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+
+@contextlib.contextmanager
+def shared_states(folder: pathlib.Path) -> t.Iterator[SavedStates]:
+    """States in a folder that the processes of one test run share; the last of them to leave removes it."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "users.lock").open("a", encoding="utf-8") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        try:
+            yield SavedStates(folder)
+        finally:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def guest(workdir: pathlib.Path, states: SavedStates, options: Options) -> Guest:
     """Return a guest that continues from its saved state or, the first time, boots."""
+    options = {**options, "qemu": binaries.resolve(options.get("qemu"), options.get("arch", "x86_64"))}
     state = states.find(options, lambda path: _save_guest(path, options))
     if state is None:
         return Guest(workdir, **options)
@@ -71,6 +83,7 @@ def guest(workdir: pathlib.Path, states: SavedStates, options: Options) -> Guest
 
 def domain(daemon: Daemon, options: Options) -> LibvirtGuest:
     """Return a domain that is restored from its saved state or, the first time, boots."""
+    options = {**options, "qemu": binaries.resolve(options.get("qemu"))}
     identity = uuid.uuid5(uuid.NAMESPACE_OID, repr(sorted(options.items())))
     options = {"uuid": str(identity), **options}
     states = SavedStates(daemon.folder / "guests")
@@ -91,7 +104,7 @@ class _Checked(Contact):
         try:
             self.shell(SLEEP_ON_EACH_CPU, timeout=TIMER_LIMIT)
         except TimeoutError:
-            self.loaded.unlink()
+            self.loaded.unlink(missing_ok=True)
             raise LabError(f"a CPU of the guest runs no timer after the load of {self.loaded}") from None
         return time.monotonic() - began
 

@@ -66,10 +66,12 @@ def pytest_report_header() -> str:
 
 @pytest.fixture(scope="session")
 def saved_states(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SavedStates]:
-    """States of booted guests."""
-    states = SavedStates(tmp_path_factory.mktemp("saved-states"))
-    yield states
-    states.remove()
+    """States of booted guests, which the processes of one test run share."""
+    folder = tmp_path_factory.getbasetemp()
+    # The folders of pytest-xdist's processes are in that of the run.
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with booted.shared_states(folder / "saved-states") as states:
+        yield states
 
 
 @pytest.fixture

@@ -19,9 +19,11 @@ import pytest
 from lab import LabError, binaries, linux_behaviours, observer, processes
 from lab.daemon import Daemon
 from lab.domains import LibvirtGuest
+from lab.ospm_domain import OspmDomain
 from lab.software import bindings
 
 Domains = Callable[..., LibvirtGuest]
+OspmDomains = Callable[..., OspmDomain]
 
 TESTS = pathlib.Path(__file__).parents[1]
 TWO_CELLS: dict[str, Any] = {
@@ -77,40 +79,41 @@ def test_the_monitor_shows_what_virsh_plugs(domain: Domains, qemu: binaries.Qemu
     assert (said in guest.xml(), said in guest.xml(inactive=True)) == (True, False)
 
 
-def test_libvirt_detects_an_unplug_as_with_kvm(daemon: Daemon, domain: Domains) -> None:
-    guest = domain(**TWO_CELLS, as_kvm=True)
+def test_libvirt_detects_an_unplug_as_with_kvm(daemon: Daemon, ospm_domain: OspmDomains) -> None:
+    guest = ospm_domain(**TWO_CELLS, accel="tcg", as_kvm=True)
     for restarted in (False, True):
         if restarted:
             daemon.restart()
+        since = len(guest.ospm.facts)
         guest.virsh("setvcpu", "4", "--enable", "--live")
-        wait_enabled(guest, [0, 1, 4])
+        guest.ospm.wait("ost 4 1 0", since=since)
         guest.virsh("setvcpu", "4", "--disable", "--live")
         assert "<vcpu id='4' enabled='no'" in guest.xml()
-        wait_enabled(guest, [0, 1])
+        observer.wait_enabled(guest.observer, [0, 1])
     guest.managedsave()
     guest.start()
-    assert guest.shell("echo back") == "back\n"
+    guest.wait_ready()
 
 
-def test_libvirt_does_not_detect_an_unplug_under_tcg(domain: Domains) -> None:
-    guest = domain(**TWO_CELLS)
+def test_libvirt_does_not_detect_an_unplug_under_tcg(ospm_domain: OspmDomains) -> None:
+    guest = ospm_domain(**TWO_CELLS, accel="tcg", as_kvm=False)
     guest.virsh("setvcpu", "4", "--enable", "--live")
-    wait_enabled(guest, [0, 1, 4])
+    guest.ospm.wait("ost 4 1 0")
     with pytest.raises(LabError, match="vcpu unplug request timed out"):
         guest.virsh("setvcpu", "4", "--disable", "--live")
-    wait_enabled(guest, [0, 1])
+    observer.wait_enabled(guest.observer, [0, 1])
     assert "<vcpu id='4' enabled='yes'" in guest.xml()
 
 
-def test_libvirt_finds_its_domains_again(daemon: Daemon, domain: Domains) -> None:
-    guest = domain()
+def test_libvirt_finds_its_domains_again(daemon: Daemon, ospm_domain: OspmDomains) -> None:
+    guest = ospm_domain()
     found = guest.pid
     for hard in (True, False):
         before = daemon.pid
         daemon.restart(hard)
         assert (daemon.pid != before, guest.pid, guest.state) == (True, found, "running")
     daemon.stop_daemon()
-    assert guest.shell("echo still here") == "still here\n"
+    assert guest.ospm.state().endswith(" idle")
     assert observer.enabled_ids(guest.observer) == [0, 1]
     with pytest.raises(LabError, match=r"libvirt-sock|is not running"):
         guest.virsh("domstate")
@@ -132,8 +135,8 @@ def test_a_domain_is_saved_and_restored(domain: Domains) -> None:
     assert "vcpus" in guest.virsh("guestvcpus")
 
 
-def test_a_domain_is_suspended_resumed_destroyed_and_started(domain: Domains) -> None:
-    guest = domain(paused=True)
+def test_a_domain_is_suspended_resumed_destroyed_and_started(ospm_domain: OspmDomains) -> None:
+    guest = ospm_domain(paused=True)
     assert (guest.state, guest.observer.execute("query-status")["status"]) == ("paused", "prelaunch")
     guest.resume()
     guest.wait_ready()
