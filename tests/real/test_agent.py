@@ -79,10 +79,8 @@ def agent_pid(guest: Guest) -> str:
 
 
 def error_of(guest: Guest, timeout: float = 2.0) -> HotplugError:
-    began = time.monotonic()
     with pytest.raises(HotplugError) as caught:
         asked(guest, QemuAgent.cpus, timeout)
-    assert time.monotonic() - began < timeout + 5
     return caught.value
 
 

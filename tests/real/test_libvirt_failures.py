@@ -19,9 +19,12 @@ from lab.daemon import Daemon
 from lab.domains import LibvirtGuest
 
 from .conftest import Domains, OspmDomains
-from .support.modules import Vcpu, run_module
+from .support.modules import PATIENCE, Vcpu, run_module
 from .support.ospm_guests import once_requested
 from .test_libvirt_guests import HOTPLUGGABLE, libvirts, tainted
+
+# A test that has its result has not waited for the guest: it gives a module less time than this.
+BEYOND = 2 * PATIENCE
 
 THREE_GO = {
     "vcpus": "<vcpu current='4'>8</vcpu><vcpus><vcpu id='0' enabled='yes' hotpluggable='no'/>"
@@ -86,7 +89,7 @@ def test_a_guest_that_accepts_the_second_request_is_no_failure(ospm_domain: Ospm
 def test_a_final_refusal_is_reported_immediately(ospm_domain: OspmDomains) -> None:
     guest = ospm_domain(**THREE_GO)
     guest.ospm.refuse(3, status=128)
-    result = Vcpu(guest)(vcpus=[{"id": "3", "state": "disabled"}], timeout=600, on_failure="rollback")
+    result = Vcpu(guest)(vcpus=[{"id": "3", "state": "disabled"}], timeout=BEYOND, on_failure="rollback")
     assert (result["error_code"], result.steps[0]) == ("unplug_refused", "unplug 3 refused")
     assert observer.enabled_ids(guest.observer) == [0, 1, 2, 3]
 
@@ -142,38 +145,34 @@ def test_a_guest_that_ends_during_the_run(ospm_domain: OspmDomains, transient: b
 
 
 @contextlib.contextmanager
-def once_plugged(guest: LibvirtGuest, action: Callable[[], None]) -> Iterator[list[float]]:
-    """Take an action a second after the guest has another vCPU; give the time at which it was taken."""
-    times: list[float] = []
+def once_plugged(guest: LibvirtGuest, action: Callable[[], None]) -> Iterator[None]:
+    """Take an action a second after the guest has another vCPU."""
     before = observer.enabled_ids(guest.observer)
 
     def act() -> None:
         while observer.enabled_ids(guest.observer) == before:
             time.sleep(0.05)
         time.sleep(1)
-        times.append(time.monotonic())
         action()
 
     thread = threading.Thread(target=act)
     thread.start()
-    yield times
+    yield
     thread.join()
 
 
 def test_a_guest_that_ends_while_its_acknowledgement_is_awaited(domain: Domains) -> None:
     guest = domain(boot=False)
-    with once_plugged(guest, guest.destroy) as ended:
-        result = Vcpu(guest)(count=3, timeout=60)
-    assert time.monotonic() - ended[0] < 20, "the end of the guest is noticed at once"
+    with once_plugged(guest, guest.destroy):
+        result = Vcpu(guest)(count=3, timeout=BEYOND)
     assert result["error_code"] == "guest_not_running", result
     assert (result["changed"], result.steps[0], result["guest"]["state"]) == (True, "plug 2 done", "shutoff")
 
 
 def test_a_daemon_restarted_while_an_acknowledgement_is_awaited(domain: Domains) -> None:
     guest = domain(boot=False)
-    with once_plugged(guest, lambda: guest.daemon.restart(hard=True)) as restarted:
-        result = Vcpu(guest)(count=3, timeout=60)
-    assert time.monotonic() - restarted[0] < 30, "the end of the connection is noticed at once"
+    with once_plugged(guest, lambda: guest.daemon.restart(hard=True)):
+        result = Vcpu(guest)(count=3, timeout=BEYOND)
     assert result["error_code"] == "connection_lost", result
     assert (result["changed"], result.steps[0]) == (True, "plug 2 done")
     assert result.enabled() == observer.enabled_ids(guest.observer) == [0, 1, 2]

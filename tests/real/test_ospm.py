@@ -217,11 +217,13 @@ def test_libvirt_uses_kvm_where_it_works(ospm_domain: OspmDomains) -> None:
     assert used == (guest.accel == "kvm")
 
 
-def test_a_linux_guest_boots_under_kvm_if_it_can_and_under_tcg_if_not(tmp_path: pathlib.Path) -> None:
-    began = time.monotonic()
+def test_a_linux_guest_boots_under_kvm_if_it_can_and_under_tcg_if_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    # Where it runs, it is ready sooner than under TCG; where it hangs, it uses a host CPU for as long.
+    monkeypatch.setattr(kvm, "LINUX_PATIENCE", 5)
     with contextlib.ExitStack() as stack:
-        guest, seconds, under = kvm.boot_linux(stack, tmp_path, smp="1,maxcpus=2")
-        assert time.monotonic() - began - seconds < kvm.LINUX_PATIENCE + ANSWERED
+        guest, _seconds, under = kvm.boot_linux(stack, tmp_path, smp="1,maxcpus=2")
         assert guest.observer.execute("query-kvm")["enabled"] == (under == "KVM")
         assert guest.shell("echo it runs") == "it runs\n"
     with pytest.raises(LabError):

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from lab.software import releases
 from .conftest import TWO_CELLS, TWO_NODES
 from .support.modules import Vcpu
 from .test_libvirt_failures import THREE_GO
+from .test_libvirt_guests import libvirts
 
 Four = Callable[..., "OspmGuest | OspmDomain"]
 
@@ -57,6 +59,20 @@ def asked(guest: OspmGuest | OspmDomain, vcpu: int) -> int:
     return guest.ospm.facts.count(f"unplug {vcpu}")
 
 
+def refusing(four: Four, statuses: Iterable[int], times: int = 0) -> dict[int, OspmGuest | OspmDomain]:
+    """Start a guest for each status, with which it refuses to unplug vCPU 3."""
+    guests = {status: four() for status in statuses}
+    for status, guest in guests.items():
+        guest.ospm.refuse(3, status, times=times)
+    return guests
+
+
+def disabled_at_once(guests: Mapping[int, OspmGuest | OspmDomain], **options: Any) -> dict[int, Any]:
+    """Have vCPU 3 of each guest disabled, by a run for each; they wait at the same time."""
+    with ThreadPoolExecutor(len(guests)) as pool:
+        return dict(zip(guests, pool.map(lambda guest: disable(guest, "3", **options), guests.values())))
+
+
 def later(seconds: float, action: Callable[[], object]) -> None:
     threading.Timer(seconds, action).start()
 
@@ -65,8 +81,10 @@ def test_a_guest_that_ejects(four: Four) -> None:
     guest = four()
     applied = Vcpu(guest).converges([0, 1, 2], vcpus=[{"id": "3", "state": "disabled"}], scope="live")
     assert applied.steps == ["unplug 3 done"]
-    assert applied["steps"][0]["seconds"] < LIBVIRTS_PATIENCE
     assert asked(guest, 3) == 1
+    if isinstance(guest, OspmDomain):
+        # If its wait for the guest had timed out, libvirt would still have the vCPU.
+        assert libvirts(guest) == [0, 1, 2]
 
 
 def test_a_guest_that_acknowledges_a_plug(four: Four) -> None:
@@ -76,20 +94,19 @@ def test_a_guest_that_acknowledges_a_plug(four: Four) -> None:
     assert guest.ospm.wait("ost 6 1 0")
 
 
-@pytest.mark.parametrize("status", [129, 130, 131])
-def test_a_request_to_a_guest_that_is_busy_once_is_repeated(four: Four, status: int) -> None:
-    guest = four()
-    guest.ospm.refuse(3, status, times=1)
-    result = disable(guest, "3")
-    assert (result.get("error_code"), result.steps, result["changed"]) == (None, ["unplug 3 done"], True), result
-    assert observer.enabled_ids(guest.observer) == [0, 1, 2]
-    assert asked(guest, 3) == 2
+def test_a_request_to_a_guest_that_is_busy_once_is_repeated(four: Four) -> None:
+    guests = refusing(four, (129, 130, 131), times=1)
+    for status, result in disabled_at_once(guests).items():
+        assert (result.get("error_code"), result.steps, result["changed"]) == (None, ["unplug 3 done"], True), result
+        assert observer.enabled_ids(guests[status].observer) == [0, 1, 2]
+        assert asked(guests[status], 3) == 2
 
 
 def test_a_guest_that_stays_busy_is_a_refusal_after_the_timeout(four: Four) -> None:
     guest = four()
     guest.ospm.refuse(2)
-    result = disable(guest, "2-3", timeout=14)
+    # Over libvirt, each request takes 5 seconds.
+    result = disable(guest, "2-3", timeout=4 if isinstance(guest, OspmGuest) else 14)
     assert (result["error_code"], result["changed"]) == ("unplug_refused", True), result
     assert result.steps == ["unplug 3 done", "unplug 2 refused"]
     assert "busy (_OST 3/130)" in result["msg"]
@@ -112,21 +129,19 @@ def test_a_guest_that_keeps_failing_is_a_refusal_after_some_seconds(four: Four) 
     guest.ospm.refuse(3, status=1)
     result = disable(guest, "3", timeout=300)
     assert (result["error_code"], result.steps, result["changed"]) == ("unplug_refused", ["unplug 3 refused"], False)
-    assert 1 < result["steps"][0]["seconds"] < 30
+    if isinstance(guest, OspmGuest):
+        assert asked(guest, 3) > 1
     assert observer.enabled_ids(guest.observer) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("status", [128, 2, 77])
-def test_a_guest_that_does_not_support_it_is_a_refusal_immediately(four: Four, status: int) -> None:
-    guest = four()
-    guest.ospm.refuse(3, status)
-    result = disable(guest, "3", timeout=300)
-    assert (result["error_code"], result.steps, result["changed"]) == ("unplug_refused", ["unplug 3 refused"], False)
-    assert f"3/{status}" in result["msg"]
-    # Before 12.4, libvirt keeps the domain for as long as it waits; then the run removes its notes from the domain.
-    assert result["steps"][0]["seconds"] < 2 * LIBVIRTS_PATIENCE
-    assert asked(guest, 3) == 1
-    assert observer.enabled_ids(guest.observer) == [0, 1, 2, 3]
+def test_a_guest_that_does_not_support_it_is_a_refusal_immediately(four: Four) -> None:
+    guests = refusing(four, (128, 2, 77))
+    for status, result in disabled_at_once(guests, timeout=300).items():
+        outcome = result["error_code"], result.steps, result["changed"]
+        assert outcome == ("unplug_refused", ["unplug 3 refused"], False), result
+        assert f"3/{status}" in result["msg"]
+        assert asked(guests[status], 3) == 1
+        assert observer.enabled_ids(guests[status].observer) == [0, 1, 2, 3]
 
 
 def test_an_unacknowledged_unplug_is_pending_and_repeated_by_the_next_run(four: Four) -> None:
@@ -201,7 +216,6 @@ def test_a_guest_that_reports_the_ejection_before_it_ejects_is_done_when_the_slo
     guest.ospm.acknowledge_unplug("o132 o0 w1500 e", 3)
     result = disable(guest, "3")
     assert (result.get("error_code"), result.steps) == (None, ["unplug 3 done"]), result
-    assert result["steps"][0]["seconds"] > 1
     assert observer.enabled_ids(guest.observer) == [0, 1, 2]
 
 
@@ -288,7 +302,7 @@ def test_a_guest_that_powers_off_during_an_unplug(four: Four, steps: str) -> Non
     guest = four()
     guest.ospm.acknowledge_unplug(steps, 2)
     # QEMU 10.0 may hang as it ends while it carries out a command, and then keeps its monitor for the whole timeout.
-    result = disable(guest, "2-3", timeout=10)
+    result = disable(guest, "2-3", timeout=5 if isinstance(guest, OspmGuest) else 10)
     code = "connection_lost" if isinstance(guest, OspmGuest) else "guest_not_running"
     assert (result["error_code"], result["changed"], result.steps[0]) == (code, True, "unplug 3 done"), result
 

@@ -8,16 +8,33 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
 def silent_peer() -> Iterator[int]:
     """Give the port of a peer that accepts connections, and neither reads nor writes."""
-    with socket.socket() as peer:
+    with counting_peer() as (port, _connections):
+        yield port
+
+
+@contextlib.contextmanager
+def counting_peer() -> Iterator[tuple[int, Callable[[], int]]]:
+    """Give the port of a silent peer, and a function that returns how many connections were made to it."""
+    accepted: list[socket.socket] = []
+    with contextlib.ExitStack() as sockets:
+        peer = sockets.enter_context(socket.socket())
         peer.bind(("127.0.0.1", 0))
         peer.listen(64)
-        yield peer.getsockname()[1]
+        peer.setblocking(False)
+
+        def connections() -> int:
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    accepted.append(sockets.enter_context(peer.accept()[0]))
+            return len(accepted)
+
+        yield peer.getsockname()[1], connections
 
 
 @contextlib.contextmanager
