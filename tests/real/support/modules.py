@@ -25,6 +25,8 @@ from lab.daemon import Daemon
 from lab.domains import LibvirtGuest
 from lab.guest import Guest
 
+from . import forked_modules
+
 COLLECTIONS = Path(__file__).absolute().parents[3] / ".cache" / "collections"
 PACKAGE = "ansible_collections.kvm.hotplug.plugins.modules"
 # What a task may take besides the guest: Ansible itself, on a loaded machine.
@@ -72,11 +74,15 @@ def run_module(
     The module of a ``client`` of a libvirtd runs as on a hypervisor: by the system's own Python, with its packages, and
     those in the folder ``packages``.
     """
-    process = module_process(module, check, client, packages, **options)
-    try:
-        output, errors = process.communicate(timeout=PATIENCE)
-    finally:
-        process.kill()
+    if forked_modules.possible():
+        (python, _minus_m, name), environment = module_command(module, client, packages)
+        output, errors = forked_modules.run(python, name, environment, arguments(check, **options), PATIENCE)
+    else:
+        process = module_process(module, check, client, packages, **options)
+        try:
+            output, errors = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
     assert "Traceback" not in output + errors, output + errors
     assert output, errors
     result = Result(json.loads(output))
@@ -106,9 +112,9 @@ def start_module(
     command: tuple[list[str], dict[str, str]], check: bool = False, **options: Any
 ) -> subprocess.Popen[str]:
     """Start a module by its command and environment, with these options."""
-    arguments, environment = command
+    words, environment = command
     process = subprocess.Popen(
-        arguments,
+        words,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -116,10 +122,15 @@ def start_module(
         text=True,
     )
     assert process.stdin is not None
-    json.dump({"ANSIBLE_MODULE_ARGS": {**options, "_ansible_check_mode": check, "_ansible_diff": True}}, process.stdin)
+    process.stdin.write(arguments(check, **options))
     process.stdin.close()
     process.stdin = None  # so that communicate() does not use it
     return process
+
+
+def arguments(check: bool = False, **options: Any) -> str:
+    """Return what a module reads from its standard input."""
+    return json.dumps({"ANSIBLE_MODULE_ARGS": {**options, "_ansible_check_mode": check, "_ansible_diff": True}})
 
 
 def _lines(diff: dict[str, str] | list[dict[str, str]]) -> Iterator[str]:
