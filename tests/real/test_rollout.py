@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from lab.domains import LibvirtGuest
 from lab.guest import Guest
 
 from .conftest import SHUT_OFF, TWO_CELLS, TWO_NODES, Boot, BootOspm, Domains
-from .support.playbooks import Hypervisors
+from .support.playbooks import PATIENCE, Hypervisors
 
 THREE = {**TWO_NODES, "smp": "3,sockets=4,cores=2,threads=1,maxcpus=8"}
 PAUSED = {**TWO_NODES, "boot": False, "paused": True, "memory": 64}
@@ -212,13 +211,8 @@ def test_an_interrupted_rollout_continues_and_can_still_be_reverted_to_its_begin
     }
     fleet = Hypervisors(tmp_path, hosts)
     web2.ospm.hold(2, times=1)
-    with fleet.begin("rollout", rollout_serial=1) as process:
-        deadline = time.monotonic() + 120
-        while not list(fleet.state.glob("*/h2.json")):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        time.sleep(4)
+    with fleet.begin("rollout", rollout_serial=1):
+        web2.ospm.wait("hold 2", timeout=PATIENCE)
     assert (config(db1), config(db3)) == ([0, 1, 2], [0, 1])
     rollout = next(fleet.state.iterdir()).name
     assert next(iter(fleet.record(rollout, "h2")["guests"].values()))["attempts"][0]["open"]
