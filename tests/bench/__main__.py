@@ -20,6 +20,7 @@ from conftest import collections_path
 sys.path.insert(0, str(collections_path()))
 
 from bench import domains, fleet, plugs, scale, tasks
+from bench.table import table
 from lab.daemon import Daemon
 from lab.guest import Guest
 from lab.software import releases
@@ -100,14 +101,6 @@ def of_fleets(folder: Path) -> list[Row]:
             what = f"batch of {count} by libvirt, one more"
             rows.append(Row(what, found["batch, one more"], against, found["virsh, one more"], aim))
     return rows
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Return ``rows``, of which the first is the head, as a table in Markdown."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in rows]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,109 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Simulated hypervisors: hosts that are this machine, and guests that are shut off, each a file of domain XML."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from conftest import collections_path
+
+BEFORE, AFTER = 2, 4
+
+DOMAIN = """\
+<domain type='qemu'>
+  <name>{name}</name>
+  <memory unit='MiB'>256</memory>
+  <vcpu current='{enabled}'>8</vcpu>
+  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+  <cpu><topology sockets='4' cores='2' threads='1'/></cpu>
+</domain>
+"""
+
+
+class Cost(NamedTuple):
+    """What a playbook took: CPU seconds of all its processes, seconds, and the most memory of one process in MiB."""
+
+    cpu: float
+    seconds: float
+    memory: float
+
+
+class Fleet:
+    """An inventory of so many hypervisors with so many guests each."""
+
+    def __init__(self, folder: Path, hypervisors: int, guests: int) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self.configs = {
+            f"kvm{number:03}": [folder / f"kvm{number:03}-guest{guest:02}.xml" for guest in range(guests)]
+            for number in range(hypervisors)
+        }
+        variables = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "rollout_state_dir": str(folder / "records"),
+        }
+        hosts = {
+            host: {"kvm_hotplug_desired_guests": [{"domain_xml": str(path), "count": AFTER} for path in paths]}
+            for host, paths in self.configs.items()
+        }
+        (folder / "inventory.json").write_text(json.dumps({"hypervisors": {"hosts": hosts, "vars": variables}}))
+        self.reset(BEFORE)
+
+    def reset(self, enabled: int) -> None:
+        """Write the config of all guests, with so many enabled vCPUs."""
+        for paths in self.configs.values():
+            for path in paths:
+                path.write_text(DOMAIN.format(name=path.stem, enabled=enabled))
+
+    def play(self, playbook: str, changed: bool) -> Cost:
+        """Run a playbook, which must succeed, and report a change of each hypervisor or of none."""
+        printed = self.folder / "printed"
+        started = time.perf_counter()
+        with printed.open("w") as stdout:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "ansible", "playbook", playbook, "--inventory", self.folder / "inventory.json"],
+                env={
+                    **os.environ,
+                    "ANSIBLE_COLLECTIONS_PATH": os.fspath(collections_path()),
+                    "ANSIBLE_NOCOLOR": "1",
+                    "ANSIBLE_LOCALHOST_WARNING": "0",
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=subprocess.STDOUT,
+            )
+            # Unlike the usage of all children, this is the playbook's own, with all processes that it has waited for.
+            _pid, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - started
+        text = printed.read_text()
+        reported = text.count(" changed=1 ")
+        if process.returncode or reported != (len(self.configs) if changed else 0):
+            raise SystemExit(f"{text}\n{playbook} on {len(self.configs)} hypervisors failed")
+        return Cost(usage.ru_utime + usage.ru_stime, seconds, usage.ru_maxrss / 1024)
+
+    def bare(self, tasks: Mapping[str, Mapping[str, Any]], changed: bool) -> Cost:
+        """Run a play of only these batches, with ``count`` and further keywords of the task by its name."""
+        batch = {"guests": "{{ kvm_hotplug_desired_guests }}", "details": "full"}
+        play = {
+            "hosts": "hypervisors",
+            "gather_facts": False,
+            "tasks": [
+                {"name": name, "kvm.hotplug.vcpu_batch": batch, "register": "batch", **keywords}
+                for name, keywords in tasks.items()
+            ],
+        }
+        playbook = self.folder / "bare.json"
+        playbook.write_text(json.dumps([play]))
+        return self.play(os.fspath(playbook), changed)
