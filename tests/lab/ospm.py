@@ -59,6 +59,11 @@ class Ospm:
         while not self.state(deadline - time.monotonic()).endswith(" idle"):
             time.sleep(0.01)
 
+    def wait_idle(self, timeout: float = 20) -> None:
+        """Wait until it has answered all events; between two of them it is idle for a moment."""
+        for _reply in range(2):
+            self.wait_ready(timeout)
+
     def state(self, timeout: float = 10) -> str:
         """Return its machine and whether it is idle, busy or in hold; wait for it where it has not started yet."""
         deadline = time.monotonic() + timeout

@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
+import fcntl
 import socket
+import termios
 import time
 from collections.abc import Awaitable
 from typing import Any, Callable, TypeVar
@@ -76,6 +79,12 @@ def newest(guest: Guest) -> int:
 
 def agent_pid(guest: Guest) -> str:
     return guest.shell("pidof qemu-ga").strip()
+
+
+def agents_chardev(guest: Guest) -> str:
+    """What QEMU says of the agent's socket."""
+    (found,) = (one["filename"] for one in guest.observer.execute("query-chardev") if one["label"] == "agent")
+    return str(found)
 
 
 def error_of(guest: Guest, timeout: float = 2.0) -> HotplugError:
@@ -174,8 +183,10 @@ def test_an_incomplete_command_of_another_client_is_discarded(boot: Boot) -> Non
     with socket.socket(socket.AF_UNIX) as other:
         other.connect(guest.agent_socket)
         other.sendall(b'{"execute": "guest-set-vcpus", "arguments": {"vcpus": [')
-        # Once QEMU has passed it on.
-        time.sleep(0.5)
+        # Until QEMU, which passes it on, has read it.
+        unread = array.array("i", [1])
+        while unread[0]:
+            fcntl.ioctl(other, termios.TIOCOUTQ, unread)
     assert asked(guest, online) == [0, 1]
 
 
@@ -183,7 +194,8 @@ def test_a_socket_that_another_client_holds_is_free_when_it_disconnects(boot: Bo
     guest = booted(boot, plugged=None)
     with socket.socket(socket.AF_UNIX) as other:
         other.connect(guest.agent_socket)
-        time.sleep(0.5)
+        while "disconnected" in agents_chardev(guest):
+            time.sleep(0.02)
         error = error_of(guest)
         assert error.code == "agent_unavailable"
         assert "another client holds the socket" in error.msg

@@ -11,7 +11,6 @@ outcome.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -332,7 +331,7 @@ def test_a_guest_that_is_reset_in_the_middle_of_an_unplug_is_asked_again(four: F
     assert observer.enabled_ids(guest.observer) == [0, 1, 2]
     plugged = enable(guest, "5")
     assert (plugged.get("error_code"), plugged.steps) == (None, ["plug 5 done"]), plugged
-    time.sleep(0.5)
+    guest.ospm.wait_idle()
     assert observer.enabled_ids(guest.observer) == [0, 1, 2, 5]
 
 

@@ -20,7 +20,7 @@ from lab import binaries, observer
 from lab.ospm import OspmGuest
 
 from .conftest import BootOspm
-from .support.modules import Vcpu, run_module
+from .support.modules import PATIENCE, Vcpu, run_module
 
 FOUR = {"smp": "4,sockets=4,cores=2,threads=1,maxcpus=8"}
 # It starts, waits for a command, and then brings ACPI up and listens.
@@ -65,7 +65,7 @@ def test_a_guest_that_does_not_listen_is_not_asked(boot_ospm: BootOspm, qemu: bi
     plugged = enable(guest, "5")
     assert (plugged.get("error_code"), plugged.steps) == (None, ["plug 5 done"]), plugged
     assert not unsettled(plugged.warnings)
-    time.sleep(0.5)
+    guest.ospm.wait_idle()
     assert observer.enabled_ids(guest.observer) == [0, 1, 2, 3, 5]
 
 
@@ -79,11 +79,22 @@ def test_a_vcpu_is_not_lost_when_it_was_to_be_unplugged_right_after_a_reset(
     assert (result["error_code"], result["changed"]) == ("guest_not_ready", False), result
     guest.ospm.wait_ready()
     assert enable(guest, "5").steps == ["plug 5 done"]
-    time.sleep(0.5)
+    guest.ospm.wait_idle()
     assert observer.enabled_ids(guest.observer) == [0, 1, 2, 3, 5]
     guest.observer.execute("system_reset")
     assert disable(guest, "3", timeout=20).steps == ["unplug 3 done"]
     assert observer.enabled_ids(guest.observer) == [0, 1, 2, 5]
+
+
+def reset_once_requested(guest: OspmGuest) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not notes(guest):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    # The request was sent with the note, and QEMU carries out the commands of its monitors in turn.
+    for _turn in range(10):
+        guest.observer.execute("query-status")
+    guest.ospm.reset()
 
 
 @pytest.fixture
@@ -97,7 +108,7 @@ def latched(boot_ospm: BootOspm) -> OspmGuest:
     since = len(guest.ospm.facts)
     guest.ospm.command("! 0 h")
     guest.ospm.wait("hold 0", since=since)
-    reset = threading.Timer(1.5, guest.ospm.reset)
+    reset = threading.Thread(target=reset_once_requested, args=[guest])
     reset.start()
     result = disable(guest, "3", timeout=4)
     reset.join()
