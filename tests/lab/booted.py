@@ -41,15 +41,19 @@ class SavedStates:
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
 
-    def find(self, options: Options, save: t.Callable[[pathlib.Path], None]) -> pathlib.Path | None:
+    def find(self, options: Options, save: t.Callable[[pathlib.Path], None], anew: bool = False) -> pathlib.Path | None:
         """Return the state of a guest of these options, which `save` writes once.
 
-        Return None the first time: most states that are asked for once are never asked for again.
+        Return None the first time: most states that are asked for once are never asked for again. Remove the state and
+        return None if the guest is to boot `anew`.
         """
         name = "saved-" + hashlib.sha256(repr(sorted(options.items())).encode()).hexdigest()[:16]
         state = self.folder / name
         with (self.folder / f"{name}.lock").open("a+", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            if anew:
+                state.unlink(missing_ok=True)
+                return None
             if not state.exists():
                 if not os.fstat(lock.fileno()).st_size:
                     lock.write("asked for once\n")
@@ -72,22 +76,22 @@ def shared_states(folder: pathlib.Path) -> t.Iterator[SavedStates]:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def guest(workdir: pathlib.Path, states: SavedStates, options: Options) -> Guest:
-    """Return a guest that continues from its saved state or, the first time, boots."""
+def guest(workdir: pathlib.Path, states: SavedStates, options: Options, anew: bool = False) -> Guest:
+    """Return a guest that continues from its saved state or, the first time and `anew`, boots."""
     options = {**options, "qemu": binaries.resolve(options.get("qemu"), options.get("arch", "x86_64"))}
-    state = states.find(options, lambda path: _save_guest(path, options))
+    state = states.find(options, lambda path: _save_guest(path, options), anew)
     if state is None:
         return Guest(workdir, **options)
     return _Continued(workdir, state, options)
 
 
-def domain(daemon: Daemon, options: Options) -> LibvirtGuest:
-    """Return a domain that is restored from its saved state or, the first time, boots."""
+def domain(daemon: Daemon, options: Options, anew: bool = False) -> LibvirtGuest:
+    """Return a domain that is restored from its saved state or, the first time and `anew`, boots."""
     options = {**options, "qemu": binaries.resolve(options.get("qemu"))}
     identity = uuid.uuid5(uuid.NAMESPACE_OID, repr(sorted(options.items())))
     options = {"uuid": str(identity), **options}
     states = SavedStates(daemon.folder / "guests")
-    state = states.find(options, lambda path: _save_domain(path, daemon, options))
+    state = states.find(options, lambda path: _save_domain(path, daemon, options), anew)
     if state is None:
         return LibvirtGuest(daemon, **options)
     return _Restored(daemon, state, options)

@@ -76,7 +76,7 @@ def saved_states(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SavedStat
 
 @pytest.fixture
 def again(request: pytest.FixtureRequest) -> bool:
-    """Whether the test runs for the second time; its guests then boot, as a saved state may be what made it fail."""
+    """Whether the test runs for the second time; its guests then boot, as a saved state may have made it fail."""
     return bool(getattr(request.node, "execution_count", 1) > 1)
 
 
@@ -94,9 +94,9 @@ def boot(tmp_path: Path, saved_states: SavedStates, again: bool) -> Iterator[Boo
             if not ready or not options.get("boot", True) or options.get("paused"):
                 return guests.enter_context(Guest(folder(), **options))
             try:
-                if fresh or again:
+                if fresh:
                     return begun(Guest(folder(), **options))
-                return begun(booted.guest(folder(), saved_states, options))
+                return begun(booted.guest(folder(), saved_states, options, anew=again))
             except LabError as error:
                 # Under TCG, QEMU crashes or hangs now and then while a guest boots, before the code under test has any
                 # part.
@@ -184,7 +184,7 @@ def _domains(daemon: Daemon, again: bool) -> Iterator[Domains]:
             if not ready or not guest.speaks:
                 return guests.enter_context(guest)
             try:
-                guest = guests.enter_context(guest if fresh or again else booted.domain(daemon, options))
+                guest = guests.enter_context(guest if fresh else booted.domain(daemon, options, anew=again))
                 guest.wait_ready()
             except LabError as error:
                 warnings.warn(f"booting the domain once more: {error}", stacklevel=2)
