@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Guests with NUMA nodes migrate to a QEMU started with destination_args alone."""
+"""Guests with NUMA nodes and of pseries migrate to a QEMU started with destination_args alone."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from lab import observer
 from lab.migration import migrate
 from lab.ospm import MEMORY
 
-from .conftest import BootOspm
-from .support.modules import Vcpu, run_module
+from .conftest import Boot, BootOspm, needs_ppc64
+from .support.modules import Vcpu, run_module, wait_online
 from .test_migration import compared, migrates_after_unplug
 from .test_placement import ACCELERATORS, where
 
@@ -49,6 +49,9 @@ NUMA = f"""\
 needs_two_cpus = pytest.mark.skipif(
     not os.sched_getaffinity(0).issuperset({0, 1}), reason="the test pins to host CPUs 0 and 1"
 )
+# What pseries Linux may take to boot under TCG, on a loaded machine.
+BOOT_SECONDS = 240
+LAB_PSERIES = {"arch": "ppc64", "cpu": "power9_v2.2", "memory": 1024}
 
 
 def defined(folder: Path, text: str) -> tuple[Path, list[str]]:
@@ -94,3 +97,53 @@ def test_a_sparse_guest_with_nodes_is_placed_and_changed_where_it_has_migrated_t
     assert (where(there, 6)[0], where(there, 7)[1]) == ("1", "batch")
     assert moved.info()["drift"]["placement"] == ""
     there.ospm.run_code(6)
+
+
+PSERIES = """\
+<domain type='qemu'>
+  <name>lab</name>
+  <memory unit='MiB'>1024</memory>
+  <vcpu current='2'>8</vcpu>
+  <cputune><vcpupin vcpu='6' cpuset='1'/><vcpupin vcpu='3' cpuset='0'/></cputune>
+  <os><type arch='ppc64' machine='pseries'>hvm</type></os>
+  <cpu>
+    <model>power9_v2.2</model>
+    <topology sockets='2' cores='2' threads='2'/>
+    <numa>
+      <cell id='0' cpus='0-3' memory='512' unit='MiB'/>
+      <cell id='1' cpus='4-7' memory='512' unit='MiB'/>
+    </numa>
+  </cpu>
+</domain>
+"""
+
+
+@needs_ppc64
+@needs_two_cpus
+def test_a_pseries_guest_boots_with_the_cores_that_it_had_before_its_migration(boot: Boot, tmp_path: Path) -> None:
+    """Under TCG, CPUs of a pseries guest that runs already hang after a migration, also without any plug."""
+    xml, (_smp, smp, *memory) = defined(tmp_path, PSERIES)
+    source = boot(smp, paused=True, extra=memory, **LAB_PSERIES)
+    vcpu = Vcpu(source, xml)
+    plugged = vcpu(vcpus=[{"id": "6-7", "state": "enabled"}], scope="live")
+    assert plugged.steps == ["plug 6-7 done", "place 6 done"], plugged
+    _smp, smp, *devices = vcpu.info()["migration"]["destination_args"]
+
+    there = boot(smp, incoming=True, ready=False, extra=devices, **LAB_PSERIES)
+    assert compared(source, there) == {"fits": True, "reasons": []}
+    migrate(source.observer, there.observer, tmp_path / "migration")
+    source.kill()
+    assert observer.enabled_ids(there.observer) == [0, 1, 6, 7]
+    there.observer.execute("cont")
+    there.speaks = True
+    there.wait_ready(BOOT_SECONDS)
+    wait_online(there, 4)
+
+    moved = Vcpu(there, xml)
+    assert moved.info()["drift"]["placement"] == "6"
+    applied = moved.converges([0, 1, 2, 3, 6, 7], vcpus=[{"id": "2-3", "state": "enabled"}], scope="live")
+    assert applied.steps == ["plug 2-3 done", "place 3 done", "place 6 done"]
+    threads = {cpu["cpu-index"]: cpu["thread-id"] for cpu in there.observer.execute("query-cpus-fast")}
+    assert [os.sched_getaffinity(threads[one]) for one in (3, 6)] == [{0}, {1}]
+    assert len(observer.guest_cpus(there, "present")) == 6
+    assert sorted(map(len, observer.guest_nodes(there).values())) == [2, 4]
