@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Guests with NUMA nodes and of pseries migrate to a QEMU started with destination_args alone."""
+"""Guests with NUMA nodes, of pseries and of an older QEMU migrate to a QEMU started with destination_args alone."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from lab import observer
+from lab import binaries, observer
 from lab.migration import migrate
 from lab.ospm import MEMORY
 
-from .conftest import Boot, BootOspm, needs_ppc64
+from .conftest import TWO_NODES, Boot, BootOspm, needs_ppc64
 from .support.modules import Vcpu, run_module, wait_online
 from .test_migration import compared, migrates_after_unplug
 from .test_placement import ACCELERATORS, where
@@ -52,6 +52,8 @@ needs_two_cpus = pytest.mark.skipif(
 # What pseries Linux may take to boot under TCG, on a loaded machine.
 BOOT_SECONDS = 240
 LAB_PSERIES = {"arch": "ppc64", "cpu": "power9_v2.2", "memory": 1024}
+# QEMU 7.2 under TCG accepts plugs in sequence only, and does not migrate after an unplug.
+STEPS = {"tcg": [("plug", "2"), ("plug", "3")], "kvm": [("plug", "7"), ("plug", "4"), ("unplug", "1")]}
 
 
 def defined(folder: Path, text: str) -> tuple[Path, list[str]]:
@@ -147,3 +149,30 @@ def test_a_pseries_guest_boots_with_the_cores_that_it_had_before_its_migration(b
     assert [os.sched_getaffinity(threads[one]) for one in (3, 6)] == [{0}, {1}]
     assert len(observer.guest_cpus(there, "present")) == 6
     assert sorted(map(len, observer.guest_nodes(there).values())) == [2, 4]
+
+
+@pytest.mark.parametrize("accel", ACCELERATORS)
+def test_a_sparse_guest_migrates_to_a_newer_qemu_with_the_same_machine_type(
+    boot_ospm: BootOspm, tmp_path: Path, accel: str
+) -> None:
+    older, newer = binaries.distribution(), binaries.default()
+    if older.version >= newer.version:
+        pytest.skip(f"{older} is the only QEMU here")
+    machine = "pc-q35-{}.{}".format(*older.version)
+    source = boot_ospm(TWO_NODES["smp"], qemu=older, machine=machine, accel=accel)
+    vcpu = Vcpu(source)
+    for step, one in STEPS[accel]:
+        state = "enabled" if step == "plug" else "disabled"
+        assert vcpu(vcpus=[{"id": one, "state": state}]).steps == [f"{step} {one} done"]
+    enabled = observer.enabled_ids(source.observer)
+    _smp, smp, *devices = vcpu.info()["migration"]["destination_args"]
+
+    there = boot_ospm(smp, qemu=newer, machine=machine, accel=accel, incoming=True, extra=devices)
+    assert compared(source, there) == {"fits": True, "reasons": []}
+    migrate(source.observer, there.observer, tmp_path / "migration")
+    assert observer.enabled_ids(there.observer) == enabled
+    moved = Vcpu(there)
+    wanted = [{"id": "6", "state": "enabled"}, {"id": enabled[-1], "state": "disabled"}]
+    steps = moved.converges([*enabled[:-1], 6], vcpus=wanted).steps
+    assert steps == ["plug 6 done", f"unplug {enabled[-1]} done"]
+    there.ospm.run_code(6)
