@@ -63,6 +63,9 @@ def main() -> None:
         for count in (1, 8, 32):
             ours, raw = plugs.measure(Path(folder, "plugs"), count)
             rows.append(Row(f"plug {count} to the last acknowledgement", ours, "pipelined raw QMP", raw, 1.5))
+        for count in (1, 8, 32):
+            placed, unplaced = plugs.measure_placed(Path(folder, "placed"), count)
+            rows.append(Row(f"plug {count} and place the threads", placed, "the same with cputune: ignore", unplaced))
         with Daemon(releases()[-1]) as daemon:
             for count in (1, 4, 8):
                 measured = domains.measure(Path(folder), daemon, count)
