@@ -170,50 +170,6 @@ def test_a_real_time_scheduler_is_set_where_the_kernel_permits_it(boot_ospm: Boo
     ), result
 
 
-def version_1_group(process: str) -> Path | None:
-    """The group of a process or thread in the cpu hierarchy of version 1; None if this host has none or hides it."""
-    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
-    mount = next((line[1] for line in mounts if line[2] == "cgroup" and "cpu" in line[3].split(",")), None)
-    groups = [line.split(":", 2) for line in Path(f"/proc/{process}/cgroup").read_text().splitlines()]
-    path = next((group[2] for group in groups if "cpu" in group[1].split(",")), "")
-    return Path(mount + path) if mount is not None and Path(mount + path).is_dir() else None
-
-
-def test_a_limit_is_set_in_a_group_of_version_1_and_elsewhere_only_if_qemu_is_alone_in_its_group(
-    boot_ospm: BootOspm, tmp_path: Path
-) -> None:
-    guest = boot_ospm(**MACHINE)
-    vcpu = Vcpu(guest, domain_xml(tmp_path, "<period>50000</period><quota>25000</quota>"))
-    plug = {"vcpus": [{"id": "3", "state": "enabled"}], "scope": "live"}
-    shared = version_1_group("self")
-    if shared is None or not os.access(shared, os.W_OK):
-        failed = vcpu(**plug)
-        assert (failed["error_code"], failed.steps[1]) == ("placement_failed", "place 3 failed")
-        assert "period and quota cannot be set" in failed["msg"]
-        return
-    groups = {}
-    try:
-        vcpu.converges([0, 1, 3], **plug)
-        threads = {one: observer.thread_of(guest.observer, one) for one in (0, 1, 3)}
-        groups = {one: version_1_group(str(thread)) for one, thread in threads.items()}
-        for one, group in groups.items():
-            assert group is not None
-            assert group.parent == shared
-            assert (group / "tasks").read_text().split() == [str(threads[one])], "a group has another thread"
-            assert (group / "cpu.cfs_quota_us").read_text() == "25000\n"
-            assert (group / "cpu.cfs_period_us").read_text() == "50000\n"
-        (shared / "tasks").write_text(str(threads[3]))
-        assert vcpu.info()["drift"]["placement"] == "3"
-        assert vcpu.converges([0, 1, 3], count=3, scope="live").steps == ["place 3 done"]
-        assert version_1_group(str(threads[3])) == groups[3]
-    finally:
-        for group in groups.values():
-            if group is not None and group != shared:
-                for thread in (group / "tasks").read_text().split():
-                    (shared / "tasks").write_text(thread)
-                group.rmdir()
-
-
 UNPLACEABLE = {
     "a host CPU that does not exist": ("<vcpupin vcpu='3' cpuset='1000'/>", "host CPU 1000 is offline"),
     "a quota that is too large for the kernel, or needs a group of version 2 for QEMU alone": (

@@ -57,6 +57,11 @@ class _PlacerWhenNeeded:
 
         await HostPlacer().place(vcpu, threads, requested)
 
+    async def release(self, vcpu: int, threads: VcpuThreads) -> None:
+        from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.placer import HostPlacer
+
+        await HostPlacer().release(vcpu, threads)
+
 
 def writer_of(params: Mapping[str, Any], kept: Connections, check_mode: bool) -> Source:
     """Return the source that the options name; raises ``HotplugError`` for options that exclude each other.

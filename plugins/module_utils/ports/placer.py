@@ -20,3 +20,9 @@ class Placer(Protocol):
 
         Raises ``HotplugError`` (placement_failed) with the reason and a remedy; a part may then be placed.
         """
+
+    async def release(self, vcpu: int, threads: VcpuThreads) -> None:
+        """Remove what ``place`` has created for the thread of ``vcpu``, which has ended.
+
+        What cannot be removed stays, and is used when the vCPU is plugged again.
+        """

@@ -17,6 +17,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     PLACE,
     PLUG,
     UNPLUG,
+    Entity,
     GuestState,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import DONE, FAILED, Machine, StepOutcome
@@ -108,7 +109,7 @@ class LiveSteps:
                 await self._request_from_guest(agent_steps.drain(entry, self._agent, self._online))
             else:
                 entry.start()
-                entry.end(await self._machine.unplug(entry.step.entity, self.request.timeout))
+                entry.end(await self._unplug(entry.step.entity))
             if entry.failed:
                 # The vCPU stays, so it is onlined again.
                 if drained is not None and drained.step.entity == entry.step.entity:
@@ -171,10 +172,16 @@ class LiveSteps:
         except HotplugError as error:
             self.journal.interrupt(error.code, error.msg)
 
+    async def _unplug(self, entity: Entity) -> StepOutcome:
+        outcome = await self._machine.unplug(entity, self.request.timeout)
+        if outcome.status == DONE:
+            await self._placement.release(entity.vcpus)
+        return outcome
+
     async def _undo_in_machine(self, entry: Entry) -> StepOutcome:
         entity = entry.step.entity
         if entry.step.kind.adds:
-            return await self._machine.unplug(entity, self.request.timeout)
+            return await self._unplug(entity)
         risk = self.state.live.unsafe_plugs.get(entity.index) if self.state.live is not None else None
         if risk is not None:
             # A rollback never risks the guest, even with force.

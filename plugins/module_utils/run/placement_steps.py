@@ -50,6 +50,15 @@ class PlacementSteps:
         for entry in entries:
             entry.end(_outcome(entry.step.vcpus, before, after, problems))
 
+    async def release(self, vcpus: Collection[int]) -> None:
+        """Remove what was created on the host for the bandwidth of vCPUs that were unplugged."""
+        placer, tuning = self._ports.placer, self._state.tuning
+        if self._cputune != APPLY or placer is None or tuning is None:
+            return
+        for vcpu in vcpus:
+            if tuning.placements.get(vcpu, NOWHERE).bandwidth is not None:
+                await placer.release(vcpu, self._threads)
+
     async def _place_all(self, before: ThreadsView, requested: Mapping[int, Placement]) -> dict[int, str]:
         """Place those that differ; return why vCPUs could not be placed, by id."""
         placer, threads = self._ports.placer, self._threads

@@ -3,17 +3,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Limit the CPU time of a vCPU's thread, in a control group of its own below that of QEMU.
 
-In version 2 it is a threaded group, vcpuN, and QEMU must be alone in its own group: its type and controllers change.
+In version 2 it is a threaded group, and QEMU must be alone in its own group: its type and controllers change.
 In version 1 a group takes any thread and nothing else changes, so QEMU may share its group, and names contain its id.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.cgroups import Cgroups
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.cgroups import Cgroups, lacks_real_time
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import PLACEMENT_FAILED, HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.placement import UNLIMITED
 
@@ -22,7 +25,11 @@ if TYPE_CHECKING:
 
 _OWN_GROUP = "start QEMU in a control group of its own, as with systemd-run --scope --property=Delegate=cpu"
 _DEFAULT_PERIOD = 100000
+# No other program uses names that begin so, and only groups with such names are removed.
 _PREFIX = "kvm.hotplug-"
+# A thread leaves its group a moment after QEMU has seen it end.
+_TRIES, _TRY_SECONDS = 20, 0.01
+_REAL_TIME = (1, 2)  # linux/sched.h: fifo and rr
 
 
 def limit(vcpu: int, pid: int, thread: int, bandwidth: Bandwidth, proc: Path) -> None:
@@ -34,21 +41,52 @@ def limit(vcpu: int, pid: int, thread: int, bandwidth: Bandwidth, proc: Path) ->
     parent = cgroups.group(proc / str(pid))
     if parent is None:
         raise _failed("the control group of QEMU cannot be found", "run the task on the hypervisor itself")
+    child = _child(cgroups, parent, vcpu, pid)
     if cgroups.unified:
         _require_own_group(parent, pid)
-        child, change = parent / f"vcpu{vcpu}", _limit_unified
+        change = _limit_unified
     else:
         _remove_those_of_ended_processes(parent, proc)
-        child, change = parent / f"{_PREFIX}{pid}-vcpu{vcpu}", _limit_version_1
+        change = _limit_version_1
     try:
         with contextlib.suppress(FileExistsError):
             child.mkdir()
         change(child, thread, bandwidth)
     except OSError as error:
+        if error.errno == errno.EINVAL and lacks_real_time(child) and os.sched_getscheduler(thread) in _REAL_TIME:
+            # The group stays, because the remedy changes it.
+            raise _failed(*no_real_time(child)) from None
         # A group with a thread in it stays.
         with contextlib.suppress(OSError):
             child.rmdir()
         raise _failed(f"{child} cannot be used: {error.strerror}", f"run the task as root, or {_OWN_GROUP}") from None
+
+
+def release(vcpu: int, pid: int, proc: Path) -> None:
+    """Remove the group of a vCPU of process ``pid`` whose thread has ended; one with a thread in it stays."""
+    cgroups = Cgroups(proc)
+    parent = cgroups.group(proc / str(pid))
+    if parent is None:
+        return
+    child = _child(cgroups, parent, vcpu, pid)
+    for _try in range(_TRIES):
+        with contextlib.suppress(OSError):
+            child.rmdir()
+        if not child.exists():
+            return
+        time.sleep(_TRY_SECONDS)
+
+
+def no_real_time(group: Path) -> tuple[str, str]:
+    """Return the reason and the remedy for a thread with a real-time scheduler in a group that lacks time for it."""
+    return (
+        f"the control group {group} has no time for real-time schedulers (its cpu.rt_runtime_us is 0)",
+        "write a time in microseconds to that file, which those of the groups above must allow",
+    )
+
+
+def _child(cgroups: Cgroups, parent: Path, vcpu: int, pid: int) -> Path:
+    return parent / (f"{_PREFIX}vcpu{vcpu}" if cgroups.unified else f"{_PREFIX}{pid}-vcpu{vcpu}")
 
 
 def _limit_unified(child: Path, thread: int, bandwidth: Bandwidth) -> None:

@@ -49,6 +49,13 @@ class Cgroups:
         return None
 
 
+def lacks_real_time(group: Path) -> bool:
+    """Whether a group of version 1 has no time for real-time schedulers; only some kernels limit that by group."""
+    with contextlib.suppress(OSError):
+        return (group / "cpu.rt_runtime_us").read_text(encoding="ascii").strip() == "0"
+    return False
+
+
 def _mounted(proc: Path) -> list[_Hierarchy]:
     """The hierarchies, that of the cpu controller of version 1 first: it is then not in the unified one."""
     found: list[_Hierarchy] = []

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.bandwidth import limit
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.bandwidth import limit, no_real_time, release
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.cgroups import Cgroups, lacks_real_time
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.threads import PROC, SYS, host_ids, online_cpus
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import PLACEMENT_FAILED, HotplugError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 # linux/sched.h: not every system's Python has names for them.
 _POLICIES = {"other": 0, "fifo": 1, "rr": 2, "batch": 3, "idle": 5}
+_REAL_TIME = ("fifo", "rr")
 
 
 class HostPlacer:
@@ -35,6 +37,10 @@ class HostPlacer:
 
     async def place(self, vcpu: int, threads: VcpuThreads, requested: Placement) -> None:
         await asyncio.to_thread(self._place, vcpu, threads, requested)
+
+    async def release(self, vcpu: int, threads: VcpuThreads) -> None:
+        if threads.pid is not None:
+            await asyncio.to_thread(release, vcpu, threads.pid, self._proc)
 
     def _place(self, vcpu: int, threads: VcpuThreads, requested: Placement) -> None:
         """In libvirt's order: the affinity and the scheduler may depend on the control group."""
@@ -48,7 +54,7 @@ class HostPlacer:
         if requested.pin is not None:
             self._pin(found, requested.pin)
         if requested.scheduler is not None:
-            _schedule(found, requested.scheduler)
+            self._schedule(threads.pid, found, requested.scheduler)
 
     def _pin(self, thread: int, pin: str) -> None:
         online = online_cpus(self._sys)
@@ -61,6 +67,22 @@ class HostPlacer:
         if allowed != cpus:
             raise _outside(pin, format_cpulist(allowed))
 
+    def _schedule(self, pid: int, thread: int, scheduler: str) -> None:
+        name, _colon, priority = scheduler.partition(":")
+        what = f"its scheduler cannot be set to {scheduler}"
+        remedy = "run the task as root (become: true), which real-time schedulers need, or correct <vcpusched>"
+        if name not in _POLICIES:
+            raise _failed(what, "use batch, idle, fifo or rr")
+        with _explained(what, remedy):
+            try:
+                os.sched_setscheduler(thread, _POLICIES[name], os.sched_param(int(priority or 0)))
+            except PermissionError:
+                group = Cgroups(self._proc).group(self._proc / str(pid) / "task" / str(thread))
+                if name not in _REAL_TIME or group is None or not lacks_real_time(group):
+                    raise
+                reason, remedy = no_real_time(group)
+                raise _failed(f"{what}, because {reason}", remedy) from None
+
 
 def thread_gone() -> HotplugError:
     """Return the error for a vCPU whose thread was not found."""
@@ -68,15 +90,6 @@ def thread_gone() -> HotplugError:
         "its thread was not found: it has ended, or other vCPUs share it",
         "run the task again, and start a TCG guest with -accel tcg,thread=multi",
     )
-
-
-def _schedule(thread: int, scheduler: str) -> None:
-    name, _colon, priority = scheduler.partition(":")
-    remedy = "run the task as root (become: true), which real-time schedulers need, or correct <vcpusched>"
-    if name not in _POLICIES:
-        raise _failed(f"its scheduler cannot be set to {name}", "use batch, idle, fifo or rr")
-    with _explained(f"its scheduler cannot be set to {scheduler}", remedy):
-        os.sched_setscheduler(thread, _POLICIES[name], os.sched_param(int(priority or 0)))
 
 
 @contextmanager

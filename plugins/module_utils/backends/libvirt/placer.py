@@ -42,3 +42,6 @@ class LibvirtPlacer:
                 f"libvirt cannot pin it to host CPU {requested.pin}: {error.desc}; correct its pin (virsh vcpupin) or "
                 "the cpuset of the domain's control group, or use cputune: ignore",
             ) from None
+
+    async def release(self, vcpu: int, threads: VcpuThreads) -> None:
+        """Do nothing: libvirt removes its own control groups."""

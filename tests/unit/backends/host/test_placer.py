@@ -75,6 +75,22 @@ def test_a_missing_permission_is_named(thread: int, monkeypatch: pytest.MonkeyPa
     assert "because this user may not; run the task as root" in place(Placement(pin), os.getpid(), thread)
 
 
+@pytest.mark.parametrize(
+    ("time", "reason"), [("0", "has no time for real-time schedulers"), ("95", "this user may not")]
+)
+def test_a_group_without_time_for_real_time_schedulers_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, time: str, reason: str
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    host = Host(tmp_path, "cgroup")
+    host.set("cpu.rt_runtime_us", f"{time}\n")
+    assert reason in place(Placement(scheduler="fifo:2"), 100, 107, HostPlacer(host.proc))
+    assert "this user may not" in place(Placement(scheduler="batch"), 100, 107, HostPlacer(host.proc))
+
+
 class Host:
     """A /proc with process 100, whose thread 107 is vCPU 5, and a mounted version 2 with the group /qemu."""
 
@@ -122,10 +138,10 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 def test_a_limit_is_set_before_the_thread_is_moved_into_its_threaded_group(host: Host) -> None:
     assert host.place(Bandwidth(50000, 100000)) == ""
     assert host.writes == [
-        "vcpu5/cgroup.type: threaded",
+        "kvm.hotplug-vcpu5/cgroup.type: threaded",
         "cgroup.subtree_control: +cpu",
-        "vcpu5/cpu.max: 50000 100000",
-        "vcpu5/cgroup.threads: 107",
+        "kvm.hotplug-vcpu5/cpu.max: 50000 100000",
+        "kvm.hotplug-vcpu5/cgroup.threads: 107",
     ]
 
 
@@ -134,7 +150,7 @@ def test_a_group_that_is_there_is_used_again(host: Host) -> None:
     host.set("cgroup.subtree_control", "cpu\n")
     host.writes.clear()
     assert host.place(UNLIMITED) == ""
-    assert host.writes == ["vcpu5/cpu.max: max 100000", "vcpu5/cgroup.threads: 107"]
+    assert host.writes == ["kvm.hotplug-vcpu5/cpu.max: max 100000", "kvm.hotplug-vcpu5/cgroup.threads: 107"]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +167,7 @@ def test_a_group_that_is_not_qemus_own_is_left_alone(host: Host, file: str, text
     assert reason in message
     assert "start QEMU in a control group of its own" in message
     assert host.writes == []
-    assert not (host.group / "vcpu5").exists()
+    assert not (host.group / "kvm.hotplug-vcpu5").exists()
 
 
 def test_a_control_group_that_is_not_mounted_here_is_an_error(host: Host) -> None:
@@ -190,3 +206,14 @@ def test_a_group_of_version_1_that_cannot_be_used_is_removed(tmp_path: Path, mon
     monkeypatch.setattr(bandwidth, "_write", refuse)
     assert "cannot be used: Invalid argument" in host.place(Bandwidth(50000, 100000))
     assert not list(host.group.glob("kvm.hotplug-*"))
+
+
+def test_only_the_own_group_of_an_unplugged_vcpu_is_removed(tmp_path: Path) -> None:
+    host = Host(tmp_path, "cgroup")
+    groups = ["kvm.hotplug-100-vcpu5", "kvm.hotplug-100-vcpu50", "kvm.hotplug-99-vcpu5", "vcpu5"]
+    for name in groups:
+        (host.group / name).mkdir()
+    placer = HostPlacer(host.proc)
+    for threads in (VcpuThreads(), VcpuThreads(98), VcpuThreads(100), VcpuThreads(100)):
+        run(lambda threads=threads: placer.release(5, threads))
+    assert sorted(path.name for path in host.group.iterdir() if path.is_dir()) == groups[1:]
