@@ -101,7 +101,11 @@ class QmpMachine(QmpReader):
         answer = await self._request.end(answer)
         if never_ran and answer.took_effect:
             await self._monitor.execute_all([notes.add(notes.Note(notes.NEVER_RAN, entity.index))])
-        self._replies["notes"] = await self._monitor.execute(notes.LIST[0])
+        # If QEMU refuses to list them, the unplug has the same outcome.
+        (listed,) = await self._monitor.execute_all([notes.LIST])
+        if isinstance(listed, HotplugError):
+            raise listed
+        self._replies["notes"] = listed
         return answer
 
     async def _has_never_run(self, entity: Entity) -> bool:

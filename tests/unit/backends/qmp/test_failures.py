@@ -54,6 +54,12 @@ def test_rollback_plugs_unplugged_vcpus_again(peer: StartPeer) -> None:
     assert (enabled(result.after), result.changed) == ("0-3", False)
 
 
+def test_notes_that_qemu_does_not_list_change_no_outcome(peer: StartPeer) -> None:
+    qemu = peer(Imitation(plugged=(0, 1, 2)).but("query-chardev", answering(ERROR)))
+    result = bring(qemu.address, desired(disabled="2"))
+    assert (code(result), steps(result), result.changed) == (None, ["unplug 2: done"], True)
+
+
 def test_rollback_undoes_plugs_that_the_guest_did_not_acknowledge(peer: StartPeer) -> None:
     qemu = peer(Imitation(plug={3: FAILS}))
     result = bring(qemu.address, desired(enabled="2-3"), rollback=True)
