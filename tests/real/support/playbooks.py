@@ -78,7 +78,7 @@ class Hypervisors:
         return found
 
     def play(self, name: str, *options: str, **extra: Any) -> Output:
-        """Run a playbook to its end."""
+        """Run a playbook of the collection, or a file, to its end."""
         with self.begin(name, *options, **extra) as process:
             printed, _nothing = process.communicate(timeout=PATIENCE)
         output = Output(printed)
@@ -90,7 +90,8 @@ class Hypervisors:
     @contextlib.contextmanager
     def begin(self, name: str, *options: str, **extra: Any) -> Iterator[subprocess.Popen[str]]:
         """Run a playbook, and end it and all that it has started when the block is left."""
-        command = [sys.executable, "-m", "ansible", "playbook", f"kvm.hotplug.{name}"]
+        playbook = name if name.endswith(".json") else f"kvm.hotplug.{name}"
+        command = [sys.executable, "-m", "ansible", "playbook", playbook]
         environment = {
             **os.environ,
             **self.environment,
