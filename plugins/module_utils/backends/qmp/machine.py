@@ -101,11 +101,7 @@ class QmpMachine(QmpReader):
         answer = await self._request.end(answer)
         if never_ran and answer.took_effect:
             await self._monitor.execute_all([notes.add(notes.Note(notes.NEVER_RAN, entity.index))])
-        # If QEMU refuses to list them, the unplug has the same outcome.
-        (listed,) = await self._monitor.execute_all([notes.LIST])
-        if isinstance(listed, HotplugError):
-            raise listed
-        self._replies["notes"] = listed
+        self._replies["notes"] = await self._ask(*notes.LIST)
         return answer
 
     async def _has_never_run(self, entity: Entity) -> bool:
