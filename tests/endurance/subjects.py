@@ -59,7 +59,8 @@ class Subject(Protocol):
     source: Mapping[str, Any]
     client: Daemon | None
 
-    def seen(self) -> Seen: ...
+    def seen(self) -> Seen:
+        """Observe it from outside."""
 
     def leftovers(self) -> list[str]:
         """What a run has left behind that no later run needs."""
