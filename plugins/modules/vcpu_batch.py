@@ -70,7 +70,7 @@ seealso:
 EXAMPLES = r"""
 - name: Bring all guests of this hypervisor to the desired state in the inventory
   kvm.hotplug.vcpu_batch:
-    guests: "{{ hypervisor_guests }}"
+    guests: "{{ kvm_hotplug_desired_guests }}"
     defaults:
       guest_online: verify
       max_disable: 4

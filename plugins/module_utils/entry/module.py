@@ -68,7 +68,9 @@ class VcpuModule(GuestModule):
 def error_text(error: HotplugError) -> str:
     """Return the message of an error; that of a missing library names the interpreter that cannot import it."""
     if isinstance(error, MissingLibrary):
-        return f"{missing_required_lib(error.library, url=error.url)} T{LIBRARY_REMEDY[1:]}."
+        # Ansible's sentence has no full stop.
+        sentence = missing_required_lib(error.library, url=error.url).rstrip(".")
+        return f"{sentence}. T{LIBRARY_REMEDY[1:]}."
     return error.msg
 
 

@@ -112,13 +112,13 @@ FLEET_OPTIONS: dict[str, Any] = {
     "max_concurrency": {"type": "int", "default": 16},
 }
 
-# The options with the desired state. A task has one of them, or none if ``boot_vcpus`` requests a change.
 DESTINATION_OPTIONS: dict[str, Any] = {
     "destination_qmp_socket": {"type": "str"},
     "destination_domain_xml": {"type": "path"},
     "destination_uri": {"type": "str"},
 }
 
+# The options with the desired state. A task has one of them, or none if ``boot_vcpus`` requests a change.
 DESIRED_STATE_OPTIONS = ("vcpus", "nodes", "count", "enabled")
 
 INFO_SPEC: dict[str, Any] = {

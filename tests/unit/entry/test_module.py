@@ -248,7 +248,7 @@ def test_a_missing_library_is_named_with_the_python_interpreter(
     assert answer["error_code"] == "backend_missing"
     assert "qemu.qmp" in answer["msg"]
     assert sys.executable in answer["msg"]
-    assert "kvm.hotplug.hypervisor" in answer["msg"]
+    assert "ansible_python_interpreter. The role kvm.hotplug.hypervisor installs" in answer["msg"]
 
 
 def test_a_defect_of_the_collection_is_reported_as_internal(run: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
