@@ -18,7 +18,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import CONFIG, LIVE, PLUG
 from ansible_collections.kvm.hotplug.plugins.module_utils.planner.prediction import predict
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.apply import carry_out
-from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import Journal
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.journal import AWAITED, Journal
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.observe import inspect, observe, observe_again
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.planning import plan_for
 
@@ -85,6 +85,11 @@ class Change:
         # If this fails too, the state stays unknown, and the first error is reported.
         self._result.after = await self._observe_anew()
         journal.learn(self._result.after.state)
+        error, failure = self._result.error, journal.first_failure
+        if error is not None and error.code in AWAITED and failure is not None and failure.code == GUEST_NOT_RUNNING:
+            self._result.error = HotplugError(
+                GUEST_NOT_RUNNING, f"could not {failure.step.kind.name} vCPU {failure.vcpus}: {failure.detail}"
+            )
 
     async def _observe_anew(self) -> Observation:
         try:

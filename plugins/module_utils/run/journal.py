@@ -11,7 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
-from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONNECTION_LOST
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    CONNECTION_LOST,
+    GUEST_NOT_RUNNING,
+    PLUG_UNACKNOWLEDGED,
+    UNPLUG_PENDING,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import (
     ADD,
     EMPTY,
@@ -30,6 +35,8 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import D
 PLANNED = "planned"
 UNDONE = "undone"
 SKIPPED = "skipped"
+# The guest may still do its part of the step.
+AWAITED = (UNPLUG_PENDING, PLUG_UNACKNOWLEDGED)
 
 
 @dataclass
@@ -113,6 +120,8 @@ class Journal:
 
     def learn(self, state: GuestState) -> None:
         """Settle steps with an unknown outcome after a lost connection, by what is enabled now."""
+        if state.live is None:
+            self._learn_of_the_stop()
         for entry in self.entries:
             scope = state.scope(entry.step.target)
             members = entry.step.vcpus
@@ -131,6 +140,14 @@ class Journal:
                     # If the request was sent, the guest may still carry it out.
                     entry.status = PENDING
                     entry.detail = f"{entry.detail}; the guest may still carry it out"
+
+    def _learn_of_the_stop(self) -> None:
+        """End what waits for the guest: one that was shut off completes and acknowledges nothing any more."""
+        for entry in self.entries:
+            if entry.code in AWAITED:
+                entry.status = FAILED if entry.status == PENDING else entry.status
+                entry.code = GUEST_NOT_RUNNING
+                entry.detail = "the guest was stopped during this step: start it, or use scope config"
 
 
 def _is_in_effect(step: Step, state: GuestState) -> bool:
