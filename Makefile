@@ -21,7 +21,7 @@ export ANSIBLE_HOME := $(CACHE)/ansible
 export ANSIBLE_COLLECTIONS_PATH := $(CACHE)/collections
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
 
-.PHONY: help demo test lint site sanity unit real molecule browser events bench scale endurance matrix matrix-real coverage shipped format clean
+.PHONY: help demo test lint site sanity unit real molecule browser events bench scale fleets endurance matrix matrix-real coverage shipped format clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -69,7 +69,11 @@ bench: $(READY) ## Measure the modules against ansible.builtin.ping, raw QMP and
 scale: $(READY) ## Measure rollouts by the number of simulated hypervisors, for a release; takes up to an hour (HYPERVISORS, GUESTS)
 	@$(PY) tests/scale
 
-endurance: $(READY) ## Disturb hundreds of runs by kills, races, faults and fuzzed inputs; takes about an hour (SEED, KILLS, PLAYBOOKS, RACES, FAULTS, FUZZ, ROUND)
+fleets: $(READY) ## Measure batches, vcpu_info and the inventory by the number of guests, for a release; takes up to an hour (GUESTS, MANY)
+	@$(LAB) prepare --libvirt
+	@$(PY) tests/fleets
+
+endurance: $(READY) ## Disturb hundreds of runs by kills, races, faults and fuzzed inputs; takes one to two hours (SEED, KILLS, PLAYBOOKS, RACES, FAULTS, FUZZ, ROUND)
 	@$(LAB) prepare --libvirt
 	@$(PY) tests/endurance
 
