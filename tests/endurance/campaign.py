@@ -22,6 +22,8 @@ from lab.daemon import Daemon
 
 # A playbook needs as much more than the module, which Ansible starts in it.
 OF_ANSIBLE = 1.2
+# After so many rounds a line is printed.
+SHOWN_ROUNDS = 20
 
 
 class Counts(NamedTuple):
@@ -63,6 +65,8 @@ def carry_out(parts: Sequence[Part], seed: str, record: Record, only: tuple[str,
             except (AssertionError, LabError, OSError) as error:
                 record.failures.append(f"SEED={seed} ROUND='{part.name}/{number}': {error!r:.3000}")
                 print(record.failures[-1], flush=True)
+            if number % SHOWN_ROUNDS == SHOWN_ROUNDS - 1:
+                print(f"{part.name}: {number + 1} of {part.rounds}", flush=True)
         held = sum(count for (name, _what), count in record.done.items() if name == part.name)
         print(f"{part.name}: {held} held, {len(record.failures) - failed} failed", flush=True)
     record.seconds += time.monotonic() - began

@@ -18,6 +18,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from ansible.module_utils.common import warnings
 from hypothesis import settings
 from hypothesis import strategies as st
 
@@ -108,6 +109,8 @@ def tricks(draw: st.DrawFn) -> Trick:
 def run_module(module: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Run a module's ``main`` in this process, and return its result."""
     main = importlib.import_module(f"ansible_collections.kvm.hotplug.plugins.modules.{module}").main
+    # Ansible keeps the warnings of a process, and these would be those of all runs before.
+    warnings._global_warnings.clear()
     out, err = io.StringIO(), io.StringIO()
     handlers = {number: signal.getsignal(number) for number in ENDING}
     try:
