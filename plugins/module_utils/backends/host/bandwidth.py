@@ -70,11 +70,14 @@ def release(vcpu: int, pid: int, proc: Path) -> None:
         return
     child = _child(cgroups, parent, vcpu, pid)
     for _try in range(_TRIES):
-        with contextlib.suppress(OSError):
+        try:
             child.rmdir()
-        if not child.exists():
+        except OSError as error:
+            if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+                return
+            time.sleep(_TRY_SECONDS)
+        else:
             return
-        time.sleep(_TRY_SECONDS)
 
 
 def no_real_time(group: Path) -> tuple[str, str]:
