@@ -58,7 +58,7 @@ browser: $(READY) ## Open the page about an audit in Chromium, and draw the pict
 	@$(PY) tests/browser/screenshot.py
 
 events: $(READY) ## Run the rulebooks with ansible-rulebook, which needs Java, on guests that restart and that are scaled
-	@$(LAB) prepare
+	@$(LAB) prepare --libvirt
 	@sh tests/rulebooks/bootstrap.sh $(CACHE)/rulebooks
 	@$(PYTEST) --timeout 600 tests/rulebooks
 

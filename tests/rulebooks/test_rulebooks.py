@@ -13,14 +13,17 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab import kvm, observer
+from lab.daemon import Daemon
 from lab.ospm import OspmGuest
+from lab.ospm_domain import OspmDomain
+from lab.software import releases, software
 
 CACHE = Path(__file__).absolute().parents[2] / ".cache"
 PROGRAMS = CACHE / "rulebooks/bin"
@@ -56,7 +59,7 @@ class Rulebook:
     def printed(self) -> str:
         return self._output.read_text()
 
-    def wait_enabled(self, guest: OspmGuest, *vcpus: int) -> None:
+    def wait_enabled(self, guest: OspmGuest | OspmDomain, *vcpus: int) -> None:
         """Wait until the guest has these vCPUs."""
         self._wait(lambda: observer.enabled_ids(guest.observer) == list(vcpus))
 
@@ -77,7 +80,10 @@ class Rulebook:
 
 
 @contextlib.contextmanager
-def running(name: str, folder: Path, **variables: Any) -> Iterator[Rulebook]:
+def running(
+    name: str, folder: Path, libraries: Mapping[str, str] | None = None, **variables: Any
+) -> Iterator[Rulebook]:
+    """Run a rulebook of the collection; ``libraries`` are the variables with which its Python finds libvirt's."""
     inventory, output, files = folder / "inventory.json", folder / "output", folder / "variables.json"
     local = {"ansible_connection": "local", "ansible_python_interpreter": str(PROGRAMS / "python")}
     inventory.write_text(json.dumps({"all": {"hosts": {"hypervisor": local}}}))
@@ -87,6 +93,7 @@ def running(name: str, folder: Path, **variables: Any) -> Iterator[Rulebook]:
         "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}",
         "ANSIBLE_COLLECTIONS_PATH": str(CACHE / "collections"),
         "ANSIBLE_HOME": str(folder / "ansible"),
+        **(libraries or {}),
     }
     arguments = ["--rulebook", f"kvm.hotplug.{name}", "--inventory", str(inventory), "--vars", str(files)]
     with output.open("wb") as written:
@@ -123,6 +130,28 @@ def test_a_guest_that_was_restarted_has_its_live_only_vcpus_again(folder: Path) 
                 rulebook.wait_playbooks(2)
                 assert rulebook.printed.count("'kind': 'started'") == 1
                 assert "failed=0" in rulebook.printed.rpartition("PLAY RECAP")[2]
+
+
+def test_a_libvirt_guest_that_was_restarted_has_its_live_only_vcpus_again(folder: Path) -> None:
+    libraries = software(releases()[0]).environment
+    probe = [str(PROGRAMS / "python"), "-c", "import libvirt, libvirt_qemu"]
+    if subprocess.run(probe, env={**os.environ, **libraries}, check=False, stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("libvirt's bindings are for another Python than that of ansible-rulebook")
+    with (
+        Daemon(releases()[0]) as daemon,
+        OspmDomain(daemon, accel=kvm.domains_accelerator(None), vcpus="<vcpu current='2'>4</vcpu>") as guest,
+    ):
+        guest.wait_ready()
+        options = {"name": guest.name, "uri": daemon.uri, "enabled": "0-1,3", "scope": "live", "guest_online": "ignore"}
+        with running("restart", folder, libraries, kvm_hotplug_guests=[options]) as rulebook:
+            rulebook.wait_enabled(guest, 0, 1, 3)
+            rulebook.wait_playbooks(1)
+            guest.virsh("destroy")
+            guest.virsh("start")
+            rulebook.wait_enabled(guest, 0, 1, 3)
+            rulebook.wait_playbooks(2)
+            assert rulebook.printed.count("'kind': 'started'") == 1
+            assert "failed=0" in rulebook.printed.rpartition("PLAY RECAP")[2]
 
 
 @pytest.mark.parametrize(
