@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))
 
@@ -39,7 +39,7 @@ BATCH, INFO, INVENTORY = "vcpu_batch", "vcpu_info", "inventory"
 CHANGES = (("plug 1", 1), ("unplug 1", 0), ("plug 8", 8), ("nothing to do", 8), ("unplug 8", 0))
 
 Costs = dict[str, dict[int, Cost]]
-Running = Sequence["OspmGuest | OspmDomain"]
+Running = Sequence[Union[OspmGuest, OspmDomain]]
 
 
 def main() -> int:
