@@ -55,9 +55,11 @@ class Ospm:
 
     def wait_ready(self, timeout: float = 20) -> None:
         """Wait until it has carried out the steps of its boot."""
-        deadline = time.monotonic() + timeout
-        while not self.state(deadline - time.monotonic()).endswith(" idle"):
-            time.sleep(0.01)
+        self._wait_state("idle", timeout)
+
+    def wait_hold(self, timeout: float = 20) -> None:
+        """Wait until it holds; QEMU drops the fact that it does so before anyone is connected."""
+        self._wait_state("hold", timeout)
 
     def wait_idle(self, timeout: float = 20) -> None:
         """Wait until it has answered all events; between two of them it is idle for a moment."""
@@ -76,6 +78,11 @@ class Ospm:
                     return fact.removeprefix("state ")
             if time.monotonic() > deadline:
                 raise TimeoutError("the OSPM guest does not answer")
+
+    def _wait_state(self, state: str, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while not self.state(deadline - time.monotonic()).endswith(f" {state}"):
+            time.sleep(0.01)
 
     def wait(self, fact: str, timeout: float = 10, since: int = 0) -> int:
         """Wait for a fact at index `since` or later, and return the index behind it."""

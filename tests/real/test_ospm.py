@@ -160,7 +160,7 @@ def test_qemu_refuses_while_it_boots_and_gpe0_en_shows_when_it_is_ready(boot_osp
     guest = boot_ospm(**TWO_NODES, machine=machine, boot_steps="h a h l")
     ospm = guest.ospm
     path = observer.slot_of(guest.observer, 1)["qom-path"]
-    ospm.wait("hold 0")
+    ospm.wait_hold()
     with pytest.raises(observer.MonitorError, match="not supported device type"):
         guest.observer.execute("device_del", id=path)
     assert gpe_enabled(guest, machine) & 4 == 0

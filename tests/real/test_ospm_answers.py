@@ -274,7 +274,7 @@ def test_rollback_plugs_the_vcpus_unplugged_before_the_refusal(four: Four) -> No
 
 def test_a_guest_whose_acpi_is_not_up_is_not_ready(four: Four) -> None:
     guest = four(boot_steps="h a l")
-    guest.ospm.wait("hold 0")
+    guest.ospm.wait_hold()
     result = disable(guest, "3", timeout=2)
     # QEMU 11 accepts the request all the same, and libvirt does not show that the guest does not listen.
     accepted = isinstance(guest, OspmDomain) and guest.qemu.version >= (11,)
@@ -351,7 +351,7 @@ def test_an_ejection_that_a_reset_cut_off_does_not_keep_another_vcpu_from_being_
 def test_a_guest_that_listens_late_is_asked_again(four: Four) -> None:
     # As soon as ACPI is up QEMU accepts requests; over libvirt it does not show that the guest takes no notice.
     guest = four(boot_steps="h a w3000 l")
-    guest.ospm.wait("hold 0")
+    guest.ospm.wait_hold()
     guest.ospm.release()
     result = disable(guest, "3", timeout=40)
     assert (result.get("error_code"), result.steps, result["changed"]) == (None, ["unplug 3 done"], True), result

@@ -56,7 +56,7 @@ def notes(guest: OspmGuest) -> list[str]:
 @pytest.mark.parametrize("machine", ["q35", "pc"])
 def test_a_guest_that_does_not_listen_is_not_asked(boot_ospm: BootOspm, qemu: binaries.Qemu, machine: str) -> None:
     guest = boot_ospm(**FOUR, boot_steps="a h l", qemu=qemu, machine=machine)
-    guest.ospm.wait("hold 0")
+    guest.ospm.wait_hold()
     result = disable(guest, "3", timeout=2)
     assert (result["error_code"], result.steps, result["changed"]) == ("guest_not_ready", ["unplug 3 failed"], False)
     assert notes(guest) == []
@@ -101,7 +101,7 @@ def reset_once_requested(guest: OspmGuest) -> None:
 def latched(boot_ospm: BootOspm) -> OspmGuest:
     """A guest that was reset before it noticed that vCPU 3 was to be unplugged, and listens again since."""
     guest = boot_ospm(**FOUR, boot_steps=HELD)
-    guest.ospm.wait("hold 0")
+    guest.ospm.wait_hold()
     guest.ospm.release()
     guest.ospm.wait_ready()
     # While it carries out a command, it takes no notice of events.
