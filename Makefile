@@ -66,14 +66,14 @@ bench: $(READY) ## Measure the modules against ansible.builtin.ping, raw QMP and
 	@$(LAB) prepare --libvirt
 	@$(PY) tests/bench
 
-scale: $(READY) ## Measure rollouts by the number of simulated hypervisors, for a release; takes up to an hour (HYPERVISORS, GUESTS)
+scale: $(READY) ## Measure rollouts by the number of simulated hypervisors, for a release; takes long (HYPERVISORS, GUESTS)
 	@$(PY) tests/scale
 
-fleets: $(READY) ## Measure batches, vcpu_info and the inventory by the number of guests, for a release; takes up to an hour (GUESTS, MANY)
+fleets: $(READY) ## Measure batches, vcpu_info and the inventory by the number of guests, for a release; takes long (GUESTS, MANY)
 	@$(LAB) prepare --libvirt
 	@$(PY) tests/fleets
 
-endurance: $(READY) ## Disturb hundreds of runs by kills, races, faults and fuzzed inputs; takes one to two hours (SEED, KILLS, PLAYBOOKS, RACES, FAULTS, FUZZ, ROUND)
+endurance: $(READY) ## Disturb hundreds of runs by kills, races, faults and fuzzed inputs; takes hours (SEED, KILLS, PLAYBOOKS, RACES, FAULTS, FUZZ, ROUND)
 	@$(LAB) prepare --libvirt
 	@$(PY) tests/endurance
 

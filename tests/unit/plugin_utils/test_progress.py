@@ -80,7 +80,8 @@ class Player:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, interval: float) -> None:
         self.lines: list[str] = []
         self.now = 1000.0
-        self.callback = callback.CallbackModule()
+        # It gets imitations of Ansible's objects.
+        self.callback: Any = callback.CallbackModule()
         monkeypatch.setattr(callback.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(self.callback, "get_option", {"interval": interval}.get)
         monkeypatch.setattr(self.callback, "_display", SimpleNamespace(display=self._display))
@@ -91,13 +92,11 @@ class Player:
 
     def play(self, uuid: str, *hosts: str) -> None:
         manager = SimpleNamespace(get_vars=lambda play: {"ansible_play_hosts_all": list(hosts)})
-        self.callback.v2_playbook_on_play_start(
-            SimpleNamespace(_uuid=uuid, get_variable_manager=lambda: manager)  # type: ignore[arg-type]
-        )
+        self.callback.v2_playbook_on_play_start(SimpleNamespace(_uuid=uuid, get_variable_manager=lambda: manager))
 
     def task(self, action: str = "kvm.hotplug.vcpu_batch") -> SimpleNamespace:
         task = SimpleNamespace(action=action, get_path=lambda: "play.yml:7", get_name=lambda: "Change the guests")
-        self.callback.v2_playbook_on_task_start(task, False)  # type: ignore[arg-type]
+        self.callback.v2_playbook_on_task_start(task, False)
         return task
 
     def ok(self, task: SimpleNamespace, host: str, **result: Any) -> None:
@@ -122,7 +121,7 @@ def test_nothing_is_printed_about_other_tasks(monkeypatch: pytest.MonkeyPatch, a
     player = Player(monkeypatch, 0)
     player.play("p1", "kvm1")
     player.ok(player.task(action), "kvm1")
-    player.callback.v2_playbook_on_stats(None)  # type: ignore[arg-type]
+    player.callback.v2_playbook_on_stats(None)
     assert player.lines == []
 
 
@@ -143,7 +142,7 @@ def test_lines_are_at_least_the_interval_apart_and_the_last_one_is_printed(monke
     assert [line.partition(",")[0] for line in player.lines] == ["1 of 6 hosts", "4 of 6 hosts"]
     player.task("ansible.builtin.debug")
     assert player.lines[2:] == ["5 of 6 hosts, 10 guests, 0:00:20"]
-    player.callback.v2_playbook_on_stats(None)  # type: ignore[arg-type]
+    player.callback.v2_playbook_on_stats(None)
     assert len(player.lines) == 3
 
 
