@@ -40,7 +40,7 @@ def run_module(module: str, client: Daemon | None, **options: Any) -> tuple[Resu
     with tempfile.TemporaryFile() as arguments, tempfile.TemporaryFile() as output:
         arguments.write(json.dumps({"ANSIBLE_MODULE_ARGS": options}).encode())
         arguments.seek(0)
-        cost = _run(command, environment, arguments, output)
+        _status, cost = run_measured(command, environment, arguments, output)
         return Result(_read(output)), cost
 
 
@@ -57,16 +57,19 @@ def run_inventory(folder: Path, client: Daemon | None, **options: Any) -> tuple[
     }
     command = [sys.executable, "-m", "ansible", "inventory", "--inventory", str(source), "--list"]
     with tempfile.TemporaryFile() as nothing, tempfile.TemporaryFile() as output:
-        cost = _run(command, environment, nothing, output)
+        _status, cost = run_measured(command, environment, nothing, output)
         return _read(output), cost
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str], given: IO[bytes], output: IO[bytes]) -> Cost:
+def run_measured(
+    command: Sequence[str], environment: Mapping[str, str], given: IO[bytes], output: IO[bytes]
+) -> tuple[int, Cost]:
+    """Run a command with this standard input and output, and return its exit status and its cost."""
     with tempfile.NamedTemporaryFile() as cost:
         measured = [sys.executable, "-S", "-E", str(MEASURE), cost.name, *command]
         # A module that failed ends with another status.
-        subprocess.run(measured, env=environment, stdin=given, stdout=output, check=False)
-        return Cost(*json.load(cost))
+        ended = subprocess.run(measured, env=environment, stdin=given, stdout=output, check=False)
+        return ended.returncode, Cost(*json.load(cost))
 
 
 def _read(output: IO[bytes]) -> dict[str, Any]:

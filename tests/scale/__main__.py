@@ -23,7 +23,8 @@ from conftest import collections_path
 sys.path.insert(0, str(collections_path()))
 
 from bench.table import table
-from scale.fleet import AFTER, BEFORE, Cost, Fleet
+from fleets.costs import Cost
+from scale.fleet import AFTER, BEFORE, Fleet
 
 HEAD = ["playbook", "hypervisors", "CPU time", "per hypervisor", "bare play", "ratio", "time", "peak memory"]
 READ = {"check_mode": True, "changed_when": False}

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from conftest import collections_path
+
+from fleets.costs import Cost, run_measured
 
 BEFORE, AFTER = 2, 4
 
@@ -28,14 +29,6 @@ DOMAIN = """\
   <cpu><topology sockets='4' cores='2' threads='1'/></cpu>
 </domain>
 """
-
-
-class Cost(NamedTuple):
-    """What a playbook took: CPU seconds of all its processes, seconds, and the most memory of one process in MiB."""
-
-    cpu: float
-    seconds: float
-    memory: float
 
 
 class Fleet:
@@ -68,31 +61,23 @@ class Fleet:
 
     def play(self, playbook: str, changed: bool) -> Cost:
         """Run a playbook, which must succeed, and report a change of each hypervisor with guests or of none."""
-        printed = self.folder / "printed"
-        started = time.perf_counter()
-        with printed.open("w") as stdout:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "ansible", "playbook", playbook, "--inventory", self.folder / "inventory.json"],
-                env={
-                    **os.environ,
-                    "ANSIBLE_COLLECTIONS_PATH": os.fspath(collections_path()),
-                    "ANSIBLE_NOCOLOR": "1",
-                    "ANSIBLE_LOCALHOST_WARNING": "0",
-                },
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=subprocess.STDOUT,
-            )
-            # Unlike the usage of all children, this is the playbook's own, with all processes that it has waited for.
-            _pid, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.perf_counter() - started
-        text = printed.read_text()
+        inventory = self.folder / "inventory.json"
+        environment = {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": os.fspath(collections_path()),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_LOCALHOST_WARNING": "0",
+        }
+        command = [sys.executable, "-m", "ansible", "playbook", playbook, "--inventory", os.fspath(inventory)]
+        with tempfile.TemporaryFile() as nothing, tempfile.TemporaryFile() as printed:
+            status, cost = run_measured(command, environment, nothing, printed)
+            printed.seek(0)
+            text = printed.read().decode()
         reported = text.count(" changed=1 ")
         with_guests = sum(1 for paths in self.configs.values() if paths)
-        if process.returncode or reported != (with_guests if changed else 0):
+        if status or reported != (with_guests if changed else 0):
             raise SystemExit(f"{text}\n{playbook} on {len(self.configs)} hypervisors failed")
-        return Cost(usage.ru_utime + usage.ru_stime, seconds, usage.ru_maxrss / 1024)
+        return cost
 
     def bare(self, tasks: Mapping[str, Mapping[str, Any]], changed: bool) -> Cost:
         """Run a play of only these batches, with ``count`` and further keywords of the task by its name."""
