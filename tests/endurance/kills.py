@@ -90,7 +90,8 @@ def _check_interrupted(outcome: Outcome, before: Seen, after: Seen, number: sign
     assert outcome.status in (1 if result.get("failed") else 0, -number), outcome
     assert result.get("error_code") in (None, "connection_lost"), result
     unknown = [step for step in result["steps"] if step["status"] in ("pending", "failed")]
-    assert result["changed"] == changed or unknown, f"changed is {result['changed']}, before {before}, after {after}"
+    enabled = f"{before.enabled} before, {after.enabled} after"
+    assert result["changed"] == changed or unknown, f"{number.name}: {enabled}, in {outcome.out}; {before}, {after}"
 
 
 def check_recovery(subject: Subject, before: Seen, wanted: list[int]) -> None:

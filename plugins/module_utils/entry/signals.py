@@ -18,9 +18,9 @@ ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def run_until_signal(work: Callable[[Interruption], Awaitable[Result]]) -> Result:
-    """Run ``work`` in an event loop until it ends, or ends because of a signal; raises ``Interrupted``.
+    """Run ``work`` in an event loop; a signal ends what it awaits by its ``Interruption``. Raises ``Interrupted``.
 
-    Signals that arrive afterwards have no effect: the process ends by itself, once it has printed what was done.
+    Other signals have no effect: the process ends by itself, once it has printed what was done.
     """
 
     async def watched() -> Result:
@@ -29,7 +29,7 @@ def run_until_signal(work: Callable[[Interruption], Awaitable[Result]]) -> Resul
         for number in ENDING:
             loop.add_signal_handler(number, interruption.request, number.name)
         try:
-            return await interruption.until(work(interruption))
+            return await work(interruption)
         finally:
             for number in ENDING:
                 loop.remove_signal_handler(number)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 def run_vcpu_info(module: GuestModule) -> None:
     """Run the module ``kvm.hotplug.vcpu_info`` and end it with its results."""
     with failing(module):
-        inspections = run_until_signal(lambda _interruption: inspect_named(module.params))
+        inspections = run_until_signal(lambda interruption: interruption.until(lambda: inspect_named(module.params)))
         guests = list(_reports(inspections, module.params["details"] or FULL))
     for inspection in inspections:
         warn(module, inspection.warnings)

@@ -14,6 +14,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONFLICT
 from ansible_collections.kvm.hotplug.plugins.module_utils.request.guest_ref import LIBVIRT, GuestRef
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.concurrency import each
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.guest import Run
+from ansible_collections.kvm.hotplug.plugins.module_utils.run.interruption import Interrupted, completed
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.guest import Source
@@ -52,14 +53,11 @@ async def converge_all(
     state it has reached, and skips the others.
     """
     try:
-        return await _converge_all(jobs, limits, inspect_host, interruption)
-    except asyncio.CancelledError:
-        if interruption.error is None:
-            raise
+        return await interruption.until(lambda: _converge_all(jobs, limits, inspect_host, interruption))
+    except Interrupted:
         return []
     finally:
         for job in jobs:
-            await job.run.close()
             job.skipped = job.skipped or not (job.ended or job.result.error)
 
 
@@ -95,7 +93,7 @@ async def _converge_all(
         except asyncio.CancelledError:
             await _interrupt(job, interruption)
         finally:
-            await job.run.close()
+            await completed(job.run.close())
 
     async def finish_prepared(job: Job) -> None:
         try:
@@ -103,15 +101,21 @@ async def _converge_all(
         except asyncio.CancelledError:
             await _interrupt(job, interruption)
 
+    async def close(job: Job) -> None:
+        await job.run.close()
+
     if limits.max_overcommit is None:
         await each(jobs, prepare_and_finish, limits.concurrency)
         return []
-    await each(jobs, prepare, limits.concurrency)
     from ansible_collections.kvm.hotplug.plugins.module_utils.run.overcommit import check_hosts
 
-    warnings = await check_hosts(jobs, limits.max_overcommit, limits.refuse_overcommit, inspect_host)
-    await each(jobs, finish_prepared, limits.concurrency)
-    return warnings
+    try:
+        await each(jobs, prepare, limits.concurrency)
+        warnings = await check_hosts(jobs, limits.max_overcommit, limits.refuse_overcommit, inspect_host)
+        await each(jobs, finish_prepared, limits.concurrency)
+        return warnings
+    finally:
+        await completed(each(jobs, close, limits.concurrency))
 
 
 async def _interrupt(job: Job, interruption: Interruption) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import Any, Callable, TypeVar
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import CONNECTION_LOST, HotplugError
 
@@ -49,17 +49,22 @@ class Interruption:
         if self._task is not None:
             self._task.cancel()
 
-    async def until(self, work: Awaitable[Result]) -> Result:
-        """Await ``work``; raises ``Interrupted`` if it did not end by itself."""
-        self._task = asyncio.ensure_future(_awaited(work))
+    async def until(self, work: Callable[[], Awaitable[Result]]) -> Result:
+        """Begin ``work`` and await it; raises ``Interrupted`` if it did not end by itself.
+
+        A signal after that has no effect, so that what has ended is reported.
+        """
         if self.error is not None:
-            self._task.cancel()
+            raise self.error
+        self._task = asyncio.ensure_future(_begun(work))
         try:
             result: Result = await self._task
         except asyncio.CancelledError:
             if self.error is None:
                 raise
             raise self.error from None
+        finally:
+            self._task = None
         return result
 
 
@@ -83,3 +88,7 @@ async def completed(work: Awaitable[Result]) -> Result:
 
 async def _awaited(work: Awaitable[Result]) -> Result:
     return await work
+
+
+async def _begun(work: Callable[[], Awaitable[Result]]) -> Result:
+    return await work()

@@ -200,15 +200,25 @@ def test_a_batch_that_has_started_no_guest_fails_too(peer: StartPeer, start: Sta
     assert result["summary"]["skipped"] == 2
 
 
-BEFORE_THE_RESULT = """
-import os, signal
+AFTER_THE_WORK = """
+import asyncio, os, signal
 from ansible_collections.kvm.hotplug.plugins.module_utils.entry.signals import run_until_signal
 
-async def work(interruption):
+def interrupt():
+    os.kill(os.getpid(), signal.{name})
+
+async def work():
     return "done"
 
-found = run_until_signal(work)
-os.kill(os.getpid(), signal.{name})
+async def end(interruption):
+    result = await interruption.until(work)
+    interrupt()
+    # What still has to be done, such as closing connections.
+    await asyncio.sleep(0.1)
+    return result
+
+found = run_until_signal(end)
+interrupt()
 print(found)
 """
 
@@ -216,7 +226,7 @@ print(found)
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_after_the_work_does_not_prevent_the_result(name: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", BEFORE_THE_RESULT.format(name=name)],
+        [sys.executable, "-c", AFTER_THE_WORK.format(name=name)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
         capture_output=True,
         text=True,
