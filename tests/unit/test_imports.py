@@ -47,6 +47,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
         "shared", "request", "backends/qemu", "backends/host", "backends/qmp", "backends/libvirt",
     ),
     "modules": ("request", "entry"),
+    "action": ("plugin_utils",),
     "callback": ("plugin_utils",),
     "filter": ("shared", "plugin_utils", "plugin_utils/page"),
     "inventory": ("shared", "request", "ports", "run", "report", "backends", "entry", "plugin_utils"),
@@ -55,7 +56,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
 
 # Libraries other than Python's own. Those that only some runs need must not be loaded with the file.
 LIBRARIES: dict[str, tuple[str, ...]] = {
-    "ansible": ("request", "entry", "plugin_utils", "modules", "callback", "filter", "inventory"),
+    "ansible": ("request", "entry", "plugin_utils", "modules", "action", "callback", "filter", "inventory"),
     "jinja2": ("plugin_utils/page",),
     "lxml": ("backends/domain_xml",),
     "qemu": ("backends/qemu", "backends/qmp", "backends/guest_agent"),
