@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A blocking call of the libvirt library, in a thread of its own."""
+"""A blocking call of the libvirt library, in a thread that has no other call meanwhile."""
 
 from __future__ import annotations
 
@@ -10,12 +10,30 @@ import contextlib
 import os
 import signal
 import threading
+from queue import SimpleQueue
 from typing import Any, Callable, Generic, TypeVar
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError
 from ansible_collections.kvm.hotplug.plugins.module_utils.timeouts import within
 
 Result = TypeVar("Result")
+
+
+class _CallThread(threading.Thread):
+    """Does one work after the other, and is idle in between: to start a thread for each call takes longer."""
+
+    def __init__(self) -> None:
+        super().__init__(name="libvirt", daemon=True)
+        self.works: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            self.works.get()()
+            _idle.append(self)
+
+
+_idle: list[_CallThread] = []
 
 
 class BlockingCall(Generic[Result]):
@@ -47,8 +65,8 @@ class BlockingCall(Generic[Result]):
 
         self._answer = answer
         self._has_returned = False
-        self._thread = threading.Thread(target=work, name="libvirt", daemon=True)
-        self._thread.start()
+        self._thread = _idle.pop() if _idle else _CallThread()
+        self._thread.works.put(work)
 
     async def result(self, limit: float | None = None) -> Result:
         """Wait for the result; raises ``LibvirtCallError``, or ``asyncio.TimeoutError`` after ``limit`` seconds."""

@@ -10,7 +10,6 @@ import errno
 import json
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.boot_layout.predict import ConfigLayout
@@ -23,12 +22,12 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domai
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import SYSTEM_ERROR, LibvirtCallError
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import (
-    PROC,
     is_ending,
     threads_of,
     vcpus_in,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.notes import Note, read_notes
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.processes import HERE, Processes
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.uris import is_remote
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.messages import read_object
@@ -71,14 +70,19 @@ class DomainReader:
     """Reads one domain. With ``ask_qemu``, QEMU itself is queried, which taints the domain."""
 
     def __init__(
-        self, connection: Connection, domain: libvirt.virDomain, lay_out: LayOut, ask_qemu: bool, proc: Path = PROC
+        self,
+        connection: Connection,
+        domain: libvirt.virDomain,
+        lay_out: LayOut,
+        ask_qemu: bool,
+        processes: Processes = HERE,
     ) -> None:
         self._connection = connection
         self._domain = domain
         self._lay_out = lay_out
         self.asks_qemu = ask_qemu
-        self._proc = proc
-        self._just_read: str | None = None
+        self._processes = processes
+        self._just_read: tuple[str, Domain] | None = None
 
     async def config(self) -> Domain:
         """Return the config state; raises ``HotplugError`` and ``LibvirtCallError``."""
@@ -91,19 +95,18 @@ class DomainReader:
 
     async def live(self) -> Domain:
         """Return libvirt's record of the running domain; raises ``HotplugError`` and ``LibvirtCallError``."""
-        return _domain_in(await self._xml(_XML_LIVE))
+        return (await self._live())[1]
 
     async def has_agent(self) -> bool:
         """Return whether the agent has opened its channel; the next ``record`` uses the XML that this reads."""
-        self._just_read = await self._xml(_XML_LIVE)
-        return _domain_in(self._just_read).agent
+        self._just_read = await self._live()
+        return self._just_read[1].agent
 
     async def record(self) -> Record:
         """Return the running domain; raises ``HotplugError`` and ``LibvirtCallError``."""
         read, self._just_read = self._just_read, None
         job = await self._connection.call(self._domain.jobStats)
-        xml = read or await self._xml(_XML_LIVE)
-        domain = _domain_in(xml)
+        xml, domain = read or await self._live()
         migrating = job.get("type", _JOB_NONE) != _JOB_NONE and job.get("operation") in _MIGRATIONS
         slots = await self._slots() if self.asks_qemu else None
         laid_out = ConfigLayout(slots) if slots is not None else (await self._lay_out(domain)).laid_out
@@ -112,7 +115,7 @@ class DomainReader:
         return await self.again(Record(domain, laid_out, migrating=migrating, threads=threads, notes=notes))
 
     def _threads(self, domain: Domain) -> VcpuThreads:
-        return VcpuThreads() if is_remote(self._connection.uri) else threads_of(domain.uuid or "", self._proc)
+        return VcpuThreads() if is_remote(self._connection.uri) else threads_of(self._processes.of(domain.uuid or ""))
 
     def _valid(self, notes: Iterable[Note], threads: VcpuThreads) -> tuple[Note, ...]:
         """Return the notes of this start of the domain, without those on vCPUs that were plugged again since."""
@@ -163,7 +166,9 @@ class DomainReader:
         state = await self._connection.call(domain.state)
         if state[0] == _SHUTOFF:
             raise _stopped()
-        if run_state_of_domain(*state).word not in (SHUTOFF, CRASHED) and not is_ending(known.threads, self._proc):
+        if run_state_of_domain(*state).word not in (SHUTOFF, CRASHED) and not is_ending(
+            known.threads, self._processes.proc
+        ):
             return now
         return now._replace(in_qemu=None if known.in_qemu is None else known.in_qemu & now.domain.enabled)
 
@@ -173,7 +178,11 @@ class DomainReader:
             return record
         from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.kvm_vcpus import unsafe_plugs
 
-        return record._replace(unsafe_plugs=await unsafe_plugs(record, stats))
+        return record._replace(unsafe_plugs=await unsafe_plugs(record, stats, self._processes))
+
+    async def _live(self) -> tuple[str, Domain]:
+        xml = await self._xml(_XML_LIVE)
+        return xml, _domain_in(xml)
 
     async def _xml(self, flags: int) -> str:
         return await self._connection.call(self._domain.XMLDesc, flags)
@@ -185,7 +194,7 @@ class DomainReader:
         while; ``seconds`` is how long they took to read.
         """
         enabled = now.domain.enabled
-        threads = vcpus_in(now.threads, self._proc)
+        threads = vcpus_in(now.threads, self._processes.proc)
         if threads is not None:
             return enabled & threads
         found = suspects(stats, enabled, seconds)

@@ -9,9 +9,8 @@ import contextlib
 import re
 from pathlib import Path
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.processes import PROC
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import VcpuThreads
-
-PROC = Path("/proc")
 
 # libvirt has QEMU name its threads, after the vCPU's index and the accelerator.
 _VCPU = re.compile(r"CPU (\d{1,6})/[A-Za-z]+")
@@ -24,10 +23,9 @@ _PF_EXITING = 0x4
 _SIGKILL = 1 << 8
 
 
-def threads_of(uuid: str, proc: Path = PROC) -> VcpuThreads:
-    """Return the guest's process here, if there is one, and the threads of its vCPUs unless they share one."""
-    process = process_of(uuid, proc)
-    return VcpuThreads() if process is None else _threads_in(int(process.name), proc)
+def threads_of(process: Path | None) -> VcpuThreads:
+    """Return the QEMU in this folder of /proc, if there is one, and the threads of its vCPUs unless they share one."""
+    return VcpuThreads() if process is None else _threads_in(int(process.name), process.parent)
 
 
 def vcpus_in(threads: VcpuThreads, proc: Path = PROC) -> frozenset[int] | None:
@@ -87,27 +85,6 @@ def _is_ending(task: Path) -> bool:
     status = (task / "status").read_text(encoding="utf-8", errors="replace")
     pending = next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigPnd:")), 0)
     return fields[0] in _ENDED or bool(int(fields[6]) & _PF_EXITING) or bool(pending & _SIGKILL)
-
-
-def process_of(uuid: str, proc: Path) -> Path | None:
-    """Return the folder in ``proc`` of the QEMU that libvirt started with this UUID, None if it is not on this host.
-
-    None too if there are several: another user can start a process with the same arguments.
-    """
-    found: list[Path] = []
-    wanted = [b"-uuid", uuid.encode()]
-    try:
-        processes = [entry for entry in proc.iterdir() if entry.name.isdecimal()]
-    except OSError:
-        return None
-    for process in processes:
-        try:
-            words = (process / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if wanted in ([words[at], words[at + 1]] for at in range(len(words) - 1) if words[at] == b"-uuid"):
-            found.append(process)
-    return found[0] if len(found) == 1 else None
 
 
 def _own_id(thread: Path) -> int:

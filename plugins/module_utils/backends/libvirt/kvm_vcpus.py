@@ -5,27 +5,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import PROC, process_of
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu import reuse
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.host_kvm import takes_back_vcpus
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.host_kvm import query_takes_back
 from ansible_collections.kvm.hotplug.plugins.module_utils.model import LEVELS
 
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_state import Record
+    from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.processes import Processes
     from ansible_collections.kvm.hotplug.plugins.module_utils.model import Blocker, Entity, Layout
 
 # KVM names the file of each vCPU by its id, which is the APIC id.
 _FILE = re.compile(r"anon_inode:kvm-vcpu:([0-9]{1,10})")
 
 
-async def unsafe_plugs(record: Record, stats: Mapping[str, Any]) -> dict[int, Blocker]:
+async def unsafe_plugs(record: Record, stats: Mapping[str, Any], processes: Processes) -> dict[int, Blocker]:
     """Return the entities whose plug may end the guest; those that are enabled would be, once unplugged.
 
     ``stats`` are the ``vcpu`` statistics of the domain. Empty for a guest without KVM or of another user.
@@ -33,8 +32,8 @@ async def unsafe_plugs(record: Record, stats: Mapping[str, Any]) -> dict[int, Bl
     domain, layout = record.domain, record.laid_out.layout
     if domain.arch not in reuse.ARCHITECTURES or not record.laid_out.hotplug:
         return {}
-    kept = await asyncio.to_thread(kept_by_kvm, domain.uuid or "", layout, record.enabled)
-    if not kept or await asyncio.to_thread(takes_back_vcpus) is not False:
+    kept = kept_by_kvm(processes.of(domain.uuid or ""), layout, record.enabled)
+    if not kept or await query_takes_back() is not False:
         return {}
     found: dict[int, Blocker] = {}
     for entity in layout.entities:
@@ -48,9 +47,11 @@ async def unsafe_plugs(record: Record, stats: Mapping[str, Any]) -> dict[int, Bl
     return found
 
 
-def kept_by_kvm(uuid: str, layout: Layout, enabled: Collection[int], proc: Path = PROC) -> frozenset[int] | None:
-    """Return the vCPUs that QEMU has created in KVM, which keeps those that were unplugged too; None if unknown."""
-    process = process_of(uuid, proc)
+def kept_by_kvm(process: Path | None, layout: Layout, enabled: Collection[int]) -> frozenset[int] | None:
+    """Return the vCPUs that a QEMU has created in KVM, which keeps those that were unplugged too; None if unknown.
+
+    ``process`` is its folder in /proc.
+    """
     if process is None:
         return None
     try:

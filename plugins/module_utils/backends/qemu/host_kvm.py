@@ -10,6 +10,7 @@ kernel that adds to the given CPUID compares with its own. QEMU exits if it is r
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import errno
 import fcntl
@@ -54,6 +55,13 @@ def takes_back_vcpus() -> bool | None:
         return _set_cpuid_again()
     except OSError:
         return None
+
+
+async def query_takes_back() -> bool | None:
+    """Return the same without blocking the event loop while the kernel is tested, which is once."""
+    if takes_back_vcpus.cache_info().currsize:
+        return takes_back_vcpus()
+    return await asyncio.to_thread(takes_back_vcpus)
 
 
 def _set_cpuid_again() -> bool | None:

@@ -21,6 +21,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.do
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_reader import DomainReader
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_state import Record
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import is_ending, threads_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.processes import Processes
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import VcpuThreads
 
@@ -131,7 +132,7 @@ def thread_of(vcpu: int) -> int:
 def known(proc: Path) -> Record:
     laid_out = layout_of_domain(DOMAIN)
     assert laid_out is not None
-    return Record(DOMAIN, laid_out, in_qemu=DOMAIN.enabled, threads=threads_of(UUID, proc))
+    return Record(DOMAIN, laid_out, in_qemu=DOMAIN.enabled, threads=threads_of(Processes(proc).of(UUID)))
 
 
 def vcpus_after(guest: MadeUpGuest, readings: int = 1) -> list[set[int] | str]:
@@ -139,7 +140,7 @@ def vcpus_after(guest: MadeUpGuest, readings: int = 1) -> list[set[int] | str]:
 
     async def work() -> list[set[int] | str]:
         made_up = cast(Any, guest)
-        reader = DomainReader(made_up, made_up, made_up, ask_qemu=False, proc=guest.proc)
+        reader = DomainReader(made_up, made_up, made_up, ask_qemu=False, processes=Processes(guest.proc))
         record = known(guest.proc)
         found: list[set[int] | str] = []
         try:
@@ -204,7 +205,7 @@ def test_no_vcpu_is_unplugged_by_another_start_of_the_guest(tmp_path: Path) -> N
 )
 def test_a_qemu_without_its_first_thread_or_that_of_vcpu_0_is_ending(tmp_path: Path, end: str, thread: int) -> None:
     guest = MadeUpGuest(tmp_path)
-    threads = threads_of(UUID, tmp_path)
+    threads = threads_of(Processes(tmp_path).of(UUID))
     assert not is_ending(threads, tmp_path)
     getattr(guest, end)(thread)
     assert is_ending(threads, tmp_path)

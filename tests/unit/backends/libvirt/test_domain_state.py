@@ -30,6 +30,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.error
     classify_config_error,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import threads_of, vcpus_in
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.processes import Processes
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.uris import (
     hypervisor_of,
     is_remote,
@@ -125,30 +126,30 @@ def process(folder: Path, uuid: str, *threads: str) -> Path:
 
 def test_the_names_of_threads_show_the_vcpus(tmp_path: Path) -> None:
     proc = process(tmp_path, UUID, "qemu-system-x86", "call_rcu", "CPU 0/TCG", "CPU 12/KVM", "IO mon_iothread")
-    threads = threads_of(UUID, proc)
+    threads = threads_of(Processes(proc).of(UUID))
     assert vcpus_in(threads, proc) == {0, 12}
     shutil.rmtree(proc / "4711" / "task" / "3")
     assert vcpus_in(threads, proc) == {0}
     assert vcpus_in(threads, tmp_path / "nowhere") is None
-    assert vcpus_in(threads_of("another", proc), proc) is None
+    assert vcpus_in(threads_of(Processes(proc).of("another")), proc) is None
 
 
 def test_the_threads_of_vcpus_have_the_ids_that_qemu_has_for_them(tmp_path: Path) -> None:
     proc = process(tmp_path, UUID, "qemu-system-x86", "CPU 0/TCG", "CPU 12/KVM")
-    assert threads_of(UUID, proc) == VcpuThreads(4711, {0: 41, 12: 42})
-    assert threads_of(UUID, tmp_path / "nowhere") == VcpuThreads()
+    assert threads_of(Processes(proc).of(UUID)) == VcpuThreads(4711, {0: 41, 12: 42})
+    assert threads_of(Processes(tmp_path / "nowhere").of(UUID)) == VcpuThreads()
 
 
 def test_of_two_processes_with_the_same_uuid_none_is_taken_for_qemu(tmp_path: Path) -> None:
     proc = process(tmp_path, UUID, "qemu-system-x86", "CPU 0/TCG")
     (proc / "4712").mkdir()
     (proc / "4712" / "cmdline").write_bytes((proc / "4711" / "cmdline").read_bytes())
-    assert threads_of(UUID, proc) == VcpuThreads()
+    assert threads_of(Processes(proc).of(UUID)) == VcpuThreads()
 
 
 def test_a_thread_that_vcpus_share_shows_nothing(tmp_path: Path) -> None:
     proc = process(tmp_path, UUID, "qemu-system-x86", "ALL CPUs/TCG")
-    assert vcpus_in(threads_of(UUID, proc), proc) is None
+    assert vcpus_in(threads_of(Processes(proc).of(UUID)), proc) is None
 
 
 def test_a_vcpu_removed_in_qemu_is_disabled_and_cannot_be_plugged() -> None:
