@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -42,7 +42,8 @@ class LocalThreads:
             return ThreadsView(hidden=ELSEWHERE)
         if not threads.ids:
             return ThreadsView(hidden=SHARED_THREAD)
-        return await asyncio.to_thread(self._observe, threads.pid, threads.ids)
+        # In this thread: the kernel replies at once, and a change of threads takes longer than the reading.
+        return self._observe(threads.pid, threads.ids)
 
     def _observe(self, pid: int, ids: Mapping[int, int]) -> ThreadsView:
         found = host_ids(pid, ids, self._proc)
@@ -56,7 +57,7 @@ class LocalThreads:
             folder = self._proc / str(pid) / "task" / str(thread)
             # The thread may end at any moment.
             with contextlib.suppress(OSError, ValueError, IndexError):
-                cpus = parse_cpulist(_status(folder)["Cpus_allowed_list"])
+                cpus = parse_cpulist(_status(folder, "Cpus_allowed_list"))
                 placements[vcpu] = Placement(format_cpulist(cpus), _scheduler(folder), cgroups.bandwidth(folder))
                 host_nodes[vcpu] = frozenset(node for node, has in nodes.items() if not has.isdisjoint(cpus))
         return ThreadsView(placements, host_nodes, host_cpus=online_cpus(self._sys))
@@ -83,15 +84,18 @@ def host_ids(pid: int, ids: Mapping[int, int], proc: Path = PROC) -> dict[int, i
     found: dict[int, int] = {}
     with contextlib.suppress(OSError):
         for folder in (proc / str(pid) / "task").iterdir():
-            with contextlib.suppress(OSError, ValueError, KeyError):
-                found[int(_status(folder)["NSpid"].split()[-1])] = int(folder.name)
+            with contextlib.suppress(OSError, ValueError):
+                found[int(_status(folder, "NSpid").split()[-1])] = int(folder.name)
     return {key: found[thread] for key, thread in ids.items() if thread in found}
 
 
-def _status(folder: Path) -> dict[str, str]:
+def _status(folder: Path, field: str) -> str:
+    """A field of a thread's status; raises ``OSError``, ``ValueError``."""
     text = (folder / "status").read_text(encoding="utf-8", errors="replace")
-    fields = (line.partition(":") for line in text.splitlines())
-    return {name: value.strip() for name, _colon, value in fields}
+    found = re.search(rf"^{field}:[ \t]*(.+)$", text, re.MULTILINE)
+    if found is None:
+        raise ValueError(field)
+    return found.group(1)
 
 
 def _scheduler(folder: Path) -> str | None:

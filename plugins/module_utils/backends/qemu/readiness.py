@@ -56,8 +56,11 @@ async def is_listening(execute: Execute) -> bool | None:
 async def _enabled_events(execute: Execute) -> int | None:
     """The events 0 to 7 that the guest has enabled."""
     try:
-        block = await execute("qom-get", path=_DEVICE, property="gpe0_blk")
-        length = await execute("qom-get", path=_DEVICE, property="gpe0_blk_len")
+        # At once, because a running guest delays the reply to each query.
+        block, length = await asyncio.gather(
+            execute("qom-get", path=_DEVICE, property="gpe0_blk"),
+            execute("qom-get", path=_DEVICE, property="gpe0_blk_len"),
+        )
         if not isinstance(block, int) or not isinstance(length, int):
             return None
         port = block + length // 2

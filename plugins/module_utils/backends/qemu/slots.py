@@ -18,6 +18,7 @@ _SHAPELESS = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
 
 # QEMU's names for the numbers of the levels.
 _PROPS = {level: f"{level}-id" for level in LEVELS}
+_PROP_NAMES = tuple(_PROPS.values())
 
 # The device ids that QEMU accepts.
 _PERIPHERAL = re.compile(r"/machine/peripheral/([A-Za-z][A-Za-z0-9._-]*)")
@@ -49,6 +50,14 @@ def read_slots(reply: object) -> tuple[Slot, ...]:
     try:
         entries = sorted(_list_of_dicts(reply), key=lambda entry: _topology_key(entry["props"]))
         return tuple(_numbered(entries))
+    except _SHAPELESS as error:
+        raise invalid_reply("query-hotpluggable-cpus", reply) from error
+
+
+def occupied(reply: object) -> frozenset[str]:
+    """Return the QOM paths in the occupied slots, from the same reply; raises the same."""
+    try:
+        return frozenset(_text(entry["qom-path"]) for entry in _list_of_dicts(reply) if "qom-path" in entry)
     except _SHAPELESS as error:
         raise invalid_reply("query-hotpluggable-cpus", reply) from error
 
@@ -103,8 +112,9 @@ def _list_of_dicts(reply: object) -> list[dict[str, Any]]:
     return reply
 
 
-def _topology_key(props: Mapping[str, Any]) -> tuple[int, ...]:
-    return tuple(_number(props.get(prop, -1)) for prop in _PROPS.values())
+def _topology_key(props: Mapping[str, Any]) -> tuple[object, ...]:
+    # _entity refuses what is not a number.
+    return tuple(props.get(prop, -1) for prop in _PROP_NAMES)
 
 
 def _number(value: object) -> int:

@@ -81,7 +81,7 @@ class QmpMachine(QmpReader):
         for lost in (slots_reply, cpus_reply, notes_reply):
             if isinstance(lost, HotplugError):
                 return {slot.entity.index: _unverified(reply, lost) for slot, reply in zip(slots, replies)}
-        self._replies.update(notes=notes_reply, cpus=cpus_reply)
+        self._keep(notes=notes_reply, cpus=cpus_reply)
         self._see(slots_reply)
         return {slot.entity.index: self._plugged(slot, reply) for slot, reply in zip(slots, replies)}
 
@@ -101,7 +101,7 @@ class QmpMachine(QmpReader):
         answer = await self._request.end(answer)
         if never_ran and answer.took_effect:
             await self._monitor.execute_all([notes.add(notes.Note(notes.NEVER_RAN, entity.index))])
-        self._replies["notes"] = await self._ask(*notes.LIST)
+        self._keep(notes=await self._ask(*notes.LIST))
         return answer
 
     async def _has_never_run(self, entity: Entity) -> bool:
@@ -153,7 +153,7 @@ class QmpMachine(QmpReader):
         if [slot.entity for slot in slots] != [slot.entity for slot in self._slots.values()]:
             raise invalid_reply("query-hotpluggable-cpus", slots_reply)
         self._know(slots)
-        self._replies["slots"] = slots_reply
+        self._keep(slots=slots_reply)
 
     def _know(self, slots: Sequence[Slot]) -> None:
         self._slots = {slot.entity.index: slot for slot in slots}

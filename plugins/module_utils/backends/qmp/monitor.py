@@ -180,9 +180,13 @@ def _client_without_logs() -> tuple[QMPClient, Callable[[], bool], Callable[[], 
     read = message_reader()
 
     class SilentLogClient(QMPClient):
-        """Without this, formatting messages for a log that is not written takes a third of a run's time."""
+        """Formats no messages for a log that is not written, which would take a third of a run's time."""
 
         has_connected = False
+
+        def __init__(self, name: str, readbuflen: int) -> None:
+            super().__init__(name, readbuflen=readbuflen)
+            self._unsent: list[bytes] = []
 
         async def _establish_session(self) -> None:
             self.has_connected = True
@@ -190,6 +194,18 @@ def _client_without_logs() -> tuple[QMPClient, Callable[[], bool], Callable[[], 
 
         async def _do_recv(self) -> Message:
             return read(await self._readline())
+
+        def _do_send(self, msg: Message) -> None:
+            # Commands that are sent at once go out in one write: each system call wakes QEMU up.
+            if not self._unsent:
+                asyncio.get_running_loop().call_soon(self._write_unsent)
+            self._unsent.append(bytes(msg))
+
+        def _write_unsent(self) -> None:
+            data = b"".join(self._unsent)
+            self._unsent.clear()
+            if self._writer is not None:
+                self._writer.write(data)
 
         def _cb_outbound(self, msg: Message) -> Message:
             return msg

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
@@ -30,6 +29,7 @@ class QmpReader:
     def __init__(self, address: str, timeout: float, takes_back: AskHost | None = None) -> None:
         self._monitor = Monitor(address, timeout)
         self._replies: dict[str, Any] = {}
+        self._view: QmpView | None = None
         self._ask_host = takes_back or _query(address)
         self._takes_back: bool | None = None
 
@@ -48,15 +48,22 @@ class QmpReader:
         for answer in answers:
             if isinstance(answer, HotplugError):
                 raise answer
-        self._replies = dict(zip(QUESTIONS, answers))
-        view = await self._with_history(QmpView(self._replies))
+        self._replies, self._view = dict(zip(QUESTIONS, answers)), None
+        view = await self._with_history(self._latest)
         if view.may_imply_node:
             self._replies["memory"] = await self._ask(*MEMORY)
         return view
 
     @property
     def _latest(self) -> QmpView:
-        return QmpView(self._replies, self._takes_back)
+        if self._view is None:
+            self._view = QmpView(self._replies, self._takes_back)
+        return self._view
+
+    def _keep(self, **replies: Any) -> None:
+        """Keep these replies instead of the earlier ones to the same questions."""
+        self._replies.update(replies)
+        self._view = None
 
     def _machine_view(self, view: QmpView) -> MachineView:
         return view.machine_view()._replace(threads=VcpuThreads(self._monitor.peer_pid(), view.thread_ids))
@@ -69,7 +76,8 @@ class QmpReader:
         if not view.history.matters(view.slots):
             return view
         self._takes_back = await self._ask_host()
-        return QmpView(self._replies, self._takes_back)
+        self._view = None
+        return self._latest
 
     async def _exits(self) -> Any:
         # An older kernel does not count exits.
@@ -89,8 +97,8 @@ def _query(address: str) -> AskHost:
     async def takes_back() -> bool | None:
         if not isinstance(parse_address(address), str):
             return None
-        from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.host_kvm import takes_back_vcpus
+        from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.host_kvm import query_takes_back
 
-        return await asyncio.get_running_loop().run_in_executor(None, takes_back_vcpus)
+        return await query_takes_back()
 
     return takes_back

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.session import CommandError
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import read_slots
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.slots import occupied
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import UNPLUG_PENDING, HotplugError, printable
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ async def ids_after_removals(monitor: Monitor, drivers: Collection[str]) -> froz
 def _read_devices(replies: list[Any], drivers: Collection[str]) -> tuple[frozenset[str], list[str]]:
     """The ids of all devices that have one, and the QOM paths of the vCPUs that are being removed."""
     slots_reply, *listings = replies
-    present = {slot.qom_path for slot in read_slots(slots_reply)}
+    present = occupied(slots_reply)
     children = [
         (container, name, kind)
         for container, listing in zip(_CONTAINERS, listings)

@@ -89,7 +89,7 @@ def test_an_invalid_list_of_slots_before_a_plug_is_an_error_and_nothing_is_sent(
     async def trick(line: Line, command: Message, as_usual: AsUsual) -> None:
         queries[0] += 1
         if queries[0] == 2:
-            await line.reply(command, {"return": [{"props": {}}]})
+            await line.reply(command, {"return": [{"qom-path": 5}]})
         else:
             await as_usual()
 
