@@ -36,5 +36,5 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             raise AnsibleActionFail(
                 f"cannot write the record {path} on the controller: {error.strerror}; nothing was written, so correct "
                 "that, or set rollout_state_dir to a folder in which this user may write"
-            ) from error
+            ) from None
         return {**result, "changed": changed}
