@@ -74,7 +74,7 @@ def main() -> None:
                 rows.append(Row(what, measured.ours, f"virsh setvcpu, {count}x, no Ansible", measured.bare))
         rows += of_fleets(Path(folder))
         with fleet.guests(Path(folder, "scale"), max(SCALE)) as guests:
-            growth = scale.measure(Path(folder), guests, SCALE, 1)
+            growth = scale.measure(guests, SCALE, 1)
     print(table([HEAD, *(row.cells() for row in rows)]), table(growth), sep="\n\n")
 
 
