@@ -9,6 +9,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.processes import Processes
 
 
@@ -47,22 +49,20 @@ def test_a_guest_that_was_started_since_the_reading_is_found(tmp_path: Path) -> 
     assert processes.times == 2
 
 
-def test_a_guest_that_was_started_again_is_found_in_its_new_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("pid", "uuid", "found"),
+    [(2, "one", "2"), (1, "another", None)],
+    ids=["the guest was started again", "another guest got the process id"],
+)
+def test_a_process_that_has_ended_is_not_taken_for_its_guest(
+    tmp_path: Path, pid: int, uuid: str, found: str | None
+) -> None:
     start(tmp_path, 1, "one")
     processes = Processes(tmp_path)
     processes.of("one")
     shutil.rmtree(tmp_path / "1")
-    start(tmp_path, 2, "one")
-    assert processes.of("one") == tmp_path / "2"
-
-
-def test_another_process_with_the_id_of_one_that_has_ended_is_not_taken_for_it(tmp_path: Path) -> None:
-    start(tmp_path, 1, "one")
-    processes = Processes(tmp_path)
-    processes.of("one")
-    shutil.rmtree(tmp_path / "1")
-    start(tmp_path, 1, "another")
-    assert processes.of("one") is None
+    start(tmp_path, pid, uuid)
+    assert processes.of("one") == (None if found is None else tmp_path / found)
 
 
 def test_of_two_processes_with_one_uuid_neither_is_taken(tmp_path: Path) -> None:
