@@ -20,11 +20,6 @@ import pytest
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.client import QemuAgent
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.commands import GuestCpu
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.socket_transport import commands_at
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.guest_agent.unix_sockets import (
-    Connection,
-    connections,
-    is_held,
-)
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import SetResult
 
@@ -360,28 +355,6 @@ def test_an_agent_on_a_tcp_port_works_too() -> None:
     with Peer(LinuxAgent([0, 1])) as guest:
         assert guest.address.startswith("127.0.0.1:")
         assert asked(guest.address, online) == [0, 1]
-
-
-def test_other_clients_are_found_in_the_kernels_list(tmp_path: Path) -> None:
-    listing = tmp_path / "unix"
-    rows = [
-        "Num       RefCount Protocol Flags    Type St Inode Path",
-        "0000: 00000002 00000000 00010000 0001 01 10 /run/a b.sock",
-        "0000: 00000003 00000000 00000000 0001 03 11 /run/a b.sock",
-        "0000: 00000003 00000000 00000000 0001 02     0 /run/a b.sock",
-        "0000: 00000003 00000000 00000000 0001 03 12",
-        "invalid_reply",
-    ]
-    path = "/run/a b.sock"
-    listing.write_text("\n".join(rows) + "\n")
-    first = Connection(path, "11", True)
-    assert connections(listing) == {first, Connection(path, "0", False)}
-    assert is_held(path, frozenset({first}), listing) is True
-    assert is_held(path, frozenset(), listing) is None
-    assert is_held("/run/other", frozenset({first}), listing) is None
-    listing.write_text("\n".join(rows[:3]))
-    assert is_held(path, frozenset({first}), listing) is False
-    assert connections(tmp_path / "missing") == frozenset()
 
 
 def test_a_missing_library_is_reported_with_the_remedy() -> None:
