@@ -14,8 +14,9 @@ author:
   - the kvm.hotplug authors (@kvm-hotplug)
 description:
   - Prints lines to stderr while hosts finish a task of M(kvm.hotplug.vcpu), M(kvm.hotplug.vcpu_batch) or
-    M(kvm.hotplug.vcpu_info). A line has the name of the task, the hosts that are done, their guests, and the time since
-    the task began, for example C(progress of 'Change the guests', 5 of 20 hosts, 75 guests, 1 failed, 0:00:31).
+    M(kvm.hotplug.vcpu_info), or a task that inspects the guests of a rollout. A line has the name of the task, the
+    hosts that are done, their guests, and the time since the task began, for example
+    C(progress of 'Change the guests', 5 of 20 hosts, 75 guests, 1 failed, 0:00:31).
   - The hosts are those of the whole play, with all batches of C(serial). A host that does not get as far as the task
     is not counted as done.
   - If the task has a loop, the guests of an item are counted as soon as a host has finished it.
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from ansible.playbook.task import Task
 
 MODULES = ("vcpu", "vcpu_batch", "vcpu_info")
+# The steps of a rollout that inspect guests.
+STEPS = ("plan", "begin", "end", "begin_revert", "end_revert")
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no types
@@ -128,4 +131,6 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core has no
 
 def _is_ours(task: Task) -> bool:
     collection, _dot, module = str(task.action).rpartition(".")
-    return collection in ("", "kvm.hotplug") and module in MODULES
+    if collection not in ("", "kvm.hotplug"):
+        return False
+    return module in MODULES or (module == "rollout_step" and task.args.get("step") in STEPS)

@@ -15,24 +15,10 @@ from ansible_collections.kvm.hotplug.plugins.plugin_utils.audit import (
     audit_problems,
     audit_report,
 )
-from ansible_collections.kvm.hotplug.plugins.plugin_utils.desired import (
-    desired_guests,
-    desired_rows,
-    inventory_guests,
-)
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.desired import desired_guests, inventory_guests
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.page.render import audit_page, rollout_page
-from ansible_collections.kvm.hotplug.plugins.plugin_utils.rollout_plan import (
-    outcome_rows,
-    plan_rows,
-    problems,
-    results_of,
-)
-from ansible_collections.kvm.hotplug.plugins.plugin_utils.rollout_record import (
-    begin_attempts,
-    changed_guests,
-    end_attempts,
-    revert_plan,
-)
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.rollout_plan import latest_rows, problems
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.rollout_record import config_to_revert
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.rollout_report import rollout_report
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.table import text_table
 
@@ -78,17 +64,11 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
         audit_page,
         audit_problems,
         audit_report,
-        begin_attempts,
-        changed_guests,
+        config_to_revert,
         desired_guests,
-        desired_rows,
-        end_attempts,
         inventory_guests,
-        outcome_rows,
-        plan_rows,
+        latest_rows,
         problems,
-        results_of,
-        revert_plan,
         rollout_page,
         rollout_report,
         text_table,

@@ -67,7 +67,7 @@ def guests_of(result: Mapping[str, Any]) -> Guests:
     """Return the guests of a result of one of the collection's modules; a host that was skipped has none."""
     if result.get("skipped") or result.get("unreachable"):
         return Guests(0, 0)
-    summary = result.get("summary")
+    summary = result.get("summary")  # of a batch, and of a step of a rollout
     if isinstance(summary, Mapping):
         return Guests(summary["guests"], summary["failed"] + summary["skipped"])
     if isinstance(result.get("guests"), list):

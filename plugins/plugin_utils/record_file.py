@@ -14,6 +14,18 @@ from pathlib import Path
 from typing import Any
 
 
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Return the record, None if there is no file. Raises ``OSError``, and ``ValueError`` if it is no JSON object."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    record = json.loads(text)
+    if not isinstance(record, dict):
+        raise ValueError("it is no JSON object")
+    return record
+
+
 def write_record(path: Path, record: Mapping[str, Any], check_mode: bool) -> bool:
     """Write ``record`` as JSON in one step, readable only by this user; return whether the file was different.
 

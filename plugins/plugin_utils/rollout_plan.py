@@ -13,7 +13,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import BACKEND_
 
 from .desired import OF_GUEST, OF_HYPERVISOR, OF_OPTIONS, Row, unambiguous
 from .guest_layout import layout_of
-from .guest_state import SCOPES, State, identity_of, ids_of, state_of, state_text, steps_text
+from .guest_state import SCOPES, State, identity_of, ids_of, plain, state_of, state_text, steps_text
 
 # Of each scope, the steps that change it, and whether they add to it.
 _STEPS = {
@@ -60,6 +60,15 @@ def failure_of(result: Mapping[str, Any]) -> dict[str, str]:
         said += [str(result.get(output) or "") for output in ("module_stderr", "module_stdout")]
     text = printable("; ".join(one.strip() for one in said if one.strip()), _LONGEST_MESSAGE)
     return {"error_code": code, "msg": text or "the module did not run"}
+
+
+def latest_rows(hosts: Iterable[Mapping[str, Any]], *results: str) -> list[Row]:
+    """Return the rows of each host, from the first of these registered results that has rows."""
+    found: list[Row] = []
+    for host in hosts:
+        rows = (host[result]["rows"] for result in results if result in host and "rows" in host[result])
+        found += plain(next(rows, []))
+    return found
 
 
 def problems(rows: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -151,6 +151,15 @@ def revert_plan(record: Mapping[str, Any], seen: Mapping[str, Any], hypervisor: 
     return found
 
 
+def config_to_revert(undo: Mapping[str, Any], live: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return ``config`` of a ``revert_plan`` without the guests that the batch ``live`` did not revert.
+
+    vCPUs that stay enabled live stay enabled in config too.
+    """
+    failed = {key for key, result in results_of(undo["live"], live).items() if result["failed"]}
+    return [plain(one) for one in undo["config"] if one["key"] not in failed]
+
+
 def _revert_row(key: str, guest: Mapping[str, Any], hypervisor: str) -> dict[str, Any]:
     return {
         "key": key,

@@ -44,11 +44,10 @@ def test_a_rollout_shows_how_many_of_its_hypervisors_and_guests_are_done(boot: B
     fleet.environment.update(ENABLED)
     done = fleet.play("rollout", rollout_serial=1)
     assert done.status == 0, done
-    assert progress(done, "Change the guests") == [
-        "1 of 3 hosts, 1 guest",
-        "2 of 3 hosts, 3 guests",
-        "3 of 3 hosts, 4 guests",
-    ]
+    assert progress(done, "Plan the changes of the guests on this hypervisor")[-1] == "3 of 3 hosts, 4 guests"
+    wave_after_wave = ["1 of 3 hosts, 1 guest", "2 of 3 hosts, 3 guests", "3 of 3 hosts, 4 guests"]
+    assert progress(done, "Plan again, and record the state of the guests and the planned changes") == wave_after_wave
+    assert progress(done, "Change the guests") == wave_after_wave
     assert [observer.enabled_ids(guest.observer) for guest in guests] == [[0, 1, 2]] * 4
 
 
