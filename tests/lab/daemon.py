@@ -17,7 +17,7 @@ import time
 import typing as t
 import uuid
 
-from . import LabError, binaries, packages, processes, relay, unprivileged_user
+from . import LabError, binaries, packages, processes, relay, sasl, unprivileged_user
 from .architectures import ARCHITECTURES
 from .guest import KNOWN_HYPERVISOR
 from .keeper import Watchdog
@@ -69,14 +69,21 @@ class Daemon:
     that opens a read-only connection uses the same URI.
     """
 
-    def __init__(self, release: str = packages.DISTRIBUTION, tls: bool = False, for_group: bool = False) -> None:
+    def __init__(
+        self,
+        release: str = packages.DISTRIBUTION,
+        tls: bool = False,
+        for_group: bool = False,
+        credentials: tuple[str, str] | None = None,
+    ) -> None:
         """Describe a libvirtd of a release.
 
         With `tls` it also listens on the loopback interface; with `for_group`, other users of its user's group may
-        connect too.
+        connect too; with `credentials`, clients of its socket have to know this name and password.
         """
         self.release = release
         self._for_group = for_group
+        self._credentials = credentials
         self.tls_port = processes.free_port() if tls else None
         self.folder = pathlib.Path()
         self.software = Software(self.folder)
@@ -181,7 +188,8 @@ class Daemon:
     def virsh(self, *words: str, readonly: bool = False, timeout: float = PATIENCE) -> str:
         """Run virsh against the daemon and return its output; `LabError` when it fails."""
         command = [*self.software.command("usr/bin/virsh"), "-q", *(["-r"] if readonly else []), "-c", self.uri, *words]
-        return packages.run(command, cwd="/", timeout=timeout, env={**self._client(), **self.environment})
+        environment = {**self._client(), **self.environment, "LIBVIRT_AUTH_FILE": os.fspath(self._auth_file)}
+        return packages.run(command, cwd="/", timeout=timeout, env=environment)
 
     def start_daemon(self) -> None:
         """Start the daemon, which finds its domains again, and return when it answers."""
@@ -268,10 +276,24 @@ class Daemon:
         unprivileged_user.give(*(self.folder / name for name in OWN), settings.parent, settings, identity)
         self.software = Software(self.lend(software(self.release).root))
         self.emulator()
+        if self._credentials:
+            self._sasl.mkdir()
+            sasl.make(self._sasl, self.software, *self._credentials)
+            unprivileged_user.give(*self._sasl.iterdir())
+            sasl.auth_file(self._auth_file, *self._credentials)
 
     @property
     def _certificates(self) -> pathlib.Path:
         return self.folder / "config/certificates"
+
+    @property
+    def _sasl(self) -> pathlib.Path:
+        return self.folder / "config/sasl"
+
+    @property
+    def _auth_file(self) -> pathlib.Path:
+        """Where virsh finds the credentials, if it needs any."""
+        return self.folder / "home/auth.conf"
 
     def _listening(self) -> str:
         """Return its settings for TLS, and make the certificates."""
@@ -290,16 +312,18 @@ class Daemon:
         )
 
     def _sharing(self) -> str:
-        """Return its settings for other users, and make the folder of the socket."""
+        """Return its settings for the clients of its socket, and make the folder of the socket for other users."""
+        authentication = 'auth_unix_rw = "sasl"\n' if self._credentials else ""
         if not self._for_group:
-            return ""
+            return authentication
         folder = self._socket.parent
         folder.mkdir(parents=True)
         # A client of a session's libvirtd has a lock there.
         folder.chmod(0o775)
         unprivileged_user.give(folder)
         group = grp.getgrgid(folder.stat().st_gid).gr_name
-        return f'unix_sock_dir = "{folder}"\nunix_sock_group = "{group}"\nunix_sock_rw_perms = "0770"\n'
+        sharing = f'unix_sock_dir = "{folder}"\nunix_sock_group = "{group}"\nunix_sock_rw_perms = "0770"\n'
+        return sharing + authentication
 
     def _client(self) -> dict[str, str]:
         return {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": os.fspath(self.folder / "home")}
@@ -312,7 +336,8 @@ class Daemon:
             # With the host's QEMUs in reach, libvirt would ask each of them what it can do.
             "PATH": os.fspath(self.folder / "bin"),
             "XDG_RUNTIME_DIR": os.fspath(self.folder / "run"),
-            **self.software.tree.environment,
+            **self.software.environment,
+            "SASL_CONF_PATH": os.fspath(self._sasl),
             "LIBVIRT_DRIVER_DIR": os.fspath(self.software.libraries / "libvirt/connection-driver"),
         }
 

@@ -22,7 +22,15 @@ from . import LabError, cache, packages
 from . import root as roots
 from .root import Root
 
-PACKAGES = ("libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-clients", "python3-libvirt", "python3-lxml")
+PACKAGES = (
+    "libvirt-daemon",
+    "libvirt-daemon-driver-qemu",
+    "libvirt-clients",
+    "python3-libvirt",
+    "python3-lxml",
+    "libsasl2-modules",
+    "sasl2-bin",
+)
 # The bindings are for the Python of their own release, which the newest has to bring along with its C library.
 PYTHON = rf"|{packages.C_LIBRARY}|python3(\.\d+)?(-minimal)?"
 # Its data and its helpers are looked for in these folders alone. In their stead come names of the same length for the
@@ -78,7 +86,8 @@ class Software:
     @property
     def environment(self) -> dict[str, str]:
         """What its programs, and those of Python that use its bindings, need in their environment."""
-        return {**self.tree.environment, "PYTHONPATH": os.fspath(self.bindings)}
+        mechanisms = os.fspath(self.libraries / "sasl2")
+        return {**self.tree.environment, "PYTHONPATH": os.fspath(self.bindings), "SASL_PATH": mechanisms}
 
     def command(self, program: str) -> list[str]:
         """Return the command that starts one of its programs, such as ``usr/bin/virsh``, in its environment."""

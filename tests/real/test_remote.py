@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import certificates, observer, unprivileged_user
+from lab import certificates, observer, sasl, unprivileged_user
 from lab.daemon import Daemon
 from lab.ospm_domain import OspmDomain
 from lab.software import releases
@@ -232,6 +232,24 @@ def test_a_host_that_falls_silent_in_the_middle_of_an_unplug_is_a_lost_connectio
         # libvirt takes 25 s to notice.
         result = unplugs_until(lambda: own.signal(signal.SIGSTOP), guest, newest_daemon, own)
     assert (result["error_code"], result["changed"]) == ("connection_lost", True), result
+
+
+def test_a_daemon_that_asks_for_a_name_and_a_password_gets_those_of_the_auth_file(tmp_path: Path) -> None:
+    with (
+        Daemon(releases()[-1], credentials=("web", "secret")) as daemon,
+        OspmDomain(daemon, accel="tcg", **THREE_GO) as guest,
+    ):
+        guest.wait_ready()
+        wrong = sasl.auth_file(tmp_path / "wrong.conf", "web", "guess")
+        for uri in (daemon.uri, f"{daemon.uri}&authfile={wrong}"):
+            refused = at(uri, guest)(enabled="0-4", scope="live")
+            assert (refused["error_code"], refused["changed"]) == ("monitor_unreachable", False), refused
+            assert "check the name and the password in libvirt's auth.conf" in refused["msg"]
+        assert observer.enabled_ids(guest.observer) == [0, 1, 2, 3]
+        vcpu = at(f"{daemon.uri}&authfile={sasl.auth_file(tmp_path / 'right.conf', 'web', 'secret')}", guest)
+        done = vcpu(enabled="0-4", scope="live")
+        assert (done.get("msg"), done.steps) == (None, ["plug 4 done"])
+        assert observer.enabled_ids(guest.observer) == vcpu.info().enabled("live") == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can start processes of several users")

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Callable, Protocol, TypeVar
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.calls import BlockingCall
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import (
+    AUTH_CANCELLED,
+    AUTH_FAILED,
     INVALID_ARGUMENT,
     NO_DOMAIN,
     LibvirtCallError,
@@ -84,15 +86,17 @@ class Connection:
         if watched:
             # Before the connection, which needs an event loop for events and to detect that a remote host is gone.
             _run_events(library)
-        await self._connect(library.openReadOnly if self.reading else library.open)
+        # Unlike virConnectOpen, this one uses libvirt's auth.conf.
+        credentials = [[library.VIR_CRED_AUTHNAME, library.VIR_CRED_PASSPHRASE], _not_in_auth_conf, None]
+        flags = library.VIR_CONNECT_RO if self.reading else 0
+        await self._connect(BlockingCall(library.openAuth, self.uri, credentials, flags))
         await self._check_driver()
         if watched:
             # Not every transport supports it; those that do not detect the end of the peer by themselves.
             with contextlib.suppress(LibvirtCallError):
                 await self._in_thread(self.handle.setKeepAlive, *KEEPALIVE)
 
-    async def _connect(self, opener: Callable[[str], libvirt.virConnect]) -> None:
-        call = BlockingCall(opener, self.uri)
+    async def _connect(self, call: BlockingCall[libvirt.virConnect]) -> None:
         try:
             self._open = await call.result(self._connecting_seconds)
         except asyncio.TimeoutError:
@@ -102,10 +106,11 @@ class Connection:
                 f"{self._connecting_seconds:g} s: check that the host can be reached and that its daemon replies",
             ) from None
         except LibvirtCallError as error:
+            remedy = "check that its daemon runs and that this user may connect (become: true)"
+            if error.number in (AUTH_FAILED, AUTH_CANCELLED):
+                remedy = "check the name and the password in libvirt's auth.conf, or in the authfile of the uri"
             raise HotplugError(
-                MONITOR_UNREACHABLE,
-                f"cannot connect to libvirt at {printable(self.uri)}: {error.desc}; check that its daemon runs and "
-                "that this user may connect (become: true)",
+                MONITOR_UNREACHABLE, f"cannot connect to libvirt at {printable(self.uri)}: {error.desc}; {remedy}"
             ) from None
         finally:
             call.abort()
@@ -200,6 +205,11 @@ class Connection:
                 CONNECTION_LOST,
                 f"libvirt at {printable(self.uri)} has not replied within {self._patience:.0f} s: see the daemon's log",
             ) from None
+
+
+def _not_in_auth_conf(_credentials: list[list[Any]], _opaque: None) -> int:
+    """Give no credentials: nobody can be asked for them."""
+    return -1
 
 
 def imported() -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -22,12 +23,15 @@ from ...support.queries import run
 class MadeUpLibrary:
     """A library with one libvirt, and what was called of it."""
 
+    VIR_CRED_AUTHNAME, VIR_CRED_PASSPHRASE, VIR_CONNECT_RO = 2, 5, 1
+
     def __init__(self, driver: str) -> None:
         self.calls: list[str] = []
         self._driver = driver
         self._never = threading.Event()
 
-    def openReadOnly(self, _uri: str) -> MadeUpLibrary:
+    def openAuth(self, _uri: str, _credentials: list[Any], flags: int) -> MadeUpLibrary:
+        assert flags == self.VIR_CONNECT_RO
         return self
 
     def virEventRegisterDefaultImpl(self) -> None:
@@ -92,8 +96,8 @@ class SilentHost(MadeUpLibrary):
 
     process: subprocess.Popen[bytes]
 
-    def openReadOnly(self, _uri: str) -> MadeUpLibrary:
-        self.calls.append("openReadOnly")
+    def openAuth(self, _uri: str, _credentials: list[Any], flags: int) -> MadeUpLibrary:
+        self.calls.append("openAuth")
         self.process = subprocess.Popen(["sleep", "60"])
         self.process.wait()
         return self
@@ -114,7 +118,7 @@ def test_a_connection_that_times_out_is_not_tried_again_and_its_process_ends(mon
         await pool.close()
 
     run(work)
-    assert (codes, library.calls) == (["monitor_unreachable"] * 3, ["openReadOnly"])
+    assert (codes, library.calls) == (["monitor_unreachable"] * 3, ["openAuth"])
     deadline = time.monotonic() + 10
     while library.process.returncode is None and time.monotonic() < deadline:
         time.sleep(0.01)
