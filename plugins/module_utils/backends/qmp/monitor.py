@@ -183,6 +183,7 @@ def _client_without_logs() -> tuple[QMPClient, Callable[[], bool], Callable[[], 
         """Formats no messages for a log that is not written, which would take a third of a run's time."""
 
         has_connected = False
+        peer_pid: int | None = None
 
         def __init__(self, name: str, readbuflen: int) -> None:
             super().__init__(name, readbuflen=readbuflen)
@@ -190,6 +191,8 @@ def _client_without_logs() -> tuple[QMPClient, Callable[[], bool], Callable[[], 
 
         async def _establish_session(self) -> None:
             self.has_connected = True
+            # Now, because the socket is closed when the peer ends.
+            self.peer_pid = None if self._writer is None else _peer_pid(self._writer)
             await super()._establish_session()
 
         async def _do_recv(self) -> Message:
@@ -213,17 +216,21 @@ def _client_without_logs() -> tuple[QMPClient, Callable[[], bool], Callable[[], 
         def _cb_inbound(self, msg: Message) -> Message:
             return msg
 
-        def peer_pid(self) -> int | None:
-            """Return the process at the other end, None if it has no id in this namespace."""
-            peer = None if self._writer is None else self._writer.get_extra_info("socket")
-            if peer is None or peer.family != socket.AF_UNIX:
-                return None
-            # unix(7): struct ucred begins with the id, which is 0 for a process of another namespace.
-            credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-            return int(_UCRED.unpack(credentials)[0]) or None
-
     client = SilentLogClient("kvm.hotplug", readbuflen=LONGEST_REPLY)
-    return client, lambda: client.has_connected, client.peer_pid
+    return client, lambda: client.has_connected, lambda: client.peer_pid
+
+
+def _peer_pid(writer: asyncio.StreamWriter) -> int | None:
+    """Return the process at the other end, None if it has no id in this namespace."""
+    peer = writer.get_extra_info("socket")
+    if peer is None or peer.family != socket.AF_UNIX:
+        return None
+    try:
+        credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    except OSError:
+        return None
+    # unix(7): struct ucred begins with the id, which is 0 for a process of another namespace.
+    return int(_UCRED.unpack(credentials)[0]) or None
 
 
 def _why_unreachable(address: str, error: BaseException) -> str:

@@ -6,15 +6,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import Callable
 
 import pytest
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qmp.monitor import Monitor
+from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.run.convergence import Convergence
 
 from ...support.faulty_peers import answering, from_number, hang_up, instead, no_answer
 from ...support.peer import AsUsual, Line, Message, Peer, Trick
-from ...support.queries import bring, code, desired, enabled, entries, steps
+from ...support.queries import bring, code, desired, enabled, entries, run, steps
 from ...support.replay import OSPM, SLOTS
 from ...support.scripted_qemu import FAILS, IS_REFUSED, REFUSES_FOR_GOOD, SAYS_NOTHING, WORKS_ON, Imitation
 
@@ -29,6 +32,22 @@ async def dies(_line: Line) -> None:
 
 def details(result: Convergence) -> list[str]:
     return [entry.detail for entry in entries(result)]
+
+
+def test_the_process_at_the_other_end_is_known_after_it_has_ended(peer: StartPeer) -> None:
+    qemu = peer(Imitation().but("query-name", hang_up))
+
+    async def work() -> int | None:
+        monitor = Monitor(qemu.address, 10.0)
+        await monitor.connect()
+        with pytest.raises(HotplugError, match="was lost"):
+            await monitor.execute("query-name")
+        try:
+            return monitor.peer_pid()
+        finally:
+            await monitor.close()
+
+    assert run(work) == os.getpid()
 
 
 def test_steps_before_a_failure_are_kept_and_reported(peer: StartPeer) -> None:
