@@ -136,10 +136,13 @@ def file_changed(subject: Direct, random: Random, usual: float, number: int) -> 
         new.write_text(theirs, encoding="utf-8")
         new.replace(subject.file)
     # A file that is being rewritten in place may be read empty.
-    _check(run.end(), (None, "config_locked", "config_invalid"))
+    outcome = run.end()
+    _check(outcome, (None, "config_locked", "config_invalid"))
     after = subject.seen()
     assert mark in after.text, f"a change by another process was lost: {after.text}"
-    assert after.text == theirs or after.config == frozenset(wanted), after.text
+    # A run that has planned before that applies its steps to their file, and warns if that is not the desired state.
+    warned = "changed by something else" in str(outcome.result)
+    assert after.text == theirs or warned or after.config == frozenset(wanted), f"{outcome}: {after.text}"
     check_recovery(subject, after, wanted)
     assert mark in subject.seen().text
     return "file changed by another process"
