@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from endurance import faults, kills, races
-from endurance.subjects import Direct, Domain, direct, domain
-from lab import LabError
+from endurance.subjects import Direct, Domain, Subject, direct, domain
+from lab import LabError, kvm
 from lab.daemon import Daemon
+
+S = TypeVar("S", bound=Subject)
+Where = TypeVar("Where")
+Guest = contextlib.AbstractContextManager[S]
 
 # A playbook needs as much more than the module, which Ansible starts in it.
 OF_ANSIBLE = 1.2
@@ -75,47 +79,74 @@ def carry_out(parts: Sequence[Part], seed: str, record: Record, only: tuple[str,
 @contextlib.contextmanager
 def over_qmp(folder: Path, counts: Counts) -> Iterator[list[Part]]:
     """Give the parts with a guest that is not managed by libvirt."""
-    with direct(folder / "guest") as subject:
-        yield list(_of_direct(subject, folder, counts))
+    with _guests(direct, folder / "guest", kvm.accelerator()) as guests:
+        yield list(_of_direct(guests, folder, counts))
 
 
 @contextlib.contextmanager
 def over_libvirt(folder: Path, counts: Counts, release: str) -> Iterator[list[Part]]:
     """Give the parts with a domain."""
-    with Daemon(release) as daemon, domain(daemon) as subject:
-        yield list(_of_domain(subject, folder, counts))
+    with Daemon(release) as daemon, _guests(domain, daemon, kvm.domains_accelerator()) as guests:
+        yield list(_of_domain(guests, folder, counts))
 
 
-def _of_direct(subject: Direct, folder: Path, counts: Counts) -> Iterator[Part]:
-    usual = min(kills.usual_seconds(subject, Random(number)) for number in range(3))
-    yield from _of_both("QMP", subject, folder, counts, usual)
+@contextlib.contextmanager
+def _guests(start: Callable[[Where], Guest[S]], where: Where, accelerator: str) -> Iterator[Callable[[], Guest[S]]]:
+    """Give a function that returns the guest of a round: always the same, or under TCG a new one.
+
+    Under TCG, QEMU aborts once more vCPUs were plugged in its life than the machine can have.
+    """
+    if accelerator == "tcg":
+        yield lambda: start(where)
+        return
+    with start(where) as subject:
+        yield lambda: contextlib.nullcontext(subject)
+
+
+def _usual_seconds(guests: Callable[[], Guest[S]]) -> float:
+    with guests() as subject:
+        return min(kills.usual_seconds(subject, Random(number)) for number in range(3))
+
+
+def _with(guests: Callable[[], Guest[S]], play: Callable[[S, Random, int], str]) -> Callable[[Random, int], str]:
+    """Return the function that plays a round with its guest."""
+
+    def play_with_guest(random: Random, number: int) -> str:
+        with guests() as subject:
+            return play(subject, random, number)
+
+    return play_with_guest
+
+
+def _of_direct(guests: Callable[[], Guest[Direct]], folder: Path, counts: Counts) -> Iterator[Part]:
+    usual = _usual_seconds(guests)
+    yield from _of_both("QMP", guests, folder, counts, usual)
     yield Part("QEMU killed", counts.faults, lambda r, n: faults.qemu_killed(folder / f"qemu-{n}", r, usual))
-    yield Part("file changed", counts.faults, lambda r, n: faults.file_changed(subject, r, usual, n))
+    changed = _with(guests, lambda subject, r, n: faults.file_changed(subject, r, usual, n))
+    yield Part("file changed", counts.faults, changed)
     if faults.can_mount():
         for kind in faults.MOUNTS:
-            yield _of_file_system(subject, counts, kind)
+            yield _of_file_system(guests, counts, kind)
 
 
-def _of_file_system(subject: Direct, counts: Counts, kind: str) -> Part:
-    return Part(f"file system {kind}", counts.faults, lambda r, _n: faults.file_system(subject, r, kind))
+def _of_file_system(guests: Callable[[], Guest[Direct]], counts: Counts, kind: str) -> Part:
+    play = _with(guests, lambda subject, r, _n: faults.file_system(subject, r, kind))
+    return Part(f"file system {kind}", counts.faults, play)
 
 
-def _of_domain(subject: Domain, folder: Path, counts: Counts) -> Iterator[Part]:
-    usual = min(kills.usual_seconds(subject, Random(number)) for number in range(3))
-    yield from _of_both("libvirt", subject, folder, counts, usual)
-    yield Part("libvirtd killed", counts.faults, lambda r, _n: faults.libvirtd_killed(subject, r, usual))
-    yield Part("domain killed", counts.faults, lambda r, _n: faults.domain_killed(subject, r, usual))
+def _of_domain(guests: Callable[[], Guest[Domain]], folder: Path, counts: Counts) -> Iterator[Part]:
+    usual = _usual_seconds(guests)
+    yield from _of_both("libvirt", guests, folder, counts, usual)
+    libvirtd = _with(guests, lambda subject, r, _n: faults.libvirtd_killed(subject, r, usual))
+    yield Part("libvirtd killed", counts.faults, libvirtd)
+    qemu = _with(guests, lambda subject, r, _n: faults.domain_killed(subject, r, usual))
+    yield Part("domain killed", counts.faults, qemu)
 
 
-def _of_both(way: str, subject: Direct | Domain, folder: Path, counts: Counts, usual: float) -> Iterator[Part]:
-    yield Part(f"kill over {way}", counts.kills // 2, lambda r, _n: kills.kill_module(subject, r, usual))
-    yield Part(
-        f"playbook killed over {way}",
-        counts.playbooks // 2,
-        lambda r, _n: kills.kill_playbook(subject, r, usual + OF_ANSIBLE, folder),
-    )
-    yield Part(
-        f"race over {way}",
-        counts.races // 2,
-        lambda r, n: races.race_together(subject, r) if n % 2 else races.race_apart(subject, r),
-    )
+def _of_both(way: str, guests: Callable[[], Guest[S]], folder: Path, counts: Counts, usual: float) -> Iterator[Part]:
+    module = _with(guests, lambda subject, r, _n: kills.kill_module(subject, r, usual))
+    yield Part(f"kill over {way}", counts.kills // 2, module)
+    playbook = _with(guests, lambda subject, r, _n: kills.kill_playbook(subject, r, usual + OF_ANSIBLE, folder))
+    yield Part(f"playbook killed over {way}", counts.playbooks // 2, playbook)
+    race = _with(guests, lambda subject, r, n: (races.race_together if n % 2 else races.race_apart)(subject, r))
+    yield Part(f"race over {way}", counts.races // 2, race)

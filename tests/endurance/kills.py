@@ -14,7 +14,7 @@ from typing import Any
 
 from endurance import runs
 from endurance.runs import Outcome, Started
-from endurance.subjects import MAXIMUM, Seen, Subject, calm
+from endurance.subjects import PLUGGED, Seen, Subject, calm
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
@@ -22,7 +22,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 def wish(random: Random, seen: Seen) -> list[int]:
     """Return a desired set of enabled vCPUs that differs from what is enabled."""
     while True:
-        wanted = {0, *random.sample(range(1, MAXIMUM), random.randint(0, MAXIMUM - 1))}
+        wanted = {0, *random.sample(PLUGGED, random.randint(0, len(PLUGGED)))}
         if wanted not in seen.enabled:
             return sorted(wanted)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,9 @@ from lab.daemon import Daemon
 from lab.ospm import OspmGuest
 from lab.ospm_domain import OspmDomain
 
-MAXIMUM = 8
+# Only the first ones are plugged; under TCG, a QEMU can plug only as many, in its life, as were free at its boot.
+MAXIMUM = 32
+PLUGGED = range(1, 8)
 # A request that a run has left is carried out within milliseconds; this is how long nothing more may change.
 CALM_SECONDS = 0.15
 DOMAIN = """\
@@ -29,13 +32,13 @@ DOMAIN = """\
   <name>lab</name>
   <title>{title}</title>
   <memory unit='MiB'>32</memory>
-  <vcpu placement='static' current='1'>8</vcpu>
+  <vcpu placement='static' current='1'>32</vcpu>
   <os><type arch='x86_64' machine='q35'>hvm</type></os>
-  <cpu><topology sockets='8' cores='1' threads='1'/></cpu>
+  <cpu><topology sockets='32' cores='1' threads='1'/></cpu>
 </domain>
 """
 ONE_BOOTS = (
-    "<vcpu current='1'>8</vcpu><vcpus><vcpu id='0' enabled='yes' hotpluggable='no'/>"
+    f"<vcpu current='1'>{MAXIMUM}</vcpu><vcpus><vcpu id='0' enabled='yes' hotpluggable='no'/>"
     + "".join(f"<vcpu id='{vcpu}' enabled='no' hotpluggable='yes'/>" for vcpu in range(1, MAXIMUM))
     + "</vcpus>"
 )
@@ -151,17 +154,20 @@ def calm(subject: Subject) -> Seen:
 
 @contextlib.contextmanager
 def direct(folder: Path, **options: Any) -> Iterator[Direct]:
-    """Start a QEMU guest that is not managed by libvirt."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with OspmGuest(folder, smp="1,sockets=8,cores=1,threads=1,maxcpus=8", accel=kvm.accelerator(), **options) as guest:
+    """Start a QEMU guest that is not managed by libvirt, in a folder that is removed at its end."""
+    folder.mkdir(parents=True)
+    with OspmGuest(
+        folder, smp=f"1,sockets={MAXIMUM},cores=1,threads=1,maxcpus={MAXIMUM}", accel=kvm.accelerator(), **options
+    ) as guest:
         guest.wait_ready()
         yield Direct(folder, guest)
+    shutil.rmtree(folder)
 
 
 @contextlib.contextmanager
 def domain(daemon: Daemon, name: str = "lab", **options: Any) -> Iterator[Domain]:
     """Start a domain."""
-    topology = {"sockets": 8, "cores": 1, "threads": 1}
+    topology = {"sockets": MAXIMUM, "cores": 1, "threads": 1}
     accel = kvm.domains_accelerator()
     with OspmDomain(daemon, accel=accel, name=name, vcpus=ONE_BOOTS, topology=topology, **options) as guest:
         guest.wait_ready()

@@ -46,8 +46,7 @@ def image(arch: str = "x86_64", release: str = packages.DISTRIBUTION, again: boo
     with packages.locked(f"image-{arch}"):
         found = ARCHITECTURES[arch]
         archive = packages.Archive(found.debian, release)
-        name = KERNEL_OF_UBUNTU if packages.os_release()["ID"] == "ubuntu" else found.kernel
-        kernel = archive.fetch([name], KERNEL_PARTS, again)
+        kernel = archive.fetch([_kernel(arch)], KERNEL_PARTS, again)
         tools = archive.fetch(TOOLS, LIBRARIES, again)
         parts = [deb.name for deb in kernel + tools]
         recipe = hashlib.sha256(json.dumps(parts).encode() + INIT.read_bytes() + pathlib.Path(__file__).read_bytes())
@@ -58,6 +57,16 @@ def image(arch: str = "x86_64", release: str = packages.DISTRIBUTION, again: boo
                 _build(folder, kernel, tools, found.modules)
                 (folder / "packages.json").write_text(json.dumps(parts, indent=1), encoding="utf-8")
     return Image(target / "vmlinuz", target / "initramfs")
+
+
+def prepared(arch: str) -> bool:
+    """Return whether the packages for the image of an architecture are here."""
+    archive = packages.Archive(ARCHITECTURES[arch].debian)
+    return archive.has([_kernel(arch)], KERNEL_PARTS) and archive.has(TOOLS, LIBRARIES)
+
+
+def _kernel(arch: str) -> str:
+    return KERNEL_OF_UBUNTU if packages.os_release()["ID"] == "ubuntu" else ARCHITECTURES[arch].kernel
 
 
 def _build(

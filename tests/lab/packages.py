@@ -132,6 +132,10 @@ class Archive:
                 print(f"going on with the packages that are here: {error}", flush=True)
                 return remembered
 
+    def has(self, names: t.Sequence[str], accept: str = "") -> bool:
+        """Return whether `fetch` would need no network."""
+        return bool(self._remembered(names, accept))
+
     def _memory(self, names: t.Sequence[str], accept: str) -> pathlib.Path:
         question = json.dumps([self.arch, self.release, list(names), accept])
         return self._folder / (hashlib.sha256(question.encode()).hexdigest()[:16] + ".json")

@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 import pytest
 
-from lab import LabError, binaries, booted, kvm, packages
+from lab import LabError, binaries, booted, image, kvm, packages
 from lab.booted import SavedStates
 from lab.daemon import Daemon
 from lab.domains import LibvirtGuest
@@ -35,6 +35,10 @@ collect_ignore = [] if os.environ.get(binaries.CHOICE) == packages.NEWEST else [
 collect_ignore += [] if os.environ.get("KVM_HOTPLUG_LIBVIRT") == packages.NEWEST else ["test_newest_libvirt.py"]
 
 needs_ppc64 = pytest.mark.skipif(not binaries.qemus("ppc64"), reason="there is no QEMU for ppc64 guests here")
+needs_ppc64_linux = pytest.mark.skipif(
+    not binaries.qemus("ppc64") or not image.prepared("ppc64"),
+    reason="the Linux of ppc64 guests is not here: make real prints why before the tests",
+)
 
 # vCPUs 0-3 on node 0, 4-7 on node 1, one to a core; the guest boots with 0 and 1.
 TWO_NODES: dict[str, Any] = {

@@ -25,7 +25,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Set
 from lab import observer
 from lab.guest import Guest
 
-from .conftest import TWO_NODES, Boot, needs_ppc64
+from .conftest import TWO_NODES, Boot, needs_ppc64_linux
 
 T = TypeVar("T")
 
@@ -224,7 +224,7 @@ def test_a_qemu_that_ends_during_a_command_is_reported(boot: Boot) -> None:
     assert asked(guest, killed) == "agent_unavailable"
 
 
-@needs_ppc64
+@needs_ppc64_linux
 def test_the_cpus_of_a_sparse_pseries_guest_are_mapped_by_their_thread_numbers(boot: Boot) -> None:
     guest = booted(boot, plugged=12, arch="ppc64", smp="4,sockets=2,cores=2,threads=4,maxcpus=16", numa=(), memory=512)
     numbers = translated(guest)

@@ -15,7 +15,7 @@ from lab import binaries, observer
 from lab.migration import migrate
 from lab.ospm import MEMORY
 
-from .conftest import TWO_NODES, Boot, BootOspm, needs_ppc64
+from .conftest import TWO_NODES, Boot, BootOspm, needs_ppc64_linux
 from .support.modules import Vcpu, run_module, wait_online
 from .test_migration import compared, migrates_after_unplug
 from .test_placement import ACCELERATORS, where
@@ -120,7 +120,7 @@ PSERIES = """\
 """
 
 
-@needs_ppc64
+@needs_ppc64_linux
 @needs_two_cpus
 def test_a_pseries_guest_boots_with_the_cores_that_it_had_before_its_migration(boot: Boot, tmp_path: Path) -> None:
     """Under TCG, CPUs of a pseries guest that runs already hang after a migration, also without any plug."""

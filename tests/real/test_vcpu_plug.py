@@ -13,7 +13,7 @@ import pytest
 from lab import binaries, observer
 from lab.guest import Guest
 
-from .conftest import TWO_NODES, Boot, BootOspm, needs_ppc64
+from .conftest import TWO_NODES, Boot, BootOspm, needs_ppc64, needs_ppc64_linux
 from .support.modules import Vcpu, run_module, wait_online
 from .support.tasks import VcpuTask
 
@@ -145,7 +145,7 @@ def test_a_monitor_on_tcp_works_too(boot: Boot) -> None:
     assert observer.enabled_ids(guest.observer) == [0, 1, 2]
 
 
-@needs_ppc64
+@needs_ppc64_linux
 def test_a_pseries_core_is_plugged_and_unplugged_as_a_whole(boot: Boot) -> None:
     guest = boot(arch="ppc64", smp="8,sockets=1,cores=3,threads=8,maxcpus=24", memory=1024)
     vcpu = Vcpu(guest)
