@@ -84,7 +84,8 @@ class _Server:
                 raise
 
     def _end(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        # It ends when its standard input is closed.
+        with self._process:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
         self._folder.cleanup()
