@@ -87,8 +87,8 @@ matrix-real: $(READY) ## Run the tests of hotplug with QEMU 7.2, 10.0 and the ne
 
 coverage: $(READY) ## Print the branch coverage of plugins/ by the unit tests and by the real tests
 	@$(LAB) prepare --ppc64 --libvirt
-	@$(PY) tests/measure.py unit
-	@$(PY) tests/measure.py real
+	@$(PY) tests/measure.py unit --numprocesses auto tests/unit
+	@$(PY) tests/measure.py real --numprocesses auto --dist worksteal tests/real
 
 shipped: $(READY) ## Show how many files and bytes Ansible ships for each module
 	@$(PY) tests/shipped.py

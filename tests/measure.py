@@ -26,7 +26,10 @@ SETTINGS = """\
 [run]
 branch = True
 parallel = True
-patch = subprocess
+patch =
+    subprocess
+    fork
+    _exit
 relative_files = False
 include =
     */ansible_collections/kvm/hotplug/plugins/*
@@ -43,6 +46,8 @@ plugins =
     */ansible_collections/kvm/hotplug/plugins
 
 [report]
+# What Ansible adds to the files that it ships.
+omit = */*_payload.zip/*
 exclude_also =
     if TYPE_CHECKING:
     @(abc\\.)?abstractmethod

@@ -206,8 +206,9 @@ def test_libvirt_runs_it_as_a_domain(ospm_domain: OspmDomains, machine: str) -> 
     assert observer.enabled_ids(guest.observer) == [0, 1, 5]
     guest.virsh("setvcpu", "5", "--disable", "--live")
     assert observer.enabled_ids(guest.observer) == [0, 1]
+    ospm = guest.ospm
     guest.virsh("shutdown")
-    guest.ospm.wait("button")
+    ospm.wait("button")
 
 
 def test_libvirt_uses_kvm_where_it_works(ospm_domain: OspmDomains) -> None:
