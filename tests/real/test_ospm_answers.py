@@ -11,8 +11,10 @@ outcome.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +34,8 @@ Four = Callable[..., "OspmGuest | OspmDomain"]
 WAYS = ["qmp", *(["oldest libvirt"] if len(releases()) > 1 else []), "newest libvirt"]
 # libvirt itself waits this long for the guest.
 LIBVIRTS_PATIENCE = 5
+# A run has observed the guest by then.
+OBSERVING_SECONDS = 3
 
 
 @pytest.fixture(params=WAYS)
@@ -72,8 +76,25 @@ def disabled_at_once(guests: Mapping[int, OspmGuest | OspmDomain], **options: An
         return dict(zip(guests, pool.map(lambda guest: disable(guest, "3", **options), guests.values())))
 
 
-def later(seconds: float, action: Callable[[], object]) -> None:
-    threading.Timer(seconds, action).start()
+def once_it_waits(guest: OspmGuest | OspmDomain, action: Callable[[], object]) -> None:
+    """Act while the next run waits for the guest: a while after it has connected, which may take long."""
+    is_domain = isinstance(guest, OspmDomain)
+    path = str(guest.daemon.runtime / "libvirt/libvirt-sock") if is_domain else guest.qmp_socket
+
+    def act() -> None:
+        deadline = time.monotonic() + 60
+        while not is_connected(path) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(OBSERVING_SECONDS)
+        action()
+
+    threading.Thread(target=act).start()
+
+
+def is_connected(path: str) -> bool:
+    """Whether a client of this socket is connected, by the kernel: the state is the sixth field, and 03."""
+    lines = Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace").splitlines()
+    return any(line.endswith(f" {path}") and line.split()[5] == "03" for line in lines)
 
 
 def test_a_guest_that_ejects(four: Four) -> None:
@@ -183,7 +204,7 @@ def test_a_later_run_waits_for_a_pending_unplug(four: Four) -> None:
     guest = four()
     guest.ospm.hold(3, times=1)
     disable(guest, "3", timeout=2)
-    later(8, guest.ospm.release)
+    once_it_waits(guest, guest.ospm.release)
     result = disable(guest, "3")
     assert (result.get("error_code"), result["changed"], result.steps) == (None, True, ["unplug 3 done"]), result
     assert observer.enabled_ids(guest.observer) == [0, 1, 2]
@@ -280,7 +301,7 @@ def test_a_guest_whose_acpi_is_not_up_is_not_ready(four: Four) -> None:
     accepted = isinstance(guest, OspmDomain) and guest.qemu.version >= (11,)
     expected = ("unplug_pending", ["unplug 3 pending"]) if accepted else ("guest_not_ready", ["unplug 3 failed"])
     assert (result["error_code"], result.steps, result["changed"]) == (*expected, False), result
-    later(2, guest.ospm.release)
+    once_it_waits(guest, guest.ospm.release)
     done = disable(guest, "3")
     assert (done.get("error_code"), done.steps) == (None, ["unplug 3 done"]), done
     assert observer.enabled_ids(guest.observer) == [0, 1, 2]
