@@ -96,11 +96,8 @@ def _guests(start: Callable[[Where], Guest[S]], where: Where, accelerator: str) 
 
     Under TCG, QEMU aborts once more vCPUs were plugged in its life than the machine can have.
     """
-    if accelerator == "tcg":
-        yield lambda: start(where)
-        return
-    with start(where) as subject:
-        yield lambda: contextlib.nullcontext(subject)
+    with contextlib.nullcontext() if accelerator == "tcg" else start(where) as subject:
+        yield lambda: start(where) if subject is None else contextlib.nullcontext(subject)
 
 
 def _usual_seconds(guests: Callable[[], Guest[S]]) -> float:

@@ -156,12 +156,12 @@ def calm(subject: Subject) -> Seen:
 def direct(folder: Path, **options: Any) -> Iterator[Direct]:
     """Start a QEMU guest that is not managed by libvirt, in a folder that is removed at its end."""
     folder.mkdir(parents=True)
-    with OspmGuest(
-        folder, smp=f"1,sockets={MAXIMUM},cores=1,threads=1,maxcpus={MAXIMUM}", accel=kvm.accelerator(), **options
-    ) as guest:
+    smp = f"1,sockets={MAXIMUM},cores=1,threads=1,maxcpus={MAXIMUM}"
+    with contextlib.ExitStack() as at_end:
+        at_end.callback(shutil.rmtree, folder)
+        guest = at_end.enter_context(OspmGuest(folder, smp=smp, accel=kvm.accelerator(), **options))
         guest.wait_ready()
         yield Direct(folder, guest)
-    shutil.rmtree(folder)
 
 
 @contextlib.contextmanager
