@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.kernel_files import read_bytes, read_text
 from ansible_collections.kvm.hotplug.plugins.module_utils.placement import UNLIMITED, Bandwidth
 
 
@@ -36,11 +37,11 @@ class Cgroups:
         """Whether the cpu controller is one of version 2."""
         return self._hierarchy is not None and self._hierarchy.unified
 
-    def group(self, folder: Path) -> Path | None:
+    def group(self, folder: Path | str) -> Path | None:
         """Return the group of the thread or process in ``folder`` of /proc; None if it is not visible here."""
         return None if self._hierarchy is None else _group(self._hierarchy, folder)
 
-    def bandwidth(self, folder: Path) -> Bandwidth | None:
+    def bandwidth(self, folder: Path | str) -> Bandwidth | None:
         """Return the bandwidth of the thread or process in ``folder`` of /proc; None if it cannot be read."""
         group = self.group(folder)
         if self._hierarchy is not None and group is not None:
@@ -52,7 +53,7 @@ class Cgroups:
 def lacks_real_time(group: Path) -> bool:
     """Whether a group of version 1 has no time for real-time schedulers; only some kernels limit that by group."""
     with contextlib.suppress(OSError):
-        return (group / "cpu.rt_runtime_us").read_text(encoding="ascii").strip() == "0"
+        return read_text(f"{group}/cpu.rt_runtime_us").strip() == "0"
     return False
 
 
@@ -60,7 +61,7 @@ def _mounted(proc: Path) -> list[_Hierarchy]:
     """The hierarchies, that of the cpu controller of version 1 first: it is then not in the unified one."""
     found: list[_Hierarchy] = []
     with contextlib.suppress(OSError):
-        for line in (proc / "self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+        for line in _lines(f"{proc}/self/mountinfo"):
             before, _dash, after = line.partition(" - ")
             fields, options = before.split(), after.split()
             unified = options[0] == "cgroup2"
@@ -69,14 +70,18 @@ def _mounted(proc: Path) -> list[_Hierarchy]:
     return sorted(found, key=lambda hierarchy: hierarchy.unified)
 
 
+def _lines(path: str) -> list[str]:
+    return read_bytes(path).decode("utf-8", "surrogateescape").splitlines()
+
+
 def _unescaped(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), text)
 
 
-def _group(hierarchy: _Hierarchy, folder: Path) -> Path | None:
+def _group(hierarchy: _Hierarchy, folder: Path | str) -> Path | None:
     """The group of a thread in a hierarchy, None if it is not below the mount."""
     with contextlib.suppress(OSError):
-        for line in (folder / "cgroup").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+        for line in _lines(f"{folder}/cgroup"):
             number, _colon, rest = line.partition(":")
             controllers, _colon, path = rest.partition(":")
             if (number == "0") if hierarchy.unified else ("cpu" in controllers.split(",")):
@@ -88,13 +93,13 @@ def _group(hierarchy: _Hierarchy, folder: Path) -> Path | None:
 
 def _unified(group: Path) -> Bandwidth:
     """Without the controller in the group, and in the root group, nothing limits it."""
-    limit = group / "cpu.max"
-    if not limit.exists():
+    try:
+        quota, period = read_text(f"{group}/cpu.max").split()
+    except FileNotFoundError:
         return UNLIMITED
-    quota, period = limit.read_text(encoding="ascii").split()
     return UNLIMITED if quota == "max" else Bandwidth(int(quota), int(period))
 
 
 def _version_1(group: Path) -> Bandwidth:
-    quota = int((group / "cpu.cfs_quota_us").read_text(encoding="ascii"))
-    return UNLIMITED if quota < 0 else Bandwidth(quota, int((group / "cpu.cfs_period_us").read_text(encoding="ascii")))
+    quota = int(read_text(f"{group}/cpu.cfs_quota_us"))
+    return UNLIMITED if quota < 0 else Bandwidth(quota, int(read_text(f"{group}/cpu.cfs_period_us")))

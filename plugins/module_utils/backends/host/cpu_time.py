@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.kernel_files import read_text
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.threads import PROC, host_ids
 
 # proc_pid_stat(5): fields 14 and 15, in clock ticks; the first two are before the parenthesis that ends the name.
@@ -23,7 +24,6 @@ def cpu_times(pid: int, ids: Mapping[int, int], proc: Path = PROC) -> dict[int, 
     for key, thread in host_ids(pid, ids, proc).items():
         # The thread may end at any moment.
         with contextlib.suppress(OSError, ValueError, IndexError):
-            text = (proc / str(pid) / "task" / str(thread) / "stat").read_text(encoding="utf-8", errors="replace")
-            fields = text.rpartition(")")[2].split()
+            fields = read_text(f"{proc}/{pid}/task/{thread}/stat").rpartition(")")[2].split()
             times[key] = (int(fields[_USER]) + int(fields[_SYSTEM])) / ticks
     return times

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import contextlib
-import re
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.cgroups import Cgroups
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.kernel_files import field_of, read_text
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist, parse_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.placement import Placement
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import (
@@ -46,33 +47,36 @@ class LocalThreads:
         return self._observe(threads.pid, threads.ids)
 
     def _observe(self, pid: int, ids: Mapping[int, int]) -> ThreadsView:
-        found = host_ids(pid, ids, self._proc)
+        found = _statuses(pid, ids, self._proc)
         if not found:
             return ThreadsView(hidden=ELSEWHERE)
         cgroups = Cgroups(self._proc)
         nodes = dict(self._nodes())
         placements: dict[int, Placement] = {}
         host_nodes: dict[int, frozenset[int]] = {}
-        for vcpu, thread in found.items():
-            folder = self._proc / str(pid) / "task" / str(thread)
+        for vcpu, (thread, status) in found.items():
+            folder = f"{self._proc}/{pid}/task/{thread}"
             # The thread may end at any moment.
             with contextlib.suppress(OSError, ValueError, IndexError):
-                cpus = parse_cpulist(_status(folder, "Cpus_allowed_list"))
+                cpus = parse_cpulist(field_of(status, "Cpus_allowed_list"))
                 placements[vcpu] = Placement(format_cpulist(cpus), _scheduler(folder), cgroups.bandwidth(folder))
                 host_nodes[vcpu] = frozenset(node for node, has in nodes.items() if not has.isdisjoint(cpus))
         return ThreadsView(placements, host_nodes, host_cpus=online_cpus(self._sys))
 
     def _nodes(self) -> Iterator[tuple[int, frozenset[int]]]:
         """The CPUs of each node of the host that has any."""
-        for folder in (self._sys / "devices/system/node").glob("node[0-9]*"):
-            with contextlib.suppress(OSError, ValueError):
-                yield int(folder.name[4:]), parse_cpulist((folder / "cpulist").read_text(encoding="ascii"))
+        nodes = f"{self._sys}/devices/system/node"
+        with contextlib.suppress(OSError):
+            for name in os.listdir(nodes):
+                if name.startswith("node") and name[4:].isdecimal():
+                    with contextlib.suppress(OSError, ValueError):
+                        yield int(name[4:]), parse_cpulist(read_text(f"{nodes}/{name}/cpulist"))
 
 
 def online_cpus(sys: Path = SYS) -> frozenset[int] | None:
     """Return the online CPUs of this host; None if they cannot be read."""
     with contextlib.suppress(OSError, ValueError):
-        return parse_cpulist((sys / "devices/system/cpu/online").read_text(encoding="ascii").strip())
+        return parse_cpulist(read_text(f"{sys}/devices/system/cpu/online").strip())
     return None
 
 
@@ -81,25 +85,23 @@ def host_ids(pid: int, ids: Mapping[int, int], proc: Path = PROC) -> dict[int, i
 
     ``ids`` are those in the process's own namespace: QEMU may run in a container.
     """
-    found: dict[int, int] = {}
+    return {key: thread for key, (thread, _status) in _statuses(pid, ids, proc).items()}
+
+
+def _statuses(pid: int, ids: Mapping[int, int], proc: Path) -> dict[int, tuple[int, str]]:
+    """The id in this namespace and the status of each of those threads."""
+    tasks = f"{proc}/{pid}/task"
+    found: dict[int, tuple[int, str]] = {}
     with contextlib.suppress(OSError):
-        for folder in (proc / str(pid) / "task").iterdir():
+        for name in os.listdir(tasks):
             with contextlib.suppress(OSError, ValueError):
-                found[int(_status(folder, "NSpid").split()[-1])] = int(folder.name)
+                status = read_text(f"{tasks}/{name}/status")
+                found[int(field_of(status, "NSpid").split()[-1])] = int(name), status
     return {key: found[thread] for key, thread in ids.items() if thread in found}
 
 
-def _status(folder: Path, field: str) -> str:
-    """A field of a thread's status; raises ``OSError``, ``ValueError``."""
-    text = (folder / "status").read_text(encoding="utf-8", errors="replace")
-    found = re.search(rf"^{field}:[ \t]*(.+)$", text, re.MULTILINE)
-    if found is None:
-        raise ValueError(field)
-    return found.group(1)
-
-
-def _scheduler(folder: Path) -> str | None:
+def _scheduler(folder: str) -> str | None:
     """The scheduler of a thread; None for one that has no name here."""
-    fields = (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    fields = read_text(f"{folder}/stat").rpartition(")")[2].split()
     name = _POLICIES.get(int(fields[_POLICY]))
     return f"{name}:{int(fields[_RT_PRIORITY])}" if name in _WITH_PRIORITY else name

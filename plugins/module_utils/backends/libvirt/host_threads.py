@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from pathlib import Path
 
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.kernel_files import field_of, read_text
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.processes import PROC
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import VcpuThreads
 
 # libvirt has QEMU name its threads, after the vCPU's index and the accelerator.
-_VCPU = re.compile(r"CPU (\d{1,6})/[A-Za-z]+")
+_VCPU = re.compile(r"CPU ([0-9]{1,6})/[A-Za-z]+")
 _ALL_IN_ONE = "ALL CPUs/"
 
 _ENDED = ("Z", "X")
@@ -38,8 +40,8 @@ def vcpus_in(threads: VcpuThreads, proc: Path = PROC) -> frozenset[int] | None:
 def _threads_in(pid: int, proc: Path) -> VcpuThreads:
     found: dict[int, int] = {}
     try:
-        for thread in (proc / str(pid) / "task").iterdir():
-            name = (thread / "comm").read_text(encoding="ascii", errors="replace").strip()
+        for thread in _tasks_of(pid, proc):
+            name = read_text(f"{thread}/comm").strip()
             match = _VCPU.fullmatch(name)
             if name.startswith(_ALL_IN_ONE):
                 return VcpuThreads(pid)
@@ -58,11 +60,10 @@ def is_ending(threads: VcpuThreads, proc: Path = PROC) -> bool:
     """
     if threads.pid is None:
         return False
-    tasks = proc / str(threads.pid) / "task"
     try:
-        permanent = [tasks / str(threads.pid)]
+        permanent = [f"{proc}/{threads.pid}/task/{threads.pid}"]
         if threads.ids:
-            first = next((task for task in tasks.iterdir() if _vcpu_of(task) == 0), None)
+            first = next((task for task in _tasks_of(threads.pid, proc) if _vcpu_of(task) == 0), None)
             if first is None:
                 return True
             permanent.append(first)
@@ -71,23 +72,28 @@ def is_ending(threads: VcpuThreads, proc: Path = PROC) -> bool:
         return True
 
 
-def _vcpu_of(task: Path) -> int | None:
+def _tasks_of(pid: int, proc: Path) -> list[str]:
+    """The folders of the threads of a process; raises ``OSError``."""
+    folder = f"{proc}/{pid}/task"
+    return [f"{folder}/{name}" for name in os.listdir(folder)]
+
+
+def _vcpu_of(task: str) -> int | None:
     """The vCPU of a thread; None for another thread, and for one that has ended."""
     with contextlib.suppress(OSError):
-        match = _VCPU.fullmatch((task / "comm").read_text(encoding="ascii", errors="replace").strip())
+        match = _VCPU.fullmatch(read_text(f"{task}/comm").strip())
         return int(match.group(1)) if match else None
     return None
 
 
-def _is_ending(task: Path) -> bool:
+def _is_ending(task: str) -> bool:
     # The name before the last parenthesis can contain anything.
-    fields = (task / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    status = (task / "status").read_text(encoding="utf-8", errors="replace")
+    fields = read_text(f"{task}/stat").rpartition(")")[2].split()
+    status = read_text(f"{task}/status")
     pending = next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigPnd:")), 0)
     return fields[0] in _ENDED or bool(int(fields[6]) & _PF_EXITING) or bool(pending & _SIGKILL)
 
 
-def _own_id(thread: Path) -> int:
+def _own_id(task: str) -> int:
     """The id of a thread as its process has it."""
-    status = (thread / "status").read_text(encoding="utf-8", errors="replace")
-    return int(next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[-1])
+    return int(field_of(read_text(f"{task}/status"), "NSpid").split()[-1])

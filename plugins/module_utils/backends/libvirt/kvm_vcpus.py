@@ -54,12 +54,15 @@ def kept_by_kvm(process: Path | None, layout: Layout, enabled: Collection[int]) 
     """
     if process is None:
         return None
+    folder = f"{process}/fd"
     try:
-        links = [os.readlink(entry) for entry in (process / "fd").iterdir()]
+        links = [os.readlink(f"{folder}/{name}") for name in os.listdir(folder)]
     except OSError:
         # A file was closed meanwhile, or the files belong to another user.
         return None
     ids = {int(match.group(1)) for match in map(_FILE.fullmatch, links) if match}
+    if not ids:
+        return None
     apic_ids = _apic_ids(layout)
     kept = frozenset(vcpu for vcpu, apic_id in apic_ids.items() if apic_id in ids)
     # Otherwise the ids are not APIC ids.

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.host.kernel_files import read_bytes
 
 PROC = Path("/proc")
 
@@ -42,7 +45,7 @@ class Processes:
     def _read(self) -> dict[str, list[Path]]:
         found: dict[str, list[Path]] = {}
         try:
-            folders = [entry for entry in self.proc.iterdir() if entry.name.isdecimal()]
+            folders = [self.proc / name for name in os.listdir(self.proc) if name.isdecimal()]
         except OSError:
             return found
         for folder in folders:
@@ -54,7 +57,7 @@ class Processes:
 def _uuids(process: Path) -> Iterator[str]:
     """The values of ``-uuid`` in the arguments of a process; none of one that has ended."""
     try:
-        words = (process / "cmdline").read_bytes().split(b"\0")
+        words = read_bytes(f"{process}/cmdline").split(b"\0")
     except OSError:
         return
     for option, value in zip(words, words[1:]):

@@ -1,0 +1,25 @@
+# Copyright (c) 2026, the kvm.hotplug authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read files of /proc and /sys: a batch reads thousands of them, and Python's buffers cost more than the kernel's reply."""
+
+from __future__ import annotations
+
+
+def read_bytes(path: str) -> bytes:
+    """Return the content of a file; raises ``OSError``."""
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
+
+
+def read_text(path: str) -> str:
+    """Return the content of a file as text, whatever its bytes are; raises ``OSError``."""
+    return read_bytes(path).decode("utf-8", "replace")
+
+
+def field_of(status: str, name: str) -> str:
+    """Return a field of the text of /proc/PID/status; raises ``ValueError`` without it."""
+    _before, found, rest = f"\n{status}".partition(f"\n{name}:")
+    if not found:
+        raise ValueError(name)
+    return rest.partition("\n")[0].strip()
