@@ -38,7 +38,6 @@ def guest_report(seen: Observation, details: str = FULL, changed: Collection[int
     ``changed`` are the vCPUs that are returned if ``details`` is changed.
     """
     state = seen.state
-    vcpus = [_vcpu(state, entity, vcpu) for entity in state.widest_layout.entities for vcpu in entity.vcpus]
     sparse = {"live": _is_sparse(_live(state)), "config": _is_sparse(_config(state))}
     report: dict[str, Any] = {
         "guest": {
@@ -54,10 +53,10 @@ def guest_report(seen: Observation, details: str = FULL, changed: Collection[int
         "headroom": {scope: _headroom(state, scope) for scope in (LIVE, CONFIG)},
     }
     if details == CHANGED:
-        report["vcpus"] = [vcpu for vcpu in vcpus if vcpu["id"] in changed]
+        report["vcpus"] = _vcpus(state, changed)
         report["nodes"] = [node for node in _nodes(state) if not parse_cpulist(node["vcpus"]).isdisjoint(changed)]
     elif details == FULL:
-        report["vcpus"] = vcpus
+        vcpus = report["vcpus"] = _vcpus(state)
         report["nodes"] = _nodes(state)
         report["xml"] = vcpus_xml(vcpu for vcpu in vcpus if vcpu["id"] < state.layout.max_vcpus)
         report["migration"] = _migration(sparse, _destination_args(seen))
@@ -99,6 +98,15 @@ def state_of(state: GuestState, name: str, vcpu: int) -> str | None:
     if scope is None or vcpu >= state.layout_of(name).max_vcpus:
         return None
     return ENABLED if vcpu in scope.enabled else DISABLED
+
+
+def _vcpus(state: GuestState, only: Collection[int] | None = None) -> list[dict[str, Any]]:
+    return [
+        _vcpu(state, entity, vcpu)
+        for entity in state.widest_layout.entities
+        for vcpu in entity.vcpus
+        if only is None or vcpu in only
+    ]
 
 
 def _vcpu(state: GuestState, entity: Entity, vcpu: int) -> dict[str, Any]:

@@ -103,8 +103,9 @@ def remote_memory(state: GuestState) -> str:
     if state.live is None or state.tuning is None:
         return ""
     found: list[int] = []
+    entities = state.layout.by_vcpu
     for vcpu, host_nodes in state.live.host_nodes.items():
-        memory = state.tuning.memory_of(state.layout.by_vcpu[vcpu].node)
+        memory = state.tuning.memory_of(entities[vcpu].node)
         if memory is not None and memory.isdisjoint(host_nodes):
             found.append(vcpu)
     if not found:

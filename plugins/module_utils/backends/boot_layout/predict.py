@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Collection, Mapping
@@ -115,9 +116,18 @@ def layout_of_domain(domain: Domain) -> ConfigLayout | None:
     topology = topology_of(domain)
     nodes = nodes_of(domain)
     _check_levels(domain, family, topology)
-    derived = _DERIVE[family](domain, topology, nodes)
-    driver = driver_of(domain)
-    return ConfigLayout(read_slots([{"type": driver, "vcpus-count": 1, **slot} for slot in derived]))
+    _check_nodes(domain, family, topology["threads"], nodes)
+    cells = tuple(sorted(cell.id for cell in domain.cells))
+    machine = _Machine(
+        family,
+        driver_of(domain),
+        domain.max_vcpus,
+        tuple(topology[level] for level in _LEVELS),
+        tuple(nodes[vcpu] for vcpu in range(domain.max_vcpus)) if nodes else (),
+        cells,
+        domain.memory_slots > 0,
+    )
+    return ConfigLayout(_slots_of(machine))
 
 
 def fixed_layout(domain: Domain) -> ConfigLayout:
@@ -179,49 +189,79 @@ def _x86_target(domain: Domain) -> str:
     return binary.group(1) or "x86_64"
 
 
-def _x86(domain: Domain, topology: Mapping[str, int], nodes: Mapping[int, int]) -> list[dict[str, Any]]:
+class _Machine(NamedTuple):
+    """What the slots of a machine depend on.
+
+    ``levels`` are the numbers of ``_LEVELS``, ``nodes`` those of the vCPUs by id, none if no cell lists vCPUs.
+    """
+
+    family: str
+    driver: str
+    max_vcpus: int
+    levels: tuple[int, ...]
+    nodes: tuple[int, ...]
+    cells: tuple[int, ...]
+    has_memory_slots: bool
+
+    @property
+    def topology(self) -> dict[str, int]:
+        """The number of each level."""
+        return dict(zip(_LEVELS, self.levels))
+
+    def node(self, vcpu: int, socket: int) -> dict[str, int]:
+        """Return the prop with the node of a vCPU; QEMU distributes sockets over the nodes if no cell lists vCPUs."""
+        if not self.cells:
+            # Hotpluggable memory needs a node.
+            return {"node-id": 0} if self.has_memory_slots else {}
+        return {"node-id": self.nodes[vcpu] if self.nodes else self.cells[socket % len(self.cells)]}
+
+
+# The guests of a batch are often alike, and each of them has the layout of the running machine and of the next boot.
+@functools.lru_cache(maxsize=32)
+def _slots_of(machine: _Machine) -> tuple[Slot, ...]:
+    return read_slots([{"type": machine.driver, "vcpus-count": 1, **slot} for slot in _DERIVE[machine.family](machine)])
+
+
+def _x86(machine: _Machine) -> list[dict[str, Any]]:
+    topology = machine.topology
     levels = ["sockets", *(["dies"] if topology["dies"] > 1 else []), "cores", "threads"]
     slots = []
     for vcpu, numbers in enumerate(itertools.product(*(range(topology[level]) for level in levels))):
         props = {f"{level[:-1]}-id": number for level, number in zip(levels, numbers)}
-        slots.append({"props": {**props, **_node(domain, nodes, vcpu, numbers[0])}})
+        slots.append({"props": {**props, **machine.node(vcpu, numbers[0])}})
     return slots
 
 
-def _pseries(domain: Domain, topology: Mapping[str, int], nodes: Mapping[int, int]) -> list[dict[str, Any]]:
+def _pseries(machine: _Machine) -> list[dict[str, Any]]:
+    topology = machine.topology
     threads = topology["threads"]
     slots = []
-    for core, first in enumerate(range(0, domain.max_vcpus, threads)):
-        siblings = range(first, first + threads)
-        if len({nodes.get(vcpu) for vcpu in siblings}) > 1:
-            raise _invalid(
-                domain, "numa", f"vCPUs {format_cpulist(siblings)} are one core, but they are in different cells"
-            )
+    for core, first in enumerate(range(0, machine.max_vcpus, threads)):
         # pseries machines always have a node.
-        node = _node(domain, nodes, first, core // topology["cores"]) or {"node-id": 0}
+        node = machine.node(first, core // topology["cores"]) or {"node-id": 0}
         slots.append({"props": {"core-id": first, **node}, "vcpus-count": threads})
     return slots
 
 
-def _s390x(domain: Domain, topology: Mapping[str, int], nodes: Mapping[int, int]) -> list[dict[str, Any]]:
-    if domain.cells:
-        raise _invalid(domain, "numa", "s390x machines have no NUMA nodes")
+def _s390x(machine: _Machine) -> list[dict[str, Any]]:
     # QEMU >= 8.2 also shows drawer, book and socket, but like earlier versions it needs only the core to plug.
-    return [{"props": {"core-id": core}} for core in range(domain.max_vcpus)]
+    return [{"props": {"core-id": core}} for core in range(machine.max_vcpus)]
 
 
 _DERIVE = {X86: _x86, PSERIES: _pseries, S390X: _s390x}
 
 
-def _node(domain: Domain, nodes: Mapping[int, int], vcpu: int, socket: int) -> dict[str, int]:
-    """Return the prop with the node of a vCPU; QEMU distributes sockets over the nodes if no cell lists vCPUs."""
-    if not domain.cells:
-        # Hotpluggable memory needs a node.
-        return {"node-id": 0} if domain.memory_slots else {}
-    if nodes:
-        return {"node-id": nodes[vcpu]}
-    cells = sorted(cell.id for cell in domain.cells)
-    return {"node-id": cells[socket % len(cells)]}
+def _check_nodes(domain: Domain, family: str, threads: int, nodes: Mapping[int, int]) -> None:
+    if family == S390X and domain.cells:
+        raise _invalid(domain, "numa", "s390x machines have no NUMA nodes")
+    if family != PSERIES:
+        return
+    for first in range(0, domain.max_vcpus, threads):
+        siblings = range(first, first + threads)
+        if len({nodes.get(vcpu) for vcpu in siblings}) > 1:
+            raise _invalid(
+                domain, "numa", f"vCPUs {format_cpulist(siblings)} are one core, but they are in different cells"
+            )
 
 
 def _check_levels(domain: Domain, family: str, topology: Mapping[str, int]) -> None:
