@@ -169,7 +169,8 @@ def _enabled(state: GuestState, scope: str) -> frozenset[int]:
 
 def _unit(group: tuple[Entity, ...], state: GuestState, scopes: Sequence[str]) -> Unit:
     """Rate a group by all scopes of the choice: if it is pinned or barred in one, it is in all."""
-    ids = frozenset(_vcpus(group))
+    vcpus = _vcpus(group)
+    ids = frozenset(vcpus)
     pinned = False
     barred_by: Blocker | None = None
     weight = 0
@@ -189,7 +190,7 @@ def _unit(group: tuple[Entity, ...], state: GuestState, scopes: Sequence[str]) -
             weight = -1
         else:
             priority = _priority(group, state.live)
-    return Unit(_vcpus(group), group[0].node, pinned, None if pinned else barred_by, priority, weight)
+    return Unit(vcpus, group[0].node, pinned, None if pinned else barred_by, priority, weight)
 
 
 def _priority(group: tuple[Entity, ...], live: LiveState) -> int:
@@ -205,7 +206,8 @@ def _blocker(
     """Why a member cannot change while the guest runs; other blockers concern the whole guest, not the choice."""
     for entity in group:
         blocker = blockers.get(entity.index)
-        holds = bool(enabled.intersection(entity.vcpus)) is when_enabled
-        if holds and blocker is not None and blocker.code == NOT_HOTPLUGGABLE:
+        if blocker is None or blocker.code != NOT_HOTPLUGGABLE:
+            continue
+        if enabled.isdisjoint(entity.vcpus) is not when_enabled:
             return blocker
     return None

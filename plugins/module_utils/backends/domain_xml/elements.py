@@ -24,6 +24,8 @@ _UNITS: dict[str, int] = {
     **{prefix: 1024**power for power, prefix in enumerate("kmgtpe", 1)},
 }
 _MOST_MEMORY = 2**63
+# The time to convert digits into a number grows with the square of their number.
+_DIGITS = re.compile(r"[0-9]{1,20}")
 
 
 def only(parent: _Element, tag: str) -> _Element | None:
@@ -50,8 +52,7 @@ def number(element: _Element, text: str | None, what: str, lowest: int, highest:
     if text is None or not text.strip():
         raise wrong(element, f"{what} is missing: write a number from {lowest} to {highest}")
     digits = text.strip()
-    # The time to convert digits into a number grows with the square of their number.
-    if not re.fullmatch(r"[0-9]{1,20}", digits) or not lowest <= int(digits) <= highest:
+    if not _DIGITS.fullmatch(digits) or not lowest <= int(digits) <= highest:
         raise wrong(element, f"{what} is {printable(digits, 40)!r}: write a number from {lowest} to {highest}")
     return int(digits)
 

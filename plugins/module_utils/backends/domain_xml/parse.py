@@ -69,13 +69,15 @@ def _parse(source: XmlText) -> _Element:
         from lxml import etree
     except ImportError:
         raise MissingLibrary("lxml", "https://pypi.org/project/lxml/") from None
-    try:
-        # All readers of the file use its declared encoding, not Python's name for it.
-        etree.XMLParser(encoding=source.declared)
-    except LookupError:
-        raise invalid(
-            1, f"its encoding {printable(source.declared, 60)!r} is not supported: save it in UTF-8 and declare that"
-        ) from None
+    if source.declared is not None:
+        try:
+            # All readers of the file use its declared encoding, not Python's name for it.
+            etree.XMLParser(encoding=source.declared)
+        except LookupError:
+            raise invalid(
+                1,
+                f"its encoding {printable(source.declared, 60)!r} is not supported: save it in UTF-8 and declare that",
+            ) from None
     parser = etree.XMLParser(
         encoding="utf-8",
         resolve_entities=False,
@@ -170,7 +172,7 @@ def _children(vcpus: _Element, max_vcpus: int) -> list[tuple[int, _Element]]:
 def _dialect(children: list[tuple[int, _Element]]) -> str | None:
     dialect = None
     for _vcpu_id, child in children:
-        used = [name for name, own in _OWN.items() if own.intersection(str(key) for key in child.attrib)]
+        used = [name for name, own in _OWN.items() if not own.isdisjoint(child.keys())]
         if len(used) > 1 or (dialect and used and used != [dialect]):
             raise wrong(
                 child,

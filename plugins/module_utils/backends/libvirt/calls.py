@@ -14,7 +14,6 @@ from queue import SimpleQueue
 from typing import Any, Callable, Generic, TypeVar
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError
-from ansible_collections.kvm.hotplug.plugins.module_utils.timeouts import within
 
 Result = TypeVar("Result")
 
@@ -41,15 +40,6 @@ class BlockingCall(Generic[Result]):
 
     def __init__(self, function: Callable[..., Result], *arguments: Any) -> None:
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Result] = loop.create_future()
-
-        def settle(result: Any, failure: Exception | None) -> None:
-            if answer.done():
-                return
-            if failure is None:
-                answer.set_result(result)
-            else:
-                answer.set_exception(failure)
 
         def work() -> None:
             result: Any = None
@@ -61,16 +51,35 @@ class BlockingCall(Generic[Result]):
             self._has_returned = True
             # After the loop is closed, no caller waits for this.
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(settle, result, failure)
+                loop.call_soon_threadsafe(self._settle, result, failure)
 
-        self._answer = answer
+        self._answer: asyncio.Future[Result] = loop.create_future()
         self._has_returned = False
         self._thread = _idle.pop() if _idle else _CallThread()
         self._thread.works.put(work)
 
+    def _settle(self, result: Any, failure: Exception | None) -> None:
+        if self._answer.done():
+            return
+        if failure is None:
+            self._answer.set_result(result)
+        else:
+            self._answer.set_exception(failure)
+
     async def result(self, limit: float | None = None) -> Result:
         """Wait for the result; raises ``LibvirtCallError``, or ``asyncio.TimeoutError`` after ``limit`` seconds."""
-        return await within(limit, self._answer)
+        loop = asyncio.get_running_loop()
+        timer = None if limit is None else loop.call_later(limit, self._settle, None, asyncio.TimeoutError())
+        try:
+            return await self._answer
+        except asyncio.CancelledError:
+            if not self._answer.cancelled():
+                # Read, so that asyncio does not report it as an exception that was never handled.
+                self._answer.exception()
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     def abort(self) -> None:
         """End the processes that a call that has not returned has started, such as the ssh to a remote host.

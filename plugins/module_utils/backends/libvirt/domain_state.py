@@ -171,8 +171,8 @@ def machine_view(record: Record) -> MachineView:
     )
 
 
-def _present(entity: Entity, ids: Collection[int]) -> bool:
-    return any(vcpu in ids for vcpu in entity.vcpus)
+def _present(entity: Entity, ids: frozenset[int]) -> bool:
+    return not ids.isdisjoint(entity.vcpus)
 
 
 def _whole_machine_blocker(record: Record) -> Blocker | None:
@@ -184,13 +184,14 @@ def _whole_machine_blocker(record: Record) -> Blocker | None:
 
 def _cannot_enable(record: Record, layout: Layout) -> dict[int, Blocker]:
     whole = _whole_machine_blocker(record)
+    enabled, removed = record.enabled, record.removed
     found: dict[int, Blocker] = {}
     for entity in layout.entities:
-        if _present(entity, record.enabled):
+        if _present(entity, enabled):
             continue
         if whole is not None:
             found[entity.index] = whole
-        elif _present(entity, record.removed):
+        elif _present(entity, removed):
             found[entity.index] = _STALE
     return found
 
@@ -199,9 +200,10 @@ def _cannot_disable(record: Record, layout: Layout) -> dict[int, Blocker]:
     whole = _whole_machine_blocker(record)
     if whole is None and not record.state.running:
         whole = blockers.not_running(record.state.described)
+    enabled = record.enabled
     found: dict[int, Blocker] = {}
     for entity in layout.entities:
-        if not _present(entity, record.enabled):
+        if not _present(entity, enabled):
             continue
         fixed = _fixed(record.domain, entity)
         if fixed is not None and record.laid_out.hotplug:
