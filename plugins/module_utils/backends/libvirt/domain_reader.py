@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import json
 import time
@@ -18,6 +17,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.conne
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_state import (
     Record,
     recorded_in,
+    state_in,
     suspects,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import SYSTEM_ERROR, LibvirtCallError
@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.domain import Domain
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
 
-# virConnectGetAllDomainStats: of the process and its vCPUs, and without waiting for a call that keeps the domain.
-_STATS_CPU_AND_VCPU = (1 << 1) | (1 << 3)
+# virConnectGetAllDomainStats: the state, the process and its vCPUs, without waiting for a call that keeps the domain.
+_STATS_STATE_CPU_AND_VCPU = (1 << 0) | (1 << 1) | (1 << 3)
 _STATS_NOWAIT = 1 << 29
 _XML_LIVE = 0
 _XML_SECURE = 1 << 0
@@ -132,8 +132,9 @@ class DomainReader:
         Only the statistics do not wait for that call. Raises ``HotplugError`` and ``LibvirtCallError``.
         """
         began = time.monotonic()
-        state, stats = await asyncio.gather(self._connection.call(self._domain.state), self._stats())
+        stats = await self._stats()
         seconds = time.monotonic() - began
+        state = state_in(stats) or await self._connection.call(self._domain.state)
         if state[0] == _SHUTOFF:
             raise _stopped()
         recorded = recorded_in(stats) or known.domain.enabled
@@ -218,7 +219,7 @@ class DomainReader:
 
     async def _stats(self) -> Mapping[str, Any]:
         found = await self._connection.call(
-            self._connection.handle.domainListGetStats, [self._domain], _STATS_CPU_AND_VCPU, _STATS_NOWAIT
+            self._connection.handle.domainListGetStats, [self._domain], _STATS_STATE_CPU_AND_VCPU, _STATS_NOWAIT
         )
         return found[0][1] if found else {}
 

@@ -94,6 +94,12 @@ class Record(NamedTuple):
         )
 
 
+def state_in(stats: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the virDomainState and its reason from the ``state`` statistics of a domain; None without them."""
+    state, reason = stats.get("state.state"), stats.get("state.reason")
+    return (state, reason) if isinstance(state, int) and isinstance(reason, int) else None
+
+
 def recorded_in(stats: Mapping[str, Any]) -> frozenset[int]:
     """Return the vCPUs that libvirt's record has enabled, from the ``vcpu`` statistics of a domain."""
     found = (re.fullmatch(r"vcpu\.([0-9]{1,6})\.state", key) for key in stats)

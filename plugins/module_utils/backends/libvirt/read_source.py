@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.pool import Pool
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Agent
 
+# virDomainGetID
+_ID_IF_SHUT_OFF = -1
+
 
 class FoundDomain(NamedTuple):
     """A domain, and which ports it has: ``saved`` is whether it has a managed save."""
@@ -68,16 +71,17 @@ class LibvirtReadSource:
         connection = await self._pool.connection(self._uri, read_only, self._timeout)
         domain = await connection.find(self._name)
         reader = DomainReader(connection, domain, self._lay_out, self._ask_qemu)
+        # As it was found, without a call.
+        active = domain.ID() != _ID_IF_SHUT_OFF
         try:
-            active, persistent, saved = await asyncio.gather(
-                connection.call(domain.isActive),
+            persistent, saved = await asyncio.gather(
                 connection.call(domain.isPersistent),
                 connection.call(domain.hasManagedSaveImage),
             )
-            has_agent = bool(active) and await reader.has_agent()
+            has_agent = active and await reader.has_agent()
         except LibvirtCallError as error:
             raise error.error(f"cannot observe guest {printable(self._name)}") from None
-        return FoundDomain(connection, domain, reader, bool(active), bool(persistent), bool(saved), has_agent)
+        return FoundDomain(connection, domain, reader, active, bool(persistent), bool(saved), has_agent)
 
     def _agent(self, found: FoundDomain) -> Agent | None:
         if not found.has_agent or found.connection.reading:

@@ -116,7 +116,7 @@ class MadeUpGuest:
         return self.status
 
     def domainListGetStats(self, _domains: object, _kinds: int, _flags: int) -> list[tuple[Any, dict[str, int]]]:
-        found = {"cpu.time": 10_000_000_000}
+        found = {"cpu.time": 10_000_000_000, "state.state": self.status[0], "state.reason": self.status[1]}
         for vcpu in VCPUS if self.number == 7 else range(3):
             lives = self.number != 7 or (self.proc / str(LEADER) / "task" / str(thread_of(vcpu))).exists()
             found[f"vcpu.{vcpu}.state"] = 1
