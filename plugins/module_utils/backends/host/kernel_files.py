@@ -1,7 +1,10 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read files of /proc and /sys: a batch reads thousands of them, and Python's buffers cost more than the kernel's reply."""
+"""Read files of /proc and /sys.
+
+A batch reads thousands of them, and Python's buffers take longer than the kernel's replies.
+"""
 
 from __future__ import annotations
 
