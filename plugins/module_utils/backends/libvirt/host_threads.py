@@ -27,30 +27,35 @@ _SIGKILL = 1 << 8
 
 def threads_of(process: Path | None) -> VcpuThreads:
     """Return the QEMU in this folder of /proc, if there is one, and the threads of its vCPUs unless they share one."""
-    return VcpuThreads() if process is None else _threads_in(int(process.name), process.parent)
+    if process is None:
+        return VcpuThreads()
+    pid, proc = int(process.name), process.parent
+    # A thread may end meanwhile, or the user may not inspect it: callers have other signs.
+    with contextlib.suppress(OSError, ValueError):
+        return VcpuThreads(pid, {vcpu: _own_id(task) for vcpu, task in _vcpu_tasks(pid, proc).items()})
+    return VcpuThreads()
 
 
 def vcpus_in(threads: VcpuThreads, proc: Path = PROC) -> frozenset[int] | None:
     """Return the vCPUs that have a thread now in the process of ``threads``; None if none was found before or now."""
     if threads.pid is None or not threads.ids:
         return None
-    return frozenset(_threads_in(threads.pid, proc).ids) or None
+    with contextlib.suppress(OSError):
+        return frozenset(_vcpu_tasks(threads.pid, proc)) or None
+    return None
 
 
-def _threads_in(pid: int, proc: Path) -> VcpuThreads:
-    found: dict[int, int] = {}
-    try:
-        for thread in _tasks_of(pid, proc):
-            name = read_text(f"{thread}/comm").strip()
-            match = _VCPU.fullmatch(name)
-            if name.startswith(_ALL_IN_ONE):
-                return VcpuThreads(pid)
-            if match is not None:
-                found[int(match.group(1))] = _own_id(thread)
-    except (OSError, ValueError):
-        # A thread ended meanwhile, or the user may not inspect it: callers have other signs.
-        return VcpuThreads()
-    return VcpuThreads(pid, found)
+def _vcpu_tasks(pid: int, proc: Path) -> dict[int, str]:
+    """The folder of the thread of each vCPU, none if they share one; raises ``OSError``."""
+    found: dict[int, str] = {}
+    for task in _tasks_of(pid, proc):
+        name = read_text(f"{task}/comm").strip()
+        if name.startswith(_ALL_IN_ONE):
+            return {}
+        match = _VCPU.fullmatch(name)
+        if match is not None:
+            found[int(match.group(1))] = task
+    return found
 
 
 def is_ending(threads: VcpuThreads, proc: Path = PROC) -> bool:
