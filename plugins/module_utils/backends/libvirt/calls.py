@@ -72,11 +72,6 @@ class BlockingCall(Generic[Result]):
         timer = None if limit is None else loop.call_later(limit, self._settle, None, asyncio.TimeoutError())
         try:
             return await self._answer
-        except asyncio.CancelledError:
-            if not self._answer.cancelled():
-                # Read, so that asyncio does not report it as an exception that was never handled.
-                self._answer.exception()
-            raise
         finally:
             if timer is not None:
                 timer.cancel()

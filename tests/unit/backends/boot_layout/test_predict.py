@@ -58,6 +58,14 @@ def test_without_a_topology_every_vcpu_is_a_socket() -> None:
     ]
 
 
+def test_alike_machines_share_their_slots_whatever_else_differs() -> None:
+    one, other = domain(4, name="one"), domain(4, name="other", memory=MEMORY)
+    assert derived(one).slots is derived(other).slots
+    differ = (domain(5), domain(4, arch="s390x", machine="s390-ccw-virtio"), domain(4, cpu_model="Haswell"))
+    differ += (domain(4, cells=cells({0}, {1, 2, 3})), domain(4, memory_slots=2, max_memory=2 * MEMORY))
+    assert all(derived(different).slots != derived(one).slots for different in differ)
+
+
 def test_dies_are_shown_where_there_are_several() -> None:
     shape = {"sockets": 1, "dies": 2, "clusters": 1, "cores": 1, "threads": 1}
     assert [slot["die-id"] for slot in props(domain(2, topology=shape))] == [0, 1]

@@ -22,6 +22,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domai
     Suspects,
     machine_view,
     recorded_in,
+    state_in,
     suspects,
 )
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import (
@@ -70,6 +71,19 @@ def record(found: Domain, in_qemu: set[int] | None = None, **options: Any) -> Re
     laid_out = layout_of_domain(found)
     assert laid_out is not None
     return Record(found, laid_out, in_qemu=None if in_qemu is None else frozenset(in_qemu), **options)
+
+
+@pytest.mark.parametrize(
+    ("stats", "state"),
+    [
+        ({"state.state": 3, "state.reason": 1, "cpu.time": 7}, (3, 1)),
+        ({"state.state": 1}, None),
+        ({"state.state": "1", "state.reason": 1}, None),
+        ({}, None),
+    ],
+)
+def test_the_state_of_a_domain_is_in_its_statistics(stats: dict[str, Any], state: tuple[int, int] | None) -> None:
+    assert state_in(stats) == state
 
 
 def test_the_record_is_read_from_the_statistics() -> None:
