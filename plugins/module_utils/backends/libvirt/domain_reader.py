@@ -134,7 +134,7 @@ class DomainReader:
         began = time.monotonic()
         stats = await self._stats()
         seconds = time.monotonic() - began
-        state = state_in(stats) or await self._connection.call(self._domain.state)
+        state: tuple[int, int] = state_in(stats) or await self._connection.call(self._domain.state)
         if state[0] == _SHUTOFF:
             raise _stopped()
         recorded = recorded_in(stats) or known.domain.enabled
