@@ -37,7 +37,7 @@ class _Finder:
             return None
         place = f"{path[0]}/{fullname.rpartition('.')[2]}"
         origin = f"{place}/__init__.py" if is_package else f"{place}.py"
-        spec = ModuleSpec(fullname, archive, origin=origin, is_package=is_package)
+        spec = ModuleSpec(fullname, archive, origin=origin, is_package=is_package)  # type: ignore[arg-type]
         spec.has_location = True
         if is_package:
             spec.submodule_search_locations = [place]

@@ -134,7 +134,7 @@ class DomainReader:
         began = time.monotonic()
         stats = await self._stats()
         seconds = time.monotonic() - began
-        state: tuple[int, int] = state_in(stats) or await self._connection.call(self._domain.state)
+        state = await self._state(stats)
         if state[0] == _SHUTOFF:
             raise _stopped()
         recorded = recorded_in(stats) or known.domain.enabled
@@ -222,6 +222,10 @@ class DomainReader:
             self._connection.handle.domainListGetStats, [self._domain], _STATS_STATE_CPU_AND_VCPU, _STATS_NOWAIT
         )
         return found[0][1] if found else {}
+
+    async def _state(self, stats: Mapping[str, Any]) -> tuple[int, int]:
+        found = state_in(stats)
+        return found if found is not None else await self._connection.call(self._domain.state)
 
     async def _slots(self) -> tuple[Slot, ...] | None:
         """Return QEMU's own CPU slots, None for a machine that has no CPU hotplug and so no slots."""
