@@ -288,7 +288,7 @@ async def once_more(agent: QemuAgent) -> Any:
     ("trick", "connections_made"),
     [
         (no_answer, 1),
-        (late(0.6), 1),
+        (late(1.8), 1),
         (raw(b'{"return": [{"onl'), 1),
         (raw(b'{"return": 5, "id": 5}\n'), 1),
         (raw(b"garbage\n"), 2),
@@ -303,7 +303,7 @@ def test_the_conversation_is_synchronized_again_after_an_error(
     peer: StartPeer, trick: Any, connections_made: int
 ) -> None:
     guest = peer(LinuxAgent([0, 1]).but("guest-get-vcpus", by_turns(trick, as_ever)))
-    code, again = asked(guest.address, once_more, timeout=0.5)
+    code, again = asked(guest.address, once_more, timeout=1.5)
     assert code in ("agent_error", "agent_unavailable")
     assert again == [0, 1]
     assert guest.clients == connections_made
