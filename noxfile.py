@@ -90,7 +90,7 @@ def introspection(session: nox.Session) -> None:
         session.error(f"ansible-builder does not find {', '.join(missing)}")
 
 
-@nox.session(default=False)
+@nox.session
 def site(session: nox.Session) -> None:
     """Build the documentation site in .cache/site/html, from the pages of docs/ and the plugins' own documentation."""
     session.install("--upgrade", "ansible-core", "antsibull-docs", "myst-parser", "sphinx", "sphinx-rtd-theme")

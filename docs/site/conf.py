@@ -15,10 +15,12 @@ from sphinx.application import Sphinx
 REPOSITORY = "https://github.com/kvm-hotplug/kvm.hotplug/blob/main/"
 
 # Pages of Ansible's own documentation to which antsibull-docs refers. Sphinx would load their list from the network.
-ANSIBLE = "https://docs.ansible.com/projects/ansible/latest/reference_appendices/"
+ANSIBLE = "https://docs.ansible.com/projects/ansible/latest/"
 ANSIBLE_LABELS = {
-    "ansible_configuration_settings": "config.html",
-    "common_return_values": "common_return_values.html",
+    "action_plugins": "plugins/action.html",
+    "ansible_configuration_settings": "reference_appendices/config.html",
+    "callback_plugins": "plugins/callback.html",
+    "common_return_values": "reference_appendices/common_return_values.html",
 }
 
 project = "kvm.hotplug"
@@ -54,7 +56,11 @@ def link_to_repository(app: Sphinx, page: str, source: list[str]) -> None:
 def link_to_ansible(_app: object, _env: object, node: nodes.Element, contents: nodes.Node) -> nodes.Node | None:
     """Return the link for a label or a variable of Ansible's own documentation, None for any other."""
     target = node.get("reftarget", "")
-    page = f"config.html#envvar-{target}" if node.get("reftype") == "envvar" else ANSIBLE_LABELS.get(target)
+    page = (
+        f"reference_appendices/config.html#envvar-{target}"
+        if node.get("reftype") == "envvar"
+        else ANSIBLE_LABELS.get(target)
+    )
     return nodes.reference("", "", contents, internal=False, refuri=ANSIBLE + page) if page else None
 
 
