@@ -289,8 +289,11 @@ def of_acpi_events(command: Message, listens: bool) -> Message | None:
     arguments = command.get("arguments", {})
     if arguments.get("path") == "/machine/acpi-device":
         return {"return": {"gpe0_blk": 0x620, "gpe0_blk_len": 16}[arguments["property"]]}
-    if arguments.get("command-line") == "i /b 0x628":
-        return {"return": f"portb[0x0628] = {'0x06' if listens else '0x00'}\r\n"}
+    _read, found, port = arguments.get("command-line", "").partition("i /b ")
+    if found:
+        # GPE0_EN of the length above; the ports before it are GPE0_STS, which has no event.
+        value = "0x06" if listens and int(port, 16) == 0x628 else "0x00"
+        return {"return": f"portb[0x{int(port, 16):04x}] = {value}\r\n"}
     return None
 
 
