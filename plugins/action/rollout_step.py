@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The action ``kvm.hotplug.rollout_step``: what the role ``rollout`` does before and after it changes guests.
 
-Each task of a play costs Ansible more than the planning of fifteen guests, on each hypervisor. Therefore a step
-validates, inspects, plans and records in one task.
+Each task takes Ansible 0.05 to 0.1 s of CPU time on the controller for each hypervisor, whatever it does. Therefore a
+step validates, inspects, plans and records in one task.
 """
 
 from __future__ import annotations

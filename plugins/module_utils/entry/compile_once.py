@@ -37,6 +37,7 @@ class _Finder:
             return None
         place = f"{path[0]}/{fullname.rpartition('.')[2]}"
         origin = f"{place}/__init__.py" if is_package else f"{place}.py"
+        # Python takes it as a loader, although it is not of the class of loaders that mypy requires.
         spec = ModuleSpec(fullname, archive, origin=origin, is_package=is_package)  # type: ignore[arg-type]
         spec.has_location = True
         if is_package:
