@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the kvm.hotplug authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The action ``kvm.hotplug.rollout_step``: what the role ``rollout`` does before and after it changes guests.
+"""The action ``kvm.hotplug.rollout_step``: what the roles ``rollout`` and ``audit`` do beside changing guests.
 
 Each task takes Ansible 0.05 to 0.1 s of CPU time on the controller for each hypervisor, whatever it does. Therefore a
 step validates, inspects, plans and records in one task.
@@ -17,13 +17,14 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.kvm.hotplug.plugins.plugin_utils import rollout_steps
+from ansible_collections.kvm.hotplug.plugins.plugin_utils.audit import audit_report
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.guest_state import plain
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.rollout_steps import RecordFile, StepFailed
 
 _DICT = {"type": "dict", "default": {}}
 _LIST = {"type": "list", "elements": "dict", "default": []}
 _OPTIONS = {
-    "step": {"required": True, "choices": ["plan", "begin", "end", "finish", "begin_revert", "end_revert"]},
+    "step": {"required": True, "choices": ["plan", "begin", "end", "finish", "begin_revert", "end_revert", "audit"]},
     # An item may be anything: a guest whose desired state is no dictionary has a row that says so.
     "guests": {"type": "list", "elements": "raw", "default": []},
     "options": _DICT,
@@ -33,6 +34,8 @@ _OPTIONS = {
     "completed": {"type": "bool", "default": False},
     "undo": _DICT,
     "undone": _DICT,
+    "uris": {"type": "list", "elements": "str", "default": []},
+    "qmp_sockets": {"type": "list", "elements": "str", "default": []},
     "record": {"type": "path"},
     "rollout": {"type": "str"},
 }
@@ -53,7 +56,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         self._options: dict[str, Any] = plain(options)
         self._vars: dict[str, Any] = task_vars or {}
         self._check_mode = bool(self._task.check_mode)
-        # Of the batch: what Ansible and the callback kvm.hotplug.progress report.
+        # Of the modules that the step runs: what Ansible and the callback kvm.hotplug.progress report.
         self._reported: dict[str, Any] = {"summary": {"guests": 0, "failed": 0, "skipped": 0}}
         try:
             found = getattr(self, f"_{self._options['step']}")()
@@ -84,6 +87,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         undo, undone = self._options["undo"], self._options["undone"]
         return {"rows": rollout_steps.end_revert(undo, undone, self._file(), self._inspect)}
 
+    def _audit(self) -> dict[str, Any]:
+        inspections = [{**self._run("vcpu_info", {"uri": uri}), "item": uri} for uri in self._options["uris"]]
+        if self._options["qmp_sockets"]:
+            inspections.append(self._run("vcpu_info", {"qmp_sockets": self._options["qmp_sockets"]}))
+        report = audit_report(self._options["rows"], inspections, self._vars["inventory_hostname"])
+        failed = len([guest for guest in report["guests"] if guest["error_code"]])
+        return {"report": report, "summary": {"guests": len(report["guests"]), "failed": failed, "skipped": 0}}
+
     def _planned(self) -> list[dict[str, Any]]:
         return rollout_steps.plan(
             self._options["guests"],
@@ -99,18 +110,22 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         return RecordFile(path, rollout, self._vars["inventory_hostname"], self._check_mode)
 
     def _inspect(self, guests: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-        """Run ``vcpu_batch`` on the hypervisor in check mode."""
-        arguments = {**self._options["options"], "guests": list(guests), "details": "full"}
+        """Run ``vcpu_batch`` in check mode."""
+        return self._run("vcpu_batch", {**self._options["options"], "guests": list(guests), "details": "full"})
+
+    def _run(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return what a module of the collection returns in check mode on the hypervisor, also if it failed."""
         task: Any = self._task
         self._task: Any = task.copy()
         self._task.check_mode, self._task.diff = True, False
         try:
-            batch: dict[str, Any] = self._execute_module("kvm.hotplug.vcpu_batch", arguments, task_vars=self._vars)
+            found: dict[str, Any] = self._execute_module(f"kvm.hotplug.{module}", arguments, task_vars=self._vars)
         except AnsibleConnectionFailure as error:
             return {"unreachable": True, "msg": str(error)}
         finally:
             self._task = task
-        self._reported.update(
-            {name: batch[name] for name in ("summary", "ansible_facts", "warnings", "deprecations") if batch.get(name)}
-        )
-        return batch
+        for name in ("warnings", "deprecations"):
+            if found.get(name):
+                self._reported[name] = [*self._reported.get(name, ()), *found[name]]
+        self._reported.update({name: found[name] for name in ("summary", "ansible_facts") if name in found})
+        return found

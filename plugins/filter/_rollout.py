@@ -13,7 +13,6 @@ from ansible_collections.kvm.hotplug.plugins.plugin_utils.audit import (
     audit_failures,
     audit_full,
     audit_problems,
-    audit_report,
 )
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.desired import desired_guests, inventory_guests
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.page.render import audit_page, rollout_page
@@ -63,7 +62,6 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
         audit_full,
         audit_page,
         audit_problems,
-        audit_report,
         config_to_revert,
         desired_guests,
         inventory_guests,

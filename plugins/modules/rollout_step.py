@@ -3,19 +3,21 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Plan, record or verify the guests of a rollout; the action plugin of the same name does it, on the controller."""
+"""Plan, record, verify or audit the guests on one hypervisor; the action plugin of the same name does it, on the controller."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: rollout_step
-short_description: Plan, record or verify the guests of a rollout on one hypervisor
+short_description: Plan, record, verify or audit the guests on one hypervisor, for the roles
 version_added: 1.0.0
 description:
-  - Does what the role P(kvm.hotplug.rollout#role) does before and after it changes the guests on a hypervisor. It is
-    private to that role, is not meant for other playbooks, and may change in any release.
-  - Inspects guests by M(kvm.hotplug.vcpu_batch) in check mode, so it changes no guest. Reads and writes the record of
-    the rollout on this hypervisor, a file on the controller that always has a whole record.
+  - Does what the role P(kvm.hotplug.rollout#role) does before and after it changes the guests on a hypervisor, and what
+    the role P(kvm.hotplug.audit#role) does. It is private to these roles, is not meant for other playbooks, and may
+    change in any release.
+  - Inspects guests by M(kvm.hotplug.vcpu_batch) in check mode and by M(kvm.hotplug.vcpu_info), so it changes no guest.
+    Reads and writes the record of the rollout on this hypervisor, a file on the controller that always has a whole
+    record.
 options:
   step:
     description:
@@ -25,8 +27,9 @@ options:
       - V(finish) returns the outcome of each guest, and closes the record of a completed rollout.
       - V(begin_revert) plans how the changes in the record are reverted, and records that.
       - V(end_revert) records the outcome of the revert.
+      - V(audit) inspects all guests at some places, and returns their drift and that of the planned guests.
     type: str
-    choices: [plan, begin, end, finish, begin_revert, end_revert]
+    choices: [plan, begin, end, finish, begin_revert, end_revert, audit]
     required: true
   guests:
     description:
@@ -71,14 +74,26 @@ options:
       - The results of the batches that reverted C(live), C(config) and C(online), for V(end_revert).
     type: dict
     default: {}
+  uris:
+    description:
+      - The libvirt daemons whose guests V(audit) inspects.
+    type: list
+    elements: str
+    default: []
+  qmp_sockets:
+    description:
+      - Shell patterns of the QMP sockets whose guests V(audit) inspects.
+    type: list
+    elements: str
+    default: []
   record:
     description:
       - The file of the record, which only the user who runs Ansible can read. Folders that do not exist are created
-        with mode 0700. Required for all steps but V(plan).
+        with mode 0700. Required for all steps but V(plan) and V(audit).
     type: path
   rollout:
     description:
-      - The name of the rollout. Required for all steps but V(plan).
+      - The name of the rollout. Required for all steps but V(plan) and V(audit).
     type: str
 author:
   - the kvm.hotplug authors (@kvm-hotplug)
@@ -112,6 +127,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+report:
+  description:
+    - C(guests), a row for each guest with its drift, and C(failures), a row for each place whose guests could not be
+      inspected.
+  returned: for V(audit)
+  type: dict
 rows:
   description: What is planned for each guest, or its outcome.
   returned: for V(plan), V(begin), V(finish) and V(end_revert)
