@@ -14,6 +14,8 @@ LAB := PYTHONPATH=$(CURDIR)/tests $(PY) -m lab
 READY := $(VENV)/.ready$(subst /,-,$(CURDIR))
 # Linux under TCG sometimes stops replying. Only for that a test runs once more, with guests that boot, and is reported.
 STALLED := --reruns 1 --only-rerun "the guest's shell did not answer" --only-rerun "the guest agent has not replied" -rR
+# These tests wait for guests half of the time, so four processes keep two cores busy.
+WAITING := 4
 COLLECTION := $(CACHE)/collections/ansible_collections/kvm/hotplug
 
 export PATH := $(VENV)/bin:$(PATH)
@@ -46,7 +48,7 @@ unit: $(READY) ## Run the tests that need no guest: units, properties, recorded 
 
 real: $(READY) ## Run the tests against real QEMU and a real Linux guest
 	@$(LAB) prepare --ppc64 --libvirt
-	@$(PYTEST) --numprocesses auto --maxprocesses 4 --dist worksteal --timeout 300 $(STALLED) tests/real
+	@$(PYTEST) --numprocesses $(WAITING) --dist worksteal --timeout 300 $(STALLED) tests/real
 
 molecule: $(READY) ## Run the molecule scenarios, on guests of QEMU's and of libvirt's
 	@$(LAB) prepare --libvirt

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Plan, record, verify or audit the guests on one hypervisor; the action plugin of the same name does it, on the controller."""
+"""Plan, record, verify or audit the guests on one hypervisor, which the action plugin of the same name does."""
 
 from __future__ import annotations
 

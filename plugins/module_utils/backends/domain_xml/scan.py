@@ -8,10 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from xml.parsers import expat
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.encoding import invalid
+
+if TYPE_CHECKING:
+    from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 
 DEPTH_LIMIT = 200
 ELEMENT_LIMIT = 200_000
@@ -121,14 +124,16 @@ class _Scan:
     def _start(self, _name: str, attributes: dict[str, str]) -> None:
         self._elements += 1
         self._depth += 1
-        for count, limit, what in (
-            (self._depth, DEPTH_LIMIT, "nested elements"),
-            (self._elements, ELEMENT_LIMIT, "elements"),
-            (len(attributes), ATTRIBUTE_LIMIT, "attributes of an element"),
-        ):
-            if count > limit:
-                line = self._parser.CurrentLineNumber
-                raise invalid(line, f"it has more than {limit} {what}, which no guest needs: is it the right file?")
+        if self._depth > DEPTH_LIMIT:
+            raise self._beyond(DEPTH_LIMIT, "nested elements")
+        if self._elements > ELEMENT_LIMIT:
+            raise self._beyond(ELEMENT_LIMIT, "elements")
+        if len(attributes) > ATTRIBUTE_LIMIT:
+            raise self._beyond(ATTRIBUTE_LIMIT, "attributes of an element")
+
+    def _beyond(self, limit: int, what: str) -> HotplugError:
+        line = self._parser.CurrentLineNumber
+        return invalid(line, f"it has more than {limit} {what}, which no guest needs: is it the right file?")
 
     def _end(self, _name: str) -> None:
         self._depth -= 1

@@ -26,10 +26,10 @@ class _Hierarchy(NamedTuple):
 
 
 class Cgroups:
-    """The control groups of this host's processes below ``proc``."""
+    """The control groups of this host's processes below ``proc``; the bandwidth of each group is read once."""
 
     def __init__(self, proc: Path) -> None:
-        self._proc = proc
+        self._bandwidths: dict[Path, Bandwidth | None] = {}
         self._hierarchy = next(iter(_mounted(proc)), None)
 
     @property
@@ -44,10 +44,11 @@ class Cgroups:
     def bandwidth(self, folder: Path | str) -> Bandwidth | None:
         """Return the bandwidth of the thread or process in ``folder`` of /proc; None if it cannot be read."""
         group = self.group(folder)
-        if self._hierarchy is not None and group is not None:
-            with contextlib.suppress(OSError, ValueError):
-                return _unified(group) if self._hierarchy.unified else _version_1(group)
-        return None
+        if group is None:
+            return None
+        if group not in self._bandwidths:
+            self._bandwidths[group] = _bandwidth_of(group, self.unified)
+        return self._bandwidths[group]
 
 
 def lacks_real_time(group: Path) -> bool:
@@ -88,6 +89,12 @@ def _group(hierarchy: _Hierarchy, folder: Path | str) -> Path | None:
                 root = hierarchy.root.rstrip("/")
                 inside = path == root or path.startswith(f"{root}/")
                 return hierarchy.mount / path[len(root) :].lstrip("/") if inside else None
+    return None
+
+
+def _bandwidth_of(group: Path, unified: bool) -> Bandwidth | None:
+    with contextlib.suppress(OSError, ValueError):
+        return _unified(group) if unified else _version_1(group)
     return None
 
 

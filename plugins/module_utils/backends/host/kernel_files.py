@@ -3,16 +3,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Read files of /proc and /sys.
 
-A batch reads thousands of them, and Python's buffers take longer than the kernel's replies.
+A batch reads thousands of them, and Python's file objects take longer than the kernel's replies.
 """
 
 from __future__ import annotations
 
+import os
+
+_CHUNK = 64 * 1024
+
 
 def read_bytes(path: str) -> bytes:
     """Return the content of a file; raises ``OSError``."""
-    with open(path, "rb", buffering=0) as file:
-        return file.read()
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        content = chunk = os.read(descriptor, _CHUNK)
+        while chunk:
+            chunk = os.read(descriptor, _CHUNK)
+            content += chunk
+        return content
+    finally:
+        os.close(descriptor)
 
 
 def read_text(path: str) -> str:
