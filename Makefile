@@ -75,7 +75,7 @@ fleets: $(READY) ## Measure batches, vcpu_info and the inventory by the number o
 	@$(LAB) prepare --libvirt
 	@$(PY) tests/fleets
 
-endurance: $(READY) ## Disturb hundreds of runs by kills, races, faults and fuzzed inputs; takes hours (SEED, KILLS, PLAYBOOKS, RACES, FAULTS, FUZZ, ROUND)
+endurance: $(READY) ## Disturb hundreds of runs by kills, races, faults and fuzzed inputs; takes 20 minutes (SEED, KILLS, PLAYBOOKS, RACES, FAULTS, FUZZ, ROUND)
 	@$(LAB) prepare --libvirt
 	@$(PY) tests/endurance
 

@@ -53,7 +53,7 @@ class Cell:
             subprocess.run(
                 [
                     *(sys.executable, "-m", "pytest", "--quiet", "--timeout", "300", "--dist", "worksteal"),
-                    *("--numprocesses", "auto", "--maxprocesses", "4", "--junitxml", report),
+                    *("--numprocesses", "4", "--junitxml", report),
                     *("-k", "libvirt" if self.libvirt else "not libvirt", *arguments),
                     *(f"tests/real/{name}" for name in self.files),
                 ],

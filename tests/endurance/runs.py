@@ -157,6 +157,8 @@ def start_playbook(folder: Path, options: Mapping[str, Any], client: Daemon | No
             "ANSIBLE_HOME": str(folder / "ansible"),
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_PYTHON_INTERPRETER": sys.executable if client is None else client.python,
+            # A module that is killed leaves what Ansible has unpacked there.
+            "TMPDIR": str(folder),
             MARK: mark,
         },
         stdin=subprocess.DEVNULL,
