@@ -99,6 +99,7 @@ def test_an_unreachable_hypervisor_stops_the_rollout_even_if_blocked_guests_are_
     audit = fleet.play("audit")
     assert audit.row("db") == ["gone", "unknown", "-", "-", "unreachable"]
     assert "2 of 3 guests have drifted or could not be inspected" in audit
+    assert "qemu:///system on gone: unreachable: " in audit.text
 
 
 def test_an_interpreter_that_does_not_start_is_reported_with_the_shells_error(boot: Boot, tmp_path: Path) -> None:
