@@ -54,7 +54,12 @@ _BY_NUMBER: dict[int, tuple[str, str]] = {
 
 # Read in libvirt 9.0 to 11.3: src/qemu/qemu_hotplug.c, qemu_driver.c, qemu_domainjob.c.
 _BY_TEXT: tuple[tuple[str, str, str], ...] = (
-    (r"domain is not running", GUEST_NOT_RUNNING, "start the guest, or use scope config"),
+    # Without its monitor, libvirt regards QEMU as ended, but for a moment not yet the domain as shut off.
+    (
+        r"domain is (not|no longer) running|End of file from qemu monitor|Unable to (read from|write to) monitor",
+        GUEST_NOT_RUNNING,
+        "start the guest, or use scope config",
+    ),
     (r"domain not found|no domain with matching", GUEST_NOT_FOUND, "see virsh list --all for the guests at the uri"),
     (
         r"state change lock.*[mM]igrat|being migrated",

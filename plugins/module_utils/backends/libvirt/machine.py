@@ -30,6 +30,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.ost_trac
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.readiness import is_listening
 from ansible_collections.kvm.hotplug.plugins.module_utils.cpulist import format_cpulist
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import (
+    GUEST_NOT_RUNNING,
     INTERNAL,
     NOT_HOTPLUGGABLE,
     HotplugError,
@@ -242,9 +243,9 @@ class LibvirtMachine(LibvirtMachineReader):
 
     def _plugged(self, entity: Entity, error: LibvirtCallError | None) -> StepOutcome:
         """Return the outcome of a plug by the vCPUs after it, and only then by libvirt's reply."""
+        if error is not None and (not self.is_plugged(entity) or classify(error)[0] == GUEST_NOT_RUNNING):
+            return _refused(error)
         if not self.is_plugged(entity):
-            if error is not None:
-                return _refused(error)
             return StepOutcome(FAILED, detail="libvirt reported success, but QEMU does not have it", code=INTERNAL)
         if error is None:
             return StepOutcome(DONE, took_effect=True)

@@ -210,7 +210,7 @@ def test_a_machine_without_hotplug_blocks_all() -> None:
     assert {blocker.code for blocker in view.live.cannot_disable.values()} == {"hotplug_unsupported"}
 
 
-# Recorded from libvirt 9.0 and 11.3, but for the read-only connection's.
+# Recorded from libvirt 9.0 and 11.3, but for the read-only connection's, and the end of file, which is in its source.
 @pytest.mark.parametrize(
     ("number", "words", "code"),
     [
@@ -220,6 +220,8 @@ def test_a_machine_without_hotplug_blocks_all() -> None:
         (3, "Operation not supported: vcpu '3' can't be unplugged", "not_hotpluggable"),
         (3, "this function is not supported by the connection driver: virDomainSetVcpu", "hotplug_unsupported"),
         (55, "Requested operation is not valid: domain is not running", "guest_not_running"),
+        (38, "Unable to read from monitor: Connection reset by peer", "guest_not_running"),
+        (1, "internal error: End of file from qemu monitor (vm='web')", "guest_not_running"),
         (42, "Domain not found: no domain with matching name 'web'", "guest_not_found"),
         (29, "operation virDomainSetVcpu forbidden for read only access", "monitor_unreachable"),
         (68, "Timed out during operation: cannot acquire state change lock (held by monitor=x)", "monitor_busy"),
