@@ -284,6 +284,8 @@ def test_an_unacknowledged_plug_is_pending_and_a_late_acknowledgement_counts(fou
 
 def test_rollback_plugs_the_vcpus_unplugged_before_the_refusal(four: Four) -> None:
     guest = four()
+    if isinstance(guest, OspmGuest) and guest.qemu.version < (8, 1):
+        pytest.skip("this QEMU is not asked which vCPUs have run, so where KVM refuses those, none is plugged again")
     guest.ospm.refuse(2, status=128)
     result = Vcpu(guest)(
         vcpus=[{"id": "6", "state": "enabled"}, {"id": "2-3", "state": "disabled"}], scope="live", on_failure="rollback"

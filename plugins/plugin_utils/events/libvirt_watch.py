@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_state import recorded_in
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import (
+    OPERATION_INVALID,
+    LibvirtCallError,
+)
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError, MissingLibrary
 from ansible_collections.kvm.hotplug.plugins.plugin_utils.events.libvirt_events import (
     ARRIVES,
@@ -28,15 +30,14 @@ CHECK_SECONDS = 5.0
 _ACTIVE = 1 << 0
 _STATS_VCPU = 1 << 3
 _NOWAIT = 1 << 29
-_TIME = re.compile(r"vcpu\.([0-9]{1,6})\.time")
 
 
 class _Running(NamedTuple):
-    """A watched domain that runs, the QEMU that it runs in, and its statistics."""
+    """A watched domain that runs, the QEMU that it runs in, and the CPU time of each of its vCPUs, in seconds."""
 
     tracker: Tracker
     qemu: tuple[str, int]
-    stats: Mapping[str, Any]
+    times: Mapping[int, float]
 
 
 class LibvirtWatch:
@@ -88,26 +89,22 @@ class LibvirtWatch:
             back_off.reset()
             due = self._schedule.is_due(now)
             for guest in seen:
-                guest.tracker.observe(recorded_in(guest.stats))
+                guest.tracker.observe(frozenset(guest.times))
                 if due:
-                    guest.tracker.measure(now, _times(guest.stats))
+                    guest.tracker.measure(now, guest.times)
             await self._alarm.wait(self._schedule.until_due(time.monotonic(), CHECK_SECONDS))
 
     async def _observe(self, connection: Connection) -> list[_Running]:
         """Query libvirt for the watched domains that run, because not every change of vCPUs has an event."""
         domains = await connection.call(connection.handle.listAllDomains, _ACTIVE)
-        watched = [domain for domain in domains if self._trackers_of(domain.name(), domain.UUIDString())]
-        # libvirt takes an empty list for all domains.
-        if not watched:
-            return []
-        found = await connection.call(connection.handle.domainListGetStats, watched, _STATS_VCPU, _NOWAIT)
         running = []
-        for domain, stats in found:
+        for domain in domains:
             uuid, number = domain.UUIDString(), domain.ID()
+            trackers = self._trackers_of(domain.name(), uuid)
+            times = await _times(connection, domain) if trackers else {}
             # Without any vCPU, it has just ended.
-            if recorded_in(stats):
-                trackers = self._trackers_of(domain.name(), uuid)
-                running += [_Running(tracker, (uuid, number), stats) for tracker in trackers]
+            if times:
+                running += [_Running(tracker, (uuid, number), times) for tracker in trackers]
         return running
 
     def _compare(self, seen: Sequence[_Running]) -> None:
@@ -143,7 +140,19 @@ def _report(event: DomainEvent, tracker: Tracker) -> None:
             tracker.absent()
 
 
-def _times(stats: Mapping[str, Any]) -> dict[int, float]:
-    """Return the CPU times of vCPUs in seconds, which libvirt has in nanoseconds."""
-    found = ((_TIME.fullmatch(key), value) for key, value in stats.items())
-    return {int(match.group(1)): value / 1e9 for match, value in found if match and isinstance(value, int)}
+async def _times(connection: Connection, domain: Any) -> dict[int, float]:
+    """Return the CPU time of each enabled vCPU in seconds, none if the domain has ended.
+
+    Not by the statistics, for which libvirt sends query-stats, see ``DomainReader.again``: an event can arrive while
+    the guest ejects a vCPU. Only they show vCPUs that share a thread, which is never the case under KVM.
+    """
+    try:
+        vcpus, _pins = await connection.call(domain.vcpus)
+        return {vcpu: nanoseconds / 1e9 for vcpu, _state, nanoseconds, _cpu in vcpus}
+    except LibvirtCallError as error:
+        if error.number != OPERATION_INVALID:
+            # A thread has ended, and libvirt does not know yet of which vCPU.
+            return {}
+    found = await connection.call(connection.handle.domainListGetStats, [domain], _STATS_VCPU, _NOWAIT)
+    stats = found[0][1] if found else {}
+    return {vcpu: stats.get(f"vcpu.{vcpu}.time", 0) / 1e9 for vcpu in recorded_in(stats)}

@@ -20,7 +20,7 @@ Talk = Callable[["Line"], Awaitable[None]]
 AsUsual = Callable[[], Awaitable[None]]
 Trick = Callable[["Line", Message, AsUsual], Awaitable[None]]
 
-GREETING: Message = {"QMP": {"version": {"qemu": {"micro": 2, "minor": 0, "major": 10}}, "capabilities": ["oob"]}}
+VERSION = (10, 0)
 MUTATING = ("device_add", "device_del")
 STARTING_SECONDS = 10
 
@@ -73,11 +73,22 @@ class Line:
             await self._writer.wait_closed()
 
 
+def greeting(major: int, minor: int) -> Message:
+    """What a QEMU of this version says first."""
+    return {"QMP": {"version": {"qemu": {"micro": 2, "minor": minor, "major": major}}, "capabilities": ["oob"]}}
+
+
 class Conversation:
     """A QEMU's side of a conversation: a greeting, and an answer to each command; ``tricks`` play with single ones."""
 
     def __init__(self) -> None:
         self._tricks: dict[str, Trick] = {}
+        self._version = VERSION
+
+    def of_version(self, major: int, minor: int) -> Conversation:
+        """Have the greeting name this version of QEMU."""
+        self._version = (major, minor)
+        return self
 
     def but(self, command: str, trick: Trick) -> Conversation:
         """Have ``trick`` deal with one command; it may still have the usual done."""
@@ -85,7 +96,7 @@ class Conversation:
         return self
 
     async def __call__(self, line: Line) -> None:
-        await line.say(GREETING)
+        await line.say(greeting(*self._version))
         await self.begin(line)
         try:
             while True:

@@ -66,6 +66,7 @@ class Domain(NamedTuple):
     ``dialect`` is that of its ``<vcpus>`` element, or None without one. ``lines`` are those of the elements a message
     may name: ``vcpu``, ``vcpus``, ``topology``, ``numa``, ``maxMemory``. Everything by vCPU is keyed by its id.
     ``bandwidth`` is that of each vCPU, ``memory_nodes`` are those of ``Tuning``.
+    ``kvm`` is whether it runs under KVM.
     ``agent`` is whether the guest's agent has opened its channel, according to the XML of a running domain.
     """
 
@@ -92,6 +93,7 @@ class Domain(NamedTuple):
     bandwidth: Bandwidth | None = None
     memory_nodes: Mapping[int | None, frozenset[int]] = EMPTY
     lines: Mapping[str, int] = EMPTY
+    kvm: bool = False
     agent: bool = False
 
 

@@ -39,7 +39,8 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.errors import MissingL
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
-_KINDS = ("qemu", "kvm")
+_KVM = "kvm"
+_KINDS = ("qemu", _KVM)
 _TOPOLOGY = ("sockets", "dies", "clusters", "cores", "threads")
 _STATES = {RFC: ("state", "enabled", "disabled"), LIBVIRT: ("enabled", "yes", "no")}
 _OWN = {RFC: {"state", "cell", "pin", "scheduler"}, LIBVIRT: {"enabled", "hotpluggable", "order"}}
@@ -56,7 +57,7 @@ def read_domain(data: bytes) -> Domain:
     root = _parse(source)
     if root.tag != "domain":
         raise wrong(root, "the outermost element is not <domain>: name the file with the guest's <domain>")
-    kind = root.get("type", "kvm")
+    kind = root.get("type", _KVM)
     if kind not in _KINDS:
         raise wrong(
             root, f"its type is {printable(kind, 40)!r}, and only guests of QEMU can be managed: type qemu or kvm"
@@ -136,6 +137,7 @@ def _read(root: _Element) -> Domain:
         bandwidth=bandwidth_of(root),
         memory_nodes=memory_nodes_of(root),
         lines={name: line_of(element) for name, element in known.items() if element is not None},
+        kvm=root.get("type", _KVM) == _KVM,
         agent=_has_agent(root),
     )
 

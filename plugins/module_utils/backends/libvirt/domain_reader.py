@@ -26,7 +26,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_
     threads_of,
     vcpus_in,
 )
-from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.notes import Note, read_notes
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.notes import REQUESTED, Note, read_notes
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.processes import HERE, Processes
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.uris import is_remote
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.qemu.error_texts import classify
@@ -54,7 +54,8 @@ if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
 
 # virConnectGetAllDomainStats: the state, the process and its vCPUs, without waiting for a call that keeps the domain.
-_STATS_STATE_CPU_AND_VCPU = (1 << 0) | (1 << 1) | (1 << 3)
+_STATS_STATE = 1 << 0
+_STATS_CPU_AND_VCPU = (1 << 1) | (1 << 3)
 _STATS_NOWAIT = 1 << 29
 _XML_LIVE = 0
 _XML_SECURE = 1 << 0
@@ -131,13 +132,16 @@ class DomainReader:
 
         Only the statistics do not wait for that call. Raises ``HotplugError`` and ``LibvirtCallError``.
         """
+        # For all but the state, libvirt sends query-stats, and a QEMU before 8.1 under KVM never replies to that or to
+        # anything after it if the guest ejects a vCPU meanwhile.
+        may_eject = known.domain.kvm and any(note.kind == REQUESTED for note in known.notes)
         began = time.monotonic()
-        stats = await self._stats()
+        stats = await self._stats(_STATS_STATE | (0 if may_eject else _STATS_CPU_AND_VCPU))
         seconds = time.monotonic() - began
         state = await self._state(stats)
         if state[0] == _SHUTOFF:
             raise _stopped()
-        recorded = recorded_in(stats) or known.domain.enabled
+        recorded = (await self.live()).enabled if may_eject else recorded_in(stats) or known.domain.enabled
         now = known._replace(
             domain=known.domain._replace(enabled=recorded),
             state=run_state_of_domain(*state),
@@ -217,9 +221,9 @@ class DomainReader:
             return (error.number, error.errno) == (SYSTEM_ERROR, errno.ESRCH)
         return False
 
-    async def _stats(self) -> Mapping[str, Any]:
+    async def _stats(self, kinds: int) -> Mapping[str, Any]:
         found = await self._connection.call(
-            self._connection.handle.domainListGetStats, [self._domain], _STATS_STATE_CPU_AND_VCPU, _STATS_NOWAIT
+            self._connection.handle.domainListGetStats, [self._domain], kinds, _STATS_NOWAIT
         )
         return found[0][1] if found else {}
 

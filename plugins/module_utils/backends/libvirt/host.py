@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import re
+import contextlib
 from typing import TYPE_CHECKING
 
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.errors import LibvirtCallError
@@ -15,22 +15,25 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.model import Host
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.connection import Connection
 
-# virConnectGetAllDomainStats: of vCPUs, of active domains, without waiting for calls that keep one.
-_STATS_VCPU = 1 << 3
 _ACTIVE = 1 << 0
-_NOWAIT = 1 << 29
-_RECORDED = re.compile(r"vcpu\.([0-9]{1,6})\.state")
 
 
 async def observe(connection: Connection) -> Host:
-    """Return the host; raises ``HotplugError``."""
+    """Return the host; raises ``HotplugError``.
+
+    The statistics of all domains would be one call, for which libvirt sends query-stats, see ``DomainReader.again``.
+    """
     try:
-        info = await connection.call(connection.handle.getInfo)
-        stats = await connection.call(connection.handle.getAllDomainStats, _STATS_VCPU, _ACTIVE | _NOWAIT)
+        cpus = (await connection.call(connection.handle.getInfo))[2]
+        domains = await connection.call(connection.handle.listAllDomains, _ACTIVE)
     except LibvirtCallError as error:
         raise error.error("cannot inspect the host") from None
-    guests = {domain.UUIDString(): sum(1 for key in found if _RECORDED.fullmatch(key)) for domain, found in stats}
-    return Host(hypervisor_of(connection.uri), info[2], guests)
+    guests: dict[str, int] = {}
+    for domain in domains:
+        # It may end meanwhile.
+        with contextlib.suppress(LibvirtCallError):
+            guests[domain.UUIDString()] = (await connection.call(domain.info))[3]
+    return Host(hypervisor_of(connection.uri), cpus, guests)
 
 
 async def names_of_all(connection: Connection) -> dict[str, str]:

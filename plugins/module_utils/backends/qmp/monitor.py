@@ -99,6 +99,14 @@ class Monitor:
         self._handler(event)
         return False
 
+    @property
+    def qemu_version(self) -> tuple[int, int]:
+        """The major and the minor version of QEMU by its greeting; zeros without one."""
+        greeting = self._client.greeting
+        numbers = greeting.QMP.version.get("qemu") if greeting is not None else None
+        major, minor = (numbers.get(name) if isinstance(numbers, dict) else None for name in ("major", "minor"))
+        return (major, minor) if isinstance(major, int) and isinstance(minor, int) else (0, 0)
+
     def peer_pid(self) -> int | None:
         """Return the process that listens at the monitor's UNIX socket, by the kernel; None if it is not known here."""
         return self._peer_pid()

@@ -17,6 +17,9 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import V
 if TYPE_CHECKING:
     from ansible_collections.kvm.hotplug.plugins.module_utils.ports.machine import MachineView
 
+# An older QEMU waits for the thread of each vCPU in turn, and for ever if the guest ejects that vCPU meanwhile.
+_EXITS_SINCE = (8, 1)
+
 AskHost = Callable[[], Awaitable[Optional[bool]]]
 
 
@@ -81,7 +84,7 @@ class QmpReader:
 
     async def _exits(self) -> Any:
         # An older kernel does not count exits.
-        return await self._ask(*EXITS)
+        return await self._ask(*EXITS) if self._monitor.qemu_version >= _EXITS_SINCE else None
 
     async def _ask(self, command: str, arguments: Mapping[str, Any]) -> Any:
         """Return QEMU's reply, None if QEMU refuses the command."""

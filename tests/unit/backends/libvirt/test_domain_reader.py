@@ -21,6 +21,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.backends.domain_xml.do
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_reader import DomainReader
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.domain_state import Record
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.host_threads import is_ending, threads_of
+from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.notes import REQUESTED, Note
 from ansible_collections.kvm.hotplug.plugins.module_utils.backends.libvirt.processes import Processes
 from ansible_collections.kvm.hotplug.plugins.module_utils.errors import HotplugError
 from ansible_collections.kvm.hotplug.plugins.module_utils.ports.threads import VcpuThreads
@@ -46,6 +47,7 @@ class MadeUpGuest:
         self.proc = proc
         self.number = 7
         self.status = RUNNING
+        self.kinds: list[int] = []
         self._events = list(events)
         self._pace = list(pace)
         for thread, name in [(LEADER, "qemu-system-x86"), *((thread_of(vcpu), f"CPU {vcpu}/KVM") for vcpu in VCPUS)]:
@@ -100,6 +102,9 @@ class MadeUpGuest:
     def ID(self) -> int:
         return 7
 
+    def XMLDesc(self, _flags: int) -> str:
+        return "<domain type='kvm'><vcpu current='3'>4</vcpu></domain>"
+
     def lookupByUUID(self, _uuid: bytes) -> Any:
         number, guest = self.number, self
 
@@ -115,7 +120,8 @@ class MadeUpGuest:
     def state(self) -> tuple[int, int]:
         return self.status
 
-    def domainListGetStats(self, _domains: object, _kinds: int, _flags: int) -> list[tuple[Any, dict[str, int]]]:
+    def domainListGetStats(self, _domains: object, kinds: int, _flags: int) -> list[tuple[Any, dict[str, int]]]:
+        self.kinds.append(kinds)
         found = {"cpu.time": 10_000_000_000, "state.state": self.status[0], "state.reason": self.status[1]}
         for vcpu in VCPUS if self.number == 7 else range(3):
             lives = self.number != 7 or (self.proc / str(LEADER) / "task" / str(thread_of(vcpu))).exists()
@@ -215,3 +221,22 @@ def test_a_qemu_that_has_ended_is_ending_and_one_elsewhere_is_unknown(tmp_path: 
     assert is_ending(VcpuThreads(LEADER, {0: 1}), tmp_path)
     assert is_ending(VcpuThreads(LEADER), tmp_path)
     assert not is_ending(VcpuThreads(), tmp_path)
+
+
+@pytest.mark.parametrize("kvm", [True, False])
+def test_only_the_state_is_asked_for_while_a_guest_under_kvm_may_eject_a_vcpu(tmp_path: Path, kvm: bool) -> None:
+    guest = MadeUpGuest(tmp_path)
+    record = known(tmp_path)
+    record = record._replace(domain=record.domain._replace(kvm=kvm))
+    noted = record._replace(notes=(Note(REQUESTED, 3, 7, thread_of(3), "a41c"),))
+
+    async def work() -> tuple[Record, Record]:
+        made_up = cast(Any, guest)
+        reader = DomainReader(made_up, made_up, made_up, ask_qemu=False, processes=Processes(tmp_path))
+        return await reader.again(record), await reader.again(noted)
+
+    calm, ejecting = run(work)
+    # virConnectGetAllDomainStats: 1 is the state, 2 and 8 are for what libvirt sends query-stats.
+    assert guest.kinds == [1 | 2 | 8, 1 if kvm else 1 | 2 | 8]
+    assert calm.domain.enabled == {0, 1, 2, 3}
+    assert ejecting.domain.enabled == ({0, 1, 2} if kvm else {0, 1, 2, 3})

@@ -83,6 +83,18 @@ def test_tcg_accepts_every_vcpu_again(peer: StartPeer) -> None:
     assert "query-stats" not in qemu.commands
 
 
+@pytest.mark.parametrize(("version", "asked"), [((7, 2), False), ((8, 0), False), ((8, 1), True), ((11, 1), True)])
+def test_a_qemu_that_may_never_reply_to_query_stats_is_not_asked(
+    peer: StartPeer, version: tuple[int, int], asked: bool
+) -> None:
+    qemu = peer(KvmGuest(plugged=(0, 1, 3), idle=(3,)).of_version(*version))
+    result = bring(qemu.address, desired(disabled="3"), takes_back=False)
+    assert (code(result), steps(result)) == (None, ["unplug 3: done"])
+    assert ("query-stats" in qemu.commands) is asked
+    # It is not known then that the vCPU has never run.
+    assert ("vCPU 3 may not be plugged again" in " ".join(result.warnings)) is not asked
+
+
 def test_a_count_enables_safe_slots_first_and_the_second_run_changes_nothing(peer: StartPeer) -> None:
     guest = KvmGuest().ejected(1)
     qemu = peer(guest)
