@@ -83,7 +83,7 @@ matrix: $(READY) ## Run the unit tests on each Python 3.9 to 3.13 found, and the
 	@$(LAB) prepare --libvirt
 	@$(NOX) --session matrix newest
 
-matrix-real: $(READY) ## Run the tests of hotplug with QEMU 7.2, 10.0 and the newest, by QMP and each libvirt, and other architectures; takes hours
+matrix-real: $(READY) ## Run the tests of hotplug with QEMU 7.2, 10.0 and the newest, by QMP and each libvirt, and other architectures; takes 20 minutes
 	@$(LAB) prepare --ppc64 --libvirt --newest --architectures
 	@$(PY) tests/matrix.py
 

@@ -31,6 +31,12 @@ BY_QMP = (*OSPM, "test_ospm_latched.py", "test_ospm_states.py", "test_vcpu_plug.
 BY_LIBVIRT = (*OSPM, "test_libvirt_guests.py")
 OF_NEWEST_LIBVIRT = ("test_newest_libvirt.py",)
 ARCHITECTURES = ("test_architectures.py",)
+# Linux under TCG sometimes stops replying, see the Makefile.
+STALLED = (
+    *("--only-rerun", "the guest's shell did not answer"),
+    *("--only-rerun", "the guest agent has not replied"),
+    *("--only-rerun", "the guest is not ready after"),
+)
 
 
 @dataclass
@@ -54,6 +60,7 @@ class Cell:
                 [
                     *(sys.executable, "-m", "pytest", "--quiet", "--timeout", "300", "--dist", "worksteal"),
                     *("--numprocesses", "4", "--junitxml", report),
+                    *("--reruns", "1", *STALLED),
                     *("-k", "libvirt" if self.libvirt else "not libvirt", *arguments),
                     *(f"tests/real/{name}" for name in self.files),
                 ],
