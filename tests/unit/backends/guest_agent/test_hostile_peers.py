@@ -24,7 +24,7 @@ from ansible_collections.kvm.hotplug.plugins.module_utils.ports.agent import Set
 
 from ...support.agent_peer import STRAY, SYNC, LinuxAgent, asked, dripping, failure, without_end
 from ...support.faulty_peers import answering, closes_at_once, hang_up, instead, no_answer, raw, says_nothing
-from ...support.peer import GREETING, AsUsual, Line, Message, Peer, Talk
+from ...support.peer import VERSION, AsUsual, Line, Message, Peer, Talk, greeting
 
 StartPeer = Callable[..., Peer]
 
@@ -174,7 +174,7 @@ def test_a_peer_that_closes_immediately_is_no_agent(peer: StartPeer) -> None:
 
 def test_a_monitor_is_not_an_agent(peer: StartPeer) -> None:
     async def monitor(line: Line) -> None:
-        await line.say(GREETING)
+        await line.say(greeting(*VERSION))
         await line.say(STRAY, failure("Expecting capabilities negotiation with 'qmp_capabilities'", "CommandNotFound"))
         await line.wait()
 
